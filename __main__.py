@@ -1,0 +1,185 @@
+"""The command line: a table of commands that are imported only when they are called."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+from click.exceptions import Abort, ClickException, Exit
+
+from tinsmith.runtime._version import __version__
+from tinsmith.runtime.commands.output import print_error
+from tinsmith.runtime.errors import OutputError, TinsmithError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["COMMANDS", "cli", "main", "run"]
+
+_INTERRUPTED = 130
+_DEFECT = 70
+
+# name: (where it lives, what `tinsmith --help` says of it)
+COMMANDS = {
+    "demo": ("tinsmith.compress.commands.demo:demo", "Train, compress, prove and measure a small model, end to end."),
+    "inspect": ("tinsmith.convert.commands.inspect:inspect", "Show what a model holds, costs and needs."),
+    "convert": ("tinsmith.convert.commands.convert:convert", "Turn a model into TFLite or ONNX, and prove it equal."),
+    "compress": ("tinsmith.compress.commands.compress:compress", "Make a model smaller by a recipe, and prove the cost."),
+    "evaluate": ("tinsmith.convert.commands.evaluate:evaluate", "Measure a model's accuracy on labelled samples."),
+    "compare": ("tinsmith.convert.commands.compare:compare", "Show how far two models' answers lie apart."),
+    "benchmark": ("tinsmith.devices.commands.benchmark:benchmark", "Measure how fast an artifact is, honestly."),
+    "recipe": ("tinsmith.compress.commands.recipe:recipe", "List, show and check recipes."),
+    "formats": ("tinsmith.convert.commands.formats:formats", "Show which format turns into which, and what it needs."),
+    "doctor": ("tinsmith.convert.commands.doctor:doctor", "Check this machine: packages, engines, space."),
+}
+
+
+class LazyGroup(click.RichGroup):
+    """A group that shows its help from the table alone and imports a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The names, in the order of a user's path."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """A stand-in with the name and the short help."""
+        if name not in COMMANDS:
+            return None
+        return click.RichCommand(name, help=COMMANDS[name][1])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command itself, for the name that was typed."""
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        if stand_in is None or stand_in.name is None:
+            return name, stand_in, rest
+        module, attribute = COMMANDS[stand_in.name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return name, command, rest
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="tinsmith")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Make a trained model small, prove what that cost, and run it on the device.
+
+    \b
+    Exit codes: 0 done, 1 budget missed, 2 usage or data, 3 this machine, 4 the model, 5 device,
+    6 verification failed, 7 rolled back, 70 a defect in tinsmith, 130 interrupted.
+    """
+    context.obj = Wiring()
+
+
+class Wiring:
+    """What one package offers to another that does not know it; only this module knows all of them."""
+
+    @property
+    def measure(self) -> Any:
+        """How fast an artifact runs here; satisfies ``tinsmith.compress.demo.Measure``."""
+        from tinsmith.devices.benchmark import benchmark  # noqa: PLC0415 - a command that does not measure needs none
+
+        return benchmark
+
+
+def run(arguments: Sequence[str], *, log: Path | None = None) -> int:
+    """Run one command line and return its exit code; nothing is raised.
+
+    Args:
+        arguments: Without the program's name.
+        log: Where a defect's traceback goes; None lets a defect through.
+    """
+    as_json = "--format=json" in arguments or ("--format", "json") in zip(arguments, arguments[1:], strict=False)
+    try:
+        cli.main(args=list(arguments), prog_name="tinsmith", standalone_mode=False)
+    except TinsmithError as error:
+        print_error(error, as_json=as_json)
+        return error.exit_code
+    except Exit as ended:
+        return ended.exit_code
+    except ClickException as error:
+        return _usage(error, as_json=as_json)
+    except (Abort, KeyboardInterrupt):
+        print_error(_Interrupted("interrupted; nothing was left half-written"), as_json=as_json)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment]  # whoever read the output is gone
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        return _defect(error, log, as_json=as_json)
+    return _flush()
+
+
+class _Interrupted(TinsmithError):
+    code = "interrupted"
+    exit_code = _INTERRUPTED
+
+
+def _flush() -> int:
+    """A full disk behind stdout shows itself only here."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        print_error(OutputError.from_os_error(Path("stdout"), error), as_json=False)
+        return OutputError.exit_code
+    return 0
+
+
+def _usage(error: ClickException, *, as_json: bool) -> int:
+    if as_json:
+        print_error(UsageError(error.format_message(), hint="see tinsmith COMMAND --help"), as_json=True)
+    else:
+        error.show()
+    return UsageError.exit_code
+
+
+def _defect(error: Exception, log: Path | None, *, as_json: bool) -> int:
+    if log is None:
+        raise error
+    with log.open("a") as stream:
+        traceback.print_exception(error, file=stream)
+    said = TinsmithError(
+        f"a defect in tinsmith: {type(error).__name__}: {str(error).strip().splitlines()[:1]}",
+        hint=f"please report it with the log {log}",
+    )
+    print_error(said, as_json=as_json)
+    return _DEFECT
+
+
+@contextlib.contextmanager
+def _quiet_natives(log: Path) -> Iterator[None]:
+    """Send what C++ libraries print on stderr into the log; our own stderr stays the user's."""
+    ours = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    with log.open("ab") as stream:
+        os.dup2(stream.fileno(), 2)
+    sys.stderr = ours
+    try:
+        yield
+    finally:
+        ours.flush()
+
+
+def main() -> int:
+    """The console script: returns the exit code of the command line."""
+    handle, name = tempfile.mkstemp(prefix="tinsmith-", suffix=".log")
+    os.close(handle)
+    log = Path(name)
+    with _quiet_natives(log):
+        logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.ERROR)
+        code = run(sys.argv[1:], log=log)
+    if code != _DEFECT:
+        log.unlink(missing_ok=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

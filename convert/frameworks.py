@@ -1,0 +1,54 @@
+"""The heavy frameworks, imported when they are first needed, with one error when they are missing."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from typing import Any
+
+from tinsmith.runtime.errors import MissingDependencyError
+
+__all__ = ["require"]
+
+# Read by TensorFlow when it is imported. oneDNN reorders sums from one machine to the next; without it the same
+# model gives the same numbers everywhere.
+_TENSORFLOW_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
+
+# module: (distribution, extra that installs it)
+_HOME = {
+    "tensorflow": ("tensorflow", "tensorflow"),
+    "keras": ("keras", "tensorflow"),
+    "tf_keras": ("tf-keras", "tensorflow"),
+    "tf2onnx": ("tf2onnx", "onnx"),
+    "ai_edge_quantizer": ("ai-edge-quantizer", "tensorflow"),
+    "ai_edge_litert": ("ai-edge-litert", "all"),
+    "onnx": ("onnx", "onnx"),
+    "onnxruntime": ("onnxruntime", "onnx"),
+    "onnx_ir": ("onnx-ir", "onnx"),
+    "PIL": ("Pillow", "images"),
+    "sklearn": ("scikit-learn", "demo"),
+}
+
+
+def require(module: str, *, needed_for: str) -> Any:
+    """Import a framework's module.
+
+    Args:
+        module: Dotted, such as ``onnxruntime.quantization``.
+        needed_for: What the user asked for, for the message.
+
+    Raises:
+        MissingDependencyError: Its package is not installed.
+    """
+    top = module.split(".", maxsplit=1)[0]
+    if top in ("tensorflow", "keras", "tf_keras", "tf2onnx"):
+        for name, value in _TENSORFLOW_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package, extra = _HOME[top]
+        raise MissingDependencyError(package, extra=extra, needed_for=needed_for) from error

@@ -1,0 +1,156 @@
+"""An artifact and its manifest: the only thing that goes to devices."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinsmith.runtime.errors import DataError, VerificationError
+from tinsmith.runtime.files import sha256_of, write_text
+from tinsmith.runtime.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Artifact", "Lineage", "OperatorUse", "manifest_path", "read_artifact", "write_manifest"]
+
+_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorUse:
+    """One kind of operator in an artifact.
+
+    Attributes:
+        name: TFLite's builtin or custom name, or ONNX's ``domain.Name`` (the plain name in the default domain).
+        version: TFLite's operator version; ONNX's opset version of the domain.
+        count: How many times it stands in the graph.
+        precision: What it computes in, read from the types of its tensors: ``float32``, ``float16``, ``int8``,
+            ``int16x8``, ``dynamic-int8``, ``weight-only-int8``, ``int4``, ``integer`` for indices, ``-`` where it
+            only moves data.
+    """
+
+    name: str
+    version: int
+    count: int
+    precision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Where an artifact comes from; holds no time and no path, so that the same work gives the same bytes.
+
+    Attributes:
+        source: The name of the model it was made from.
+        source_format: One of the five formats.
+        source_sha256: Of the model's file, or of the files in its folder.
+        steps: What was done, in order, each step in full.
+        seed: Of all chance.
+        data_sha256: Of the dataset that calibrated it; empty when none was used.
+        tools: Package versions that took part.
+    """
+
+    source: str
+    source_format: str
+    source_sha256: str
+    steps: tuple[Mapping[str, Any], ...]
+    seed: int = 0
+    data_sha256: str = ""
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A converted file with what is known of it.
+
+    Attributes:
+        path: The .tflite or .onnx file.
+        format: ``tflite`` or ``onnx``.
+        sha256: Of the file, 64 hex digits.
+        size_bytes: Of the file.
+        inputs: What goes in.
+        outputs: What comes out.
+        operators: What the engine must be able to run.
+        lineage: Where it comes from.
+    """
+
+    path: Path
+    format: str
+    sha256: str
+    size_bytes: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    operators: tuple[OperatorUse, ...]
+    lineage: Lineage
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest."""
+        return {
+            "schema": _SCHEMA,
+            "file": self.path.name,
+            "format": self.format,
+            "sha256": self.sha256,
+            "size_bytes": self.size_bytes,
+            "inputs": [spec.to_json() for spec in self.inputs],
+            "outputs": [spec.to_json() for spec in self.outputs],
+            "operators": [asdict(use) for use in self.operators],
+            "lineage": {**asdict(self.lineage), "steps": list(self.lineage.steps)},
+        }
+
+
+def manifest_path(artifact: Path) -> Path:
+    """The manifest lies beside its artifact: ``small.tflite`` has ``small.tflite.json``."""
+    return artifact.with_name(artifact.name + ".json")
+
+
+def write_manifest(artifact: Artifact) -> Path:
+    """Write the manifest beside the artifact, whole or not at all.
+
+    Raises:
+        OutputError: The operating system refused.
+    """
+    path = manifest_path(artifact.path)
+    write_text(path, json.dumps(artifact.to_json(), indent=2, sort_keys=True) + "\n")
+    return path
+
+
+def read_artifact(path: Path) -> Artifact:
+    """Read an artifact's manifest and hold the file against it.
+
+    Raises:
+        DataError: There is no manifest, or it is damaged or of a newer schema.
+        VerificationError: The file is not the one that the manifest was written for.
+    """
+    try:
+        document = json.loads(manifest_path(path).read_text(encoding="utf-8"))
+        artifact = _from_json(path, document)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} has no manifest beside it", hint="make it with tinsmith convert or compress") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{manifest_path(path)} is damaged: {error}", hint="make the artifact again") from error
+    if sha256_of(path) != artifact.sha256:
+        raise VerificationError(
+            f"{path} is not the file that its manifest was written for", hint="make the artifact again"
+        )
+    return artifact
+
+
+def _from_json(path: Path, document: dict[str, Any]) -> Artifact:
+    if document["schema"] > _SCHEMA:
+        raise DataError(
+            f"{manifest_path(path)} has schema {document['schema']}, newer than this tinsmith knows ({_SCHEMA})",
+            hint="update tinsmith",
+        )
+    lineage = document["lineage"]
+    return Artifact(
+        path=path,
+        format=document["format"],
+        sha256=document["sha256"],
+        size_bytes=document["size_bytes"],
+        inputs=tuple(TensorSpec.from_json(spec) for spec in document["inputs"]),
+        outputs=tuple(TensorSpec.from_json(spec) for spec in document["outputs"]),
+        operators=tuple(OperatorUse(**use) for use in document["operators"]),
+        lineage=Lineage(**{**lineage, "steps": tuple(lineage["steps"])}),
+    )

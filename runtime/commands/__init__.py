@@ -1,0 +1,1 @@
+"""The command line's common ground: options that recur, and how results and errors are shown."""

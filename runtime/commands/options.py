@@ -1,0 +1,79 @@
+"""Options that more than one command takes, each with one spelling and one help text."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+__all__ = [
+    "accelerator_option",
+    "data_option",
+    "engine_option",
+    "format_option",
+    "model_argument",
+    "output_option",
+    "seed_option",
+    "threads_option",
+    "time_limit_option",
+]
+
+model_argument = click.argument("model", type=click.Path(path_type=Path))
+
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Samples: an .npz file (x, y or one array per input), or a folder with one folder per class.",
+)
+engine_option = click.option("--engine", help="Run it with this engine: litert, onnxruntime or tflite-runtime.")
+accelerator_option = click.option(
+    "--accelerator",
+    default="cpu",
+    show_default=True,
+    help="Run it on this accelerator; a list like edgetpu,cpu names the fallbacks that you accept.",
+)
+threads_option = click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")
+time_limit_option = click.option(
+    "--time-limit",
+    "time_limit_s",
+    type=click.FloatRange(0.1),
+    default=60.0,
+    show_default=True,
+    help="Seconds that a model may take to load and to answer.",
+)
+seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all chance.")
+
+
+def output_option(help_text: str) -> Decorator:
+    """``-o/--output``, required; a path that must be writable."""
+    return click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help=help_text)
+
+
+def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--format`` as ``output_format``, and ``-q``/``-v``, which set how much is said on stderr."""
+
+    @click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="A table for people, or one JSON document for machines.",
+    )
+    @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
+    @click.option("-v", "--verbose", is_flag=True, help="Say every step on stderr.")
+    @functools.wraps(function)
+    def configured(*args: Any, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
+        level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
+        logging.getLogger("tinsmith").setLevel(level)
+        return function(*args, **kwargs)
+
+    return configured

@@ -1,0 +1,88 @@
+"""How results and errors reach the user: tables for people, one JSON document for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+    from tinsmith.runtime.errors import TinsmithError
+
+__all__ = ["SCHEMA", "console", "print_error", "print_result", "size_text", "table"]
+
+SCHEMA = 1
+_PIPED_WIDTH = 100
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on the present stdout or stderr; 100 columns wide where there is no terminal to ask."""
+    from rich.console import Console  # noqa: PLC0415 - JSON needs no rich
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else _PIPED_WIDTH, highlight=False, soft_wrap=False)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> Table:
+    """A table whose numbers stand right and whose words stand left; the first column names the row."""
+    from rich import box  # noqa: PLC0415 - as above
+    from rich.table import Table  # noqa: PLC0415 - as above
+
+    result = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, column in enumerate(columns):
+        numeric = position > 0 and any(_is_number(row[position]) for row in rows)
+        result.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        result.add_row(*(_cell(value) for value in row))
+    return result
+
+
+def print_result(output_format: str, document: dict[str, Any], view: Sequence[RenderableType]) -> None:
+    """Print one result on stdout, as ``--format`` asks.
+
+    Args:
+        output_format: ``table`` or ``json``.
+        document: What machines get; the schema number is added.
+        view: What people get, from top to bottom.
+    """
+    if output_format == "json":
+        sys.stdout.write(json.dumps({"schema": SCHEMA, **document}, indent=2, allow_nan=False) + "\n")
+        return
+    screen = console()
+    for part in view:
+        screen.print(part)
+
+
+def print_error(error: TinsmithError, *, as_json: bool) -> None:
+    """Say what failed and what to do next: on stderr, or as the one JSON document on stdout."""
+    if as_json:
+        said = {"code": error.code, "message": error.message, "hint": error.hint}
+        sys.stdout.write(json.dumps({"schema": SCHEMA, "error": said}, indent=2) + "\n")
+        return
+    sys.stderr.write(f"error: {error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"hint:  {error.hint}\n")
+
+
+def size_text(size_bytes: int) -> str:
+    """Bytes as people read them: whole bytes with thousands separators."""
+    return f"{size_bytes:,}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and value[:1].isdigit())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,26 @@
+"""LiteRT, the default engine for .tflite files."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from tinsmith.runtime.engines.tflite import TfliteEngine, open_interpreter
+from tinsmith.runtime.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["open_engine"]
+
+
+def open_engine(path: Path, *, accelerator: str, threads: int) -> TfliteEngine:
+    """Load a .tflite file with LiteRT; raises as ``open_interpreter``."""
+    try:
+        from ai_edge_litert import interpreter  # noqa: PLC0415 - an engine is imported when it is opened
+    except ImportError as error:
+        raise MissingDependencyError("ai-edge-litert", extra="all", needed_for="running a .tflite file") from error
+    version = metadata.version("ai-edge-litert")
+    return open_interpreter(
+        interpreter, path, name="litert", version=version, accelerator=accelerator, threads=threads
+    )

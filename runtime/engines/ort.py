@@ -1,0 +1,126 @@
+"""onnxruntime, the engine for .onnx files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinsmith.runtime.errors import AcceleratorError, MissingDependencyError, ModelError, ModelLoadError, first_line
+from tinsmith.runtime.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["OrtEngine", "open_engine"]
+
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "nnapi": "NnapiExecutionProvider",
+    "qnn": "QNNExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+}
+_DTYPES = {
+    "float": "float32",
+    "double": "float64",
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+    "string": "str",
+}
+_SILENT = 3  # errors still reach us as exceptions
+
+
+class OrtEngine:
+    """One onnxruntime session; see ``tinsmith.runtime.engines.Engine``."""
+
+    name = "onnxruntime"
+
+    def __init__(self, session: Any, *, version: str, accelerator: str) -> None:
+        self.version = version
+        self.accelerator = accelerator
+        self._session = session
+        self.inputs = tuple(_spec(node) for node in session.get_inputs())
+        self.outputs = tuple(_spec(node) for node in session.get_outputs())
+        self._input_names = [spec.name for spec in self.inputs]
+        self._output_names = [spec.name for spec in self.outputs]
+
+    def run(self, feeds: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+        """Run once on stored dtypes."""
+        try:
+            outputs: list[NDArray[np.generic]] = self._session.run(
+                self._output_names, dict(zip(self._input_names, feeds, strict=True))
+            )
+        except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base of their own
+            raise ModelError(f"onnxruntime failed while running the model: {first_line(error)}") from error
+        return outputs
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+
+def open_engine(path: Path, *, accelerator: str, threads: int) -> OrtEngine:
+    """Load an .onnx file.
+
+    Raises:
+        MissingDependencyError: onnxruntime is not installed.
+        AcceleratorError: The execution provider is not here, or does not take every operator.
+        ModelLoadError: onnxruntime refused the file.
+    """
+    try:
+        import onnxruntime  # noqa: PLC0415 - an engine is imported when it is opened
+    except ImportError as error:
+        raise MissingDependencyError("onnxruntime", extra="onnx", needed_for="running an .onnx file") from error
+    provider = _provider(accelerator, onnxruntime.get_available_providers())
+    options = _options(onnxruntime, threads=threads, strict=accelerator != "cpu")
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base of their own
+        if accelerator != "cpu":
+            raise AcceleratorError(f"{accelerator} does not take {path.name}: {first_line(error)}") from error
+        raise ModelLoadError(f"onnxruntime {onnxruntime.__version__} can't load {path}: {first_line(error)}") from error
+    if session.get_providers()[0] != provider:
+        raise AcceleratorError(f"{accelerator} did not start; onnxruntime would have used {session.get_providers()[0]}")
+    return OrtEngine(session, version=onnxruntime.__version__, accelerator=accelerator)
+
+
+def _provider(accelerator: str, available: list[str]) -> str:
+    if accelerator not in _PROVIDERS:
+        raise AcceleratorError(
+            f"there is no accelerator {accelerator!r} for .onnx files; known: {', '.join(_PROVIDERS)}"
+        )
+    if _PROVIDERS[accelerator] not in available:
+        raise AcceleratorError(f"this onnxruntime was built without {_PROVIDERS[accelerator]}")
+    return _PROVIDERS[accelerator]
+
+
+def _options(onnxruntime: Any, *, threads: int, strict: bool) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _SILENT
+    # A spinning pool keeps cores busy between requests: heat and battery for nothing.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if strict:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
+
+
+def _spec(node: Any) -> TensorSpec:
+    kind = str(node.type)
+    inner = kind.removeprefix("tensor(").removesuffix(")")
+    if inner == kind:
+        raise ModelLoadError(f"{node.name} is a {kind}; only tensors can be fed")
+    return TensorSpec(
+        name=str(node.name),
+        dtype=_DTYPES.get(inner, inner),
+        shape=tuple(n if isinstance(n, int) and n >= 0 else None for n in node.shape),
+    )
+

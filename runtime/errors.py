@@ -1,0 +1,209 @@
+"""Every error that tinsmith raises on purpose, and the exit code each one means.
+
+::
+
+    TinsmithError
+    ├── BudgetMissedError              1   it ran, but a budget or threshold was not met
+    ├── UsageError                     2   a command, option or argument is wrong
+    │   ├── RecipeError                    a recipe says something that can't be done
+    │   └── DataError                      a dataset is missing, damaged or does not fit the model
+    ├── HostError                      3   this machine is missing something
+    │   ├── MissingDependencyError         a package of an extra is not installed
+    │   ├── AcceleratorError               an accelerator is missing, or does not take the model
+    │   └── OutputError                    the output can't be written, or the disk is full
+    ├── ModelError                     4   the model is the problem
+    │   ├── ModelLoadError                 it can't be read, or its engine refused or died on it
+    │   ├── ModelTimeoutError              it loaded, but runs past its time limit
+    │   ├── UnsupportedOperatorError       it holds something that the target can't run
+    │   └── UnsafeModelError               it would run code of its author on loading
+    ├── DeviceError                    5   a device is unreachable or was lost
+    ├── VerificationError              6   signature, hash, version or numbers differ
+    └── RolledBackError                7   an update was taken back
+
+Each message says what failed, where and why; ``hint`` says what to do next, where possible as a command.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "AcceleratorError",
+    "BudgetMissedError",
+    "DataError",
+    "DeviceError",
+    "HostError",
+    "MissingDependencyError",
+    "ModelError",
+    "ModelLoadError",
+    "ModelTimeoutError",
+    "OutputError",
+    "RecipeError",
+    "RolledBackError",
+    "TinsmithError",
+    "UnsafeModelError",
+    "UnsupportedOperatorError",
+    "UsageError",
+    "VerificationError",
+    "first_line",
+]
+
+
+class TinsmithError(Exception):
+    """The root: catch this to catch every error that tinsmith raises on purpose.
+
+    Attributes:
+        message: What failed, where and why, in one line.
+        hint: What to do next; empty where nothing can be advised.
+        code: The stable name of the family, for machines.
+        exit_code: What the command line returns.
+    """
+
+    code: ClassVar[str] = "defect"
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    @classmethod
+    def revive(cls, message: str, hint: str) -> TinsmithError:
+        """Make the error again that a child process or a device has raised, whatever facts its class takes."""
+        error = cls.__new__(cls)
+        TinsmithError.__init__(error, message, hint=hint)
+        return error
+
+
+class BudgetMissedError(TinsmithError):
+    """It ran, but a budget or threshold that the user set was not met."""
+
+    code = "budget-missed"
+    exit_code = 1
+
+
+class UsageError(TinsmithError):
+    """A command, option or argument is wrong."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """A recipe holds an unknown key, or steps that can't follow each other."""
+
+    code = "recipe"
+
+
+class DataError(UsageError):
+    """A dataset is missing, damaged, empty, or does not fit the model."""
+
+    code = "data"
+
+
+class HostError(TinsmithError):
+    """This machine is missing something."""
+
+    code = "host"
+    exit_code = 3
+
+
+class MissingDependencyError(HostError):
+    """A package that this feature needs is not installed; tinsmith never installs anything by itself."""
+
+    code = "missing-dependency"
+
+    def __init__(self, package: str, *, extra: str, needed_for: str) -> None:
+        super().__init__(
+            f"{needed_for} needs the package {package}, which is not installed",
+            hint=f'install it with: pip install "tinsmith[{extra}]"',
+        )
+        self.package = package
+        self.extra = extra
+
+
+class AcceleratorError(HostError):
+    """An accelerator that was asked for is not here, or does not take the model."""
+
+    code = "accelerator"
+
+
+class OutputError(HostError):
+    """The output can't be written: no permission, no folder, or a full disk."""
+
+    code = "output"
+
+    @classmethod
+    def from_os_error(cls, path: Path, error: OSError) -> OutputError:
+        """Translate what the operating system said about writing ``path``."""
+        hints = {
+            errno.ENOSPC: "free some space, or choose another place with --output",
+            errno.EDQUOT: "free some space, or choose another place with --output",
+            errno.EACCES: "choose a place that you may write to with --output",
+            errno.EROFS: "choose a place that can be written to with --output",
+            errno.ENOENT: "create the folder first, or choose another place with --output",
+        }
+        reason = error.strerror or str(error)
+        return cls(f"cannot write {path}: {reason}", hint=hints.get(error.errno or 0, "check --output"))
+
+
+class ModelError(TinsmithError):
+    """The model is the problem."""
+
+    code = "model"
+    exit_code = 4
+
+
+class ModelLoadError(ModelError):
+    """A model can't be read, or the engine refused it or died on it."""
+
+    code = "model-load"
+
+
+class ModelTimeoutError(ModelError):
+    """A model did not load, or did not answer, within its time limit."""
+
+    code = "model-timeout"
+
+
+class UnsupportedOperatorError(ModelError):
+    """A model holds a layer or an operator that the target can't run."""
+
+    code = "unsupported-operator"
+
+
+class UnsafeModelError(ModelError):
+    """Loading the model would run code that its author wrote."""
+
+    code = "unsafe-model"
+
+
+class DeviceError(TinsmithError):
+    """A device is unreachable, or was lost in the middle."""
+
+    code = "device"
+    exit_code = 5
+
+
+class VerificationError(TinsmithError):
+    """A signature, hash, version or number is not what it must be."""
+
+    code = "verification"
+    exit_code = 6
+
+
+class RolledBackError(TinsmithError):
+    """An update was taken back; the device runs what it ran before."""
+
+    code = "rolled-back"
+    exit_code = 7
+
+
+def first_line(error: BaseException) -> str:
+    """What a foreign error says, without its stack of native frames; its class name when it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

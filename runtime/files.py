@@ -1,0 +1,139 @@
+"""Files that are whole or not there: temp file, fsync, rename, fsync the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinsmith.runtime.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["check_writable", "sha256_of", "staged_file", "staged_folder", "write_bytes", "write_text"]
+
+_CHUNK_BYTES = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, or of a folder's files with their relative paths in order, as 64 hex digits."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        if file != path:
+            digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def check_writable(path: Path) -> None:
+    """Find out before hours of work whether ``path`` can be written.
+
+    Raises:
+        OutputError: The folder is missing or refuses a file, or ``path`` is a folder where a file must go.
+    """
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder", hint="name a file with --output")
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            pass
+    except OSError as error:
+        raise OutputError.from_os_error(path, error) from error
+
+
+@contextlib.contextmanager
+def staged_file(path: Path) -> Iterator[Path]:
+    """Give a temp file beside ``path`` that becomes ``path`` in one step when the block ends well.
+
+    When the block raises, ``path`` is as it was before and the temp file is gone.
+
+    Raises:
+        OutputError: The operating system refused to write.
+    """
+    staged: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        os.close(handle)
+        staged = Path(name)
+        yield staged
+        _fsync(staged)
+        staged.chmod(0o666 & ~_umask())
+        staged.replace(path)
+        _fsync(path.parent)
+    except OSError as error:
+        raise OutputError.from_os_error(path, error) from error
+    finally:
+        if staged is not None:
+            staged.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staged_folder(path: Path) -> Iterator[Path]:
+    """Give a temp folder beside ``path`` that takes the place of ``path`` when the block ends well.
+
+    Raises:
+        OutputError: The operating system refused to write.
+    """
+    staged: Path | None = None
+    try:
+        staged = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        yield staged
+        for file in staged.rglob("*"):
+            if file.is_file():
+                _fsync(file)
+        staged.chmod(0o777 & ~_umask())
+        _swap_folder(staged, path)
+        _fsync(path.parent)
+    except OSError as error:
+        raise OutputError.from_os_error(path, error) from error
+    finally:
+        if staged is not None:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or none.
+
+    Raises:
+        OutputError: The operating system refused to write.
+    """
+    with staged_file(path) as staged:
+        staged.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a whole UTF-8 file or none; raises as ``write_bytes``."""
+    write_bytes(path, content.encode())
+
+
+def _swap_folder(staged: Path, path: Path) -> None:
+    """Put ``staged`` where ``path`` is; a folder can't be renamed over a full one, so the old one steps aside."""
+    if not path.exists():
+        staged.rename(path)
+        return
+    aside = staged.with_name(f"{staged.name}.old")
+    path.rename(aside)
+    staged.rename(path)
+    shutil.rmtree(aside)
+
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,187 @@
+"""A child process for files that may kill or hang whoever loads them."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+from tinsmith.runtime import errors
+from tinsmith.runtime.tensors import TensorSpec
+from tinsmith.runtime.wire import encode, read_message
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["OpenedModel", "Sandbox"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedModel:
+    """What the child found out by loading a model and running it once on zeros."""
+
+    engine: str
+    version: str
+    accelerator: str
+    load_ms: float
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Sandbox:
+    """Loads and runs artifacts in a child process, one at a time, each question with a time limit.
+
+    The child starts with the object, so that its imports overlap with the parent's work, and ends with the context.
+    A child that died is started again by the next ``open``.
+    """
+
+    def __init__(self, *, time_limit_s: float = 60.0) -> None:
+        self._time_limit_s = time_limit_s
+        self._subject = "the model"
+        self._opened: OpenedModel | None = None
+        self._start()
+
+    def open(
+        self, path: Path, *, engine: str | None = None, accelerator: str = "cpu", threads: int = 1
+    ) -> OpenedModel:
+        """Load a file and run it once on zeros.
+
+        Raises:
+            ModelLoadError: The file can't be read, or the engine refused it or died on it.
+            ModelTimeoutError: It did not load and answer within the time limit.
+            MissingDependencyError: The engine is not installed.
+            AcceleratorError: No accelerator of the list took the model.
+        """
+        if not path.is_file():
+            raise errors.ModelLoadError(f"there is no file {path}")
+        if self._process.poll() is not None:
+            self._start()
+        self._subject = str(path)
+        answer, _ = self._ask(
+            {"ask": "open", "path": str(path), "engine": engine, "accelerator": accelerator, "threads": threads}
+        )
+        self._opened = OpenedModel(
+            engine=answer["engine"],
+            version=answer["version"],
+            accelerator=answer["accelerator"],
+            load_ms=answer["load_ms"],
+            inputs=tuple(TensorSpec.from_json(spec) for spec in answer["inputs"]),
+            outputs=tuple(TensorSpec.from_json(spec) for spec in answer["outputs"]),
+        )
+        return self._opened
+
+    def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """Run the open model as ``Session.run`` does; raises the same and ``ModelTimeoutError``."""
+        opened = self._model()
+        _, outputs = self._ask({"ask": "run"}, [feeds[spec.name] for spec in opened.inputs])
+        return {spec.name: array for spec, array in zip(opened.outputs, outputs, strict=True)}
+
+    def time(self, feeds: Mapping[str, NDArray[np.generic]], *, runs: int) -> dict[str, Any]:
+        """Time ``runs`` runs on stored dtypes after a warm-up.
+
+        Returns:
+            ``first_ms``, ``warmup_runs``, ``samples_ns`` (one int a run) and ``peak_memory_bytes`` of the child.
+
+        Raises:
+            ModelTimeoutError: They did not end within the time limit.
+        """
+        opened = self._model()
+        answer, _ = self._ask({"ask": "time", "runs": runs}, [feeds[spec.name] for spec in opened.inputs])
+        return answer
+
+    def close(self) -> None:
+        """End the child, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+        self._pipe(self._process.stdin).close()
+        self._pipe(self._process.stdout).close()
+        self._log.close()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
+        # -P: a numpy.py in the user's folder must not be what the child imports
+        isolate = ["-P"] if sys.version_info >= (3, 11) else []
+        self._process = subprocess.Popen(
+            [sys.executable, *isolate, "-m", "tinsmith.runtime.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            # Ctrl-C reaches the parent, which ends the child
+            start_new_session=True,
+        )
+
+    def _model(self) -> OpenedModel:
+        if self._opened is None:
+            message = "open a model first"
+            raise ValueError(message)
+        return self._opened
+
+    def _ask(
+        self, request: dict[str, Any], arrays: list[NDArray[np.generic]] | None = None
+    ) -> tuple[dict[str, Any], list[NDArray[np.generic]]]:
+        deadline = time.monotonic() + self._time_limit_s
+        try:
+            stdin = self._pipe(self._process.stdin)
+            stdin.write(encode(request, arrays or []))
+            stdin.flush()
+            document, results = read_message(lambda size: self._read(size, deadline))
+        except (BrokenPipeError, EOFError):
+            raise self._died() from None
+        if "error" in document:
+            family = getattr(errors, document["error"])
+            raise family.revive(document["message"], document["hint"])
+        return document["answer"], results
+
+    def _read(self, size: int, deadline: float) -> bytes:
+        handle = self._pipe(self._process.stdout).fileno()
+        parts = []
+        while size:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or not select.select([handle], [], [], left_s)[0]:
+                self._process.kill()
+                self._process.wait()
+                raise errors.ModelTimeoutError(
+                    f"{self._subject} did not answer within {self._time_limit_s:g} s, and was stopped",
+                    hint="the model may hang for ever; if it is only slow, raise --time-limit",
+                )
+            part = os.read(handle, min(size, 1 << 20))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def _died(self) -> errors.ModelLoadError:
+        status = self._process.wait()
+        reason = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        last = f"; it said last: {lines[-1]}" if lines else ""
+        return errors.ModelLoadError(
+            f"the engine died on {self._subject} ({reason}){last}",
+            hint="the file is damaged or made to harm; get it again from its source",
+        )
+
+    @staticmethod
+    def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+        if pipe is None:
+            message = "the child has no pipe"
+            raise ValueError(message)
+        return pipe
