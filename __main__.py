@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
+import itertools
 import logging
 import os
 import sys
@@ -32,7 +34,10 @@ COMMANDS = {
     "demo": ("tinsmith.compress.commands.demo:demo", "Train, compress, prove and measure a small model, end to end."),
     "inspect": ("tinsmith.convert.commands.inspect:inspect", "Show what a model holds, costs and needs."),
     "convert": ("tinsmith.convert.commands.convert:convert", "Turn a model into TFLite or ONNX, and prove it equal."),
-    "compress": ("tinsmith.compress.commands.compress:compress", "Make a model smaller by a recipe, and prove the cost."),
+    "compress": (
+        "tinsmith.compress.commands.compress:compress",
+        "Make a model smaller by a recipe, and prove the cost.",
+    ),
     "evaluate": ("tinsmith.convert.commands.evaluate:evaluate", "Measure a model's accuracy on labelled samples."),
     "compare": ("tinsmith.convert.commands.compare:compare", "Show how far two models' answers lie apart."),
     "benchmark": ("tinsmith.devices.commands.benchmark:benchmark", "Measure how fast an artifact is, honestly."),
@@ -53,18 +58,25 @@ class LazyGroup(click.RichGroup):
         """A stand-in with the name and the short help."""
         if name not in COMMANDS:
             return None
-        return click.RichCommand(name, help=COMMANDS[name][1])
+        return click.RichCommand(name=name, help=COMMANDS[name][1])
 
     def resolve_command(
-        self, ctx: click.Context, args: list[str]
+        self,
+        ctx: click.Context,
+        args: list[str],  # noqa: ARG002 - click's signature
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command itself, for the name that was typed."""
-        name, stand_in, rest = super().resolve_command(ctx, args)
-        if stand_in is None or stand_in.name is None:
-            return name, stand_in, rest
-        module, attribute = COMMANDS[stand_in.name][0].split(":")
+        name, *rest = args
+        if name not in COMMANDS:
+            raise UsageError(f"there is no command {name!r}", hint=_nearest(name))
+        module, attribute = COMMANDS[name][0].split(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return name, command, rest
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    return f"did you mean `tinsmith {near[0]}`?" if near else "`tinsmith --help` lists them"
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -73,7 +85,6 @@ class LazyGroup(click.RichGroup):
 def cli(context: click.Context) -> None:
     """Make a trained model small, prove what that cost, and run it on the device.
 
-    \b
     Exit codes: 0 done, 1 budget missed, 2 usage or data, 3 this machine, 4 the model, 5 device,
     6 verification failed, 7 rolled back, 70 a defect in tinsmith, 130 interrupted.
     """
@@ -86,19 +97,19 @@ class Wiring:
     @property
     def measure(self) -> Any:
         """How fast an artifact runs here; satisfies ``tinsmith.compress.demo.Measure``."""
-        from tinsmith.devices.benchmark import benchmark  # noqa: PLC0415 - a command that does not measure needs none
+        from tinsmith.devices.benchmark import benchmark
 
         return benchmark
 
 
-def run(arguments: Sequence[str], *, log: Path | None = None) -> int:
+def run(arguments: Sequence[str], *, log: Path | None = None) -> int:  # noqa: PLR0911 - one return an outcome
     """Run one command line and return its exit code; nothing is raised.
 
     Args:
         arguments: Without the program's name.
         log: Where a defect's traceback goes; None lets a defect through.
     """
-    as_json = "--format=json" in arguments or ("--format", "json") in zip(arguments, arguments[1:], strict=False)
+    as_json = "--format=json" in arguments or ("--format", "json") in itertools.pairwise(arguments)
     try:
         cli.main(args=list(arguments), prog_name="tinsmith", standalone_mode=False)
     except TinsmithError as error:
@@ -109,17 +120,17 @@ def run(arguments: Sequence[str], *, log: Path | None = None) -> int:
     except ClickException as error:
         return _usage(error, as_json=as_json)
     except (Abort, KeyboardInterrupt):
-        print_error(_Interrupted("interrupted; nothing was left half-written"), as_json=as_json)
+        print_error(_InterruptedError("interrupted; nothing was left half-written"), as_json=as_json)
         return _INTERRUPTED
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # whoever read the output is gone
+        sys.stdout = None  # whoever read the output is gone
         return 0
     except Exception as error:  # noqa: BLE001 - the last line of defence
         return _defect(error, log, as_json=as_json)
     return _flush()
 
 
-class _Interrupted(TinsmithError):
+class _InterruptedError(TinsmithError):
     code = "interrupted"
     exit_code = _INTERRUPTED
 
@@ -135,10 +146,9 @@ def _flush() -> int:
 
 
 def _usage(error: ClickException, *, as_json: bool) -> int:
-    if as_json:
-        print_error(UsageError(error.format_message(), hint="see tinsmith COMMAND --help"), as_json=True)
-    else:
-        error.show()
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "tinsmith"
+    print_error(UsageError(error.format_message(), hint=f"see `{command} --help`"), as_json=as_json)
     return UsageError.exit_code
 
 

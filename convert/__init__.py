@@ -1,1 +1,1 @@
-"""TODO."""
+"""Models: load them, change their format, quantize them, and prove the result equal."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime.errors import DataError, VerificationError
@@ -13,6 +12,7 @@ from tinsmith.runtime.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 __all__ = ["Artifact", "Lineage", "OperatorUse", "manifest_path", "read_artifact", "write_manifest"]
 
@@ -127,7 +127,9 @@ def read_artifact(path: Path) -> Artifact:
         document = json.loads(manifest_path(path).read_text(encoding="utf-8"))
         artifact = _from_json(path, document)
     except FileNotFoundError as error:
-        raise DataError(f"{path} has no manifest beside it", hint="make it with tinsmith convert or compress") from error
+        raise DataError(
+            f"{path} has no manifest beside it", hint="make it with tinsmith convert or compress"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{manifest_path(path)} is damaged: {error}", hint="make the artifact again") from error
     if sha256_of(path) != artifact.sha256:

@@ -15,7 +15,7 @@ from tinsmith.runtime.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["check_writable", "sha256_of", "staged_file", "staged_folder", "write_bytes", "write_text"]
+__all__ = ["bytes_of", "check_writable", "sha256_of", "staged_file", "staged_folder", "write_bytes", "write_text"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -31,6 +31,12 @@ def sha256_of(path: Path) -> str:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def bytes_of(path: Path) -> int:
+    """The bytes of a file, or of all files in a folder."""
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sum(file.stat().st_size for file in files)
 
 
 def check_writable(path: Path) -> None:
@@ -122,7 +128,6 @@ def _swap_folder(staged: Path, path: Path) -> None:
     path.rename(aside)
     staged.rename(path)
     shutil.rmtree(aside)
-
 
 
 def _fsync(path: Path) -> None:

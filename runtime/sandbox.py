@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -52,9 +53,7 @@ class Sandbox:
         self._opened: OpenedModel | None = None
         self._start()
 
-    def open(
-        self, path: Path, *, engine: str | None = None, accelerator: str = "cpu", threads: int = 1
-    ) -> OpenedModel:
+    def open(self, path: Path, *, engine: str | None = None, accelerator: str = "cpu", threads: int = 1) -> OpenedModel:
         """Load a file and run it once on zeros.
 
         Raises:
@@ -66,6 +65,7 @@ class Sandbox:
         if not path.is_file():
             raise errors.ModelLoadError(f"there is no file {path}")
         if self._process.poll() is not None:
+            self.close()
             self._start()
         self._subject = str(path)
         answer, _ = self._ask(
@@ -87,24 +87,42 @@ class Sandbox:
         _, outputs = self._ask({"ask": "run"}, [feeds[spec.name] for spec in opened.inputs])
         return {spec.name: array for spec, array in zip(opened.outputs, outputs, strict=True)}
 
-    def time(self, feeds: Mapping[str, NDArray[np.generic]], *, runs: int) -> dict[str, Any]:
-        """Time ``runs`` runs on stored dtypes after a warm-up.
+    def warm_up(self, feeds: Mapping[str, NDArray[np.generic]]) -> tuple[float, int]:
+        """Run on stored dtypes until the speed is steady.
 
         Returns:
-            ``first_ms``, ``warmup_runs``, ``samples_ns`` (one int a run) and ``peak_memory_bytes`` of the child.
+            The very first run in milliseconds, and how many runs followed it.
 
         Raises:
-            ModelTimeoutError: They did not end within the time limit.
+            ModelTimeoutError: It did not end within the time limit.
         """
-        opened = self._model()
-        answer, _ = self._ask({"ask": "time", "runs": runs}, [feeds[spec.name] for spec in opened.inputs])
-        return answer
+        answer, _ = self._ask({"ask": "warm-up"}, [feeds[spec.name] for spec in self._model().inputs])
+        return answer["first_ms"], answer["warmup_runs"]
+
+    def time(self, feeds: Mapping[str, NDArray[np.generic]], *, runs: int) -> tuple[list[int], int]:
+        """Time ``runs`` runs on stored dtypes.
+
+        Returns:
+            Nanoseconds a run, and the child's largest resident size in bytes.
+
+        Raises:
+            ModelTimeoutError: A run did not end within the time limit.
+        """
+        samples: list[int] = []
+        peak_bytes = 0
+        arrays = [feeds[spec.name] for spec in self._model().inputs]
+        while len(samples) < runs:
+            answer, _ = self._ask({"ask": "time", "runs": runs - len(samples)}, arrays)
+            samples += answer["samples_ns"]
+            peak_bytes = answer["peak_memory_bytes"]
+        return samples, peak_bytes
 
     def close(self) -> None:
         """End the child, whatever it is doing."""
         self._process.kill()
         self._process.wait()
-        self._pipe(self._process.stdin).close()
+        with contextlib.suppress(BrokenPipeError):  # what was not yet written has no reader any more
+            self._pipe(self._process.stdin).close()
         self._pipe(self._process.stdout).close()
         self._log.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -113,7 +113,7 @@ def open_session(
         MissingDependencyError: The engine is not installed.
         AcceleratorError: No accelerator of the list took the model.
     """
-    from tinsmith.runtime.sandbox import Sandbox  # noqa: PLC0415 - the child itself has no use for it
+    from tinsmith.runtime.sandbox import Sandbox
 
     with Sandbox(time_limit_s=time_limit_s) as sandbox:
         sandbox.open(path, engine=engine, accelerator=accelerator, threads=threads)
@@ -194,12 +194,12 @@ def shape_text(shape: tuple[int | None, ...]) -> str:
     return "[" + ", ".join("?" if n is None else str(n) for n in shape) + "]"
 
 
-def quantize(array: Array, quantization: Quantization, dtype: np.dtype[np.generic]) -> Array:
+def quantize(array: Array, quantization: Quantization, dtype: np.dtype[np.integer[Any]]) -> Array:
     """Round real numbers to the nearest integer of ``dtype`` on the quantization's grid, saturating at its ends.
 
     Per-tensor only: inputs and outputs are never quantized slice by slice.
     """
-    limits = np.iinfo(dtype)
+    limits = np.iinfo(dtype.type)
     grid = np.multiply(array, np.float32(1.0 / quantization.scale[0]), dtype=np.float32)
     np.rint(grid, out=grid)
     grid += np.float32(quantization.zero_point[0])
@@ -215,9 +215,7 @@ def dequantize(array: Array, quantization: Quantization) -> NDArray[np.float32]:
     return real
 
 
-def _quantizer(
-    quantization: Quantization | None, dtype: np.dtype[np.generic]
-) -> Callable[[Array], Array] | None:
+def _quantizer(quantization: Quantization | None, dtype: np.dtype[Any]) -> Callable[[Array], Array] | None:
     if quantization is None or dtype.kind not in "iu":
         return None
     return lambda array: quantize(array, quantization, dtype)

@@ -10,49 +10,59 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["TimedRuns", "median", "percentile", "runs_needed", "time_runs"]
+__all__ = ["WarmUp", "median", "percentile", "runs_needed", "time_runs", "warm_up"]
 
 _WINDOWS = 3
 _WINDOW_RUNS = 8
 _STEADY = 1.05
-_WARMUP_LIMIT_S = 2.0
+_WARMUP_LIMIT_NS = 2_000_000_000
 _CONFIDENCE = 0.99
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimedRuns:
-    """Raw run times.
+class WarmUp:
+    """What it took until the speed was steady.
 
     Attributes:
         first_ns: The very first run, which pays for lazy set-up.
-        warmup_runs: Runs that were thrown away after it, until the speed was steady.
-        samples_ns: One a run, in the order they ran.
+        runs: Runs after it that were thrown away.
     """
 
     first_ns: int
-    warmup_runs: int
-    samples_ns: list[int]
+    runs: int
 
 
-def time_runs(run: Callable[[], object], *, runs: int, clock: Callable[[], int] = time.perf_counter_ns) -> TimedRuns:
-    """Time ``runs`` calls of ``run`` after a warm-up.
+def warm_up(run: Callable[[], object], *, clock: Callable[[], int] = time.perf_counter_ns) -> WarmUp:
+    """Run until the speed is steady.
 
-    The warm-up ends when the medians of the last three windows of eight runs lie within 5 % of each other (the rule of
-    perf_analyzer, tighter), or after two seconds.
+    Steady means that the medians of the last three windows of eight runs lie within 5 % of each other (the rule of
+    perf_analyzer, tighter); after two seconds it is enough in any case.
 
     Args:
-        run: What is timed.
-        runs: How many timed calls, at least 1.
+        run: What will be timed.
         clock: Gives nanoseconds that never go back.
     """
     first_ns = _once(run, clock)
     began = clock()
-    warmup: list[int] = []
-    while not _steady(warmup) and clock() - began < _WARMUP_LIMIT_S * 1e9:
-        warmup.append(_once(run, clock))
-    return TimedRuns(
-        first_ns=first_ns, warmup_runs=len(warmup), samples_ns=[_once(run, clock) for _ in range(runs)]
-    )
+    samples: list[int] = []
+    while not _steady(samples) and clock() - began < _WARMUP_LIMIT_NS:
+        samples.append(_once(run, clock))
+    return WarmUp(first_ns=first_ns, runs=len(samples))
+
+
+def time_runs(
+    run: Callable[[], object], *, runs: int, budget_ns: int, clock: Callable[[], int] = time.perf_counter_ns
+) -> list[int]:
+    """Time up to ``runs`` calls of ``run``, and stop early once ``budget_ns`` is spent.
+
+    Returns:
+        Nanoseconds a call, in order; at least one.
+    """
+    began = clock()
+    samples = [_once(run, clock)]
+    while len(samples) < runs and clock() - began < budget_ns:
+        samples.append(_once(run, clock))
+    return samples
 
 
 def runs_needed(percent: float) -> int:

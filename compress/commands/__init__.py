@@ -1,1 +1,1 @@
-"""TODO."""
+"""The commands of this package, one module each."""

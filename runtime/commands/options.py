@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 __all__ = [
+    "DATA_HELP",
     "accelerator_option",
     "data_option",
     "engine_option",
+    "force_option",
     "format_option",
     "model_argument",
     "output_option",
@@ -28,11 +30,9 @@ __all__ = [
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
 
-data_option = click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="Samples: an .npz file (x, y or one array per input), or a folder with one folder per class.",
-)
+DATA_HELP = "Samples: an .npz file (x, y or one array per input), or a folder with one folder per class."
+
+data_option = click.option("--data", type=click.Path(path_type=Path), help=DATA_HELP)
 engine_option = click.option("--engine", help="Run it with this engine: litert, onnxruntime or tflite-runtime.")
 accelerator_option = click.option(
     "--accelerator",
@@ -55,6 +55,17 @@ seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_def
 def output_option(help_text: str) -> Decorator:
     """``-o/--output``, required; a path that must be writable."""
     return click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help=help_text)
+
+
+def force_option(*checks: str) -> Decorator:
+    """``--force CHECK`` as ``forced``: the named checks are left out, and no others can be."""
+    return click.option(
+        "--force",
+        "forced",
+        multiple=True,
+        type=click.Choice(checks),
+        help="Go on although this check fails; the check is named, and no other is left out.",
+    )
 
 
 def format_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ _PIPED_WIDTH = 100
 
 def console(*, stderr: bool = False) -> Console:
     """A console on the present stdout or stderr; 100 columns wide where there is no terminal to ask."""
-    from rich.console import Console  # noqa: PLC0415 - JSON needs no rich
+    from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
     return Console(file=stream, width=None if stream.isatty() else _PIPED_WIDTH, highlight=False, soft_wrap=False)
@@ -30,13 +30,13 @@ def console(*, stderr: bool = False) -> Console:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> Table:
     """A table whose numbers stand right and whose words stand left; the first column names the row."""
-    from rich import box  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich import box
+    from rich.table import Table
 
     result = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for position, column in enumerate(columns):
         numeric = position > 0 and any(_is_number(row[position]) for row in rows)
-        result.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        result.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     for row in rows:
         result.add_row(*(_cell(value) for value in row))
     return result

@@ -126,9 +126,10 @@ def choose_engine(artifact_format: str, name: str | None = None) -> EngineChoice
     if name not in by_name:
         raise UsageError(f"there is no engine {name!r}", hint=f"choose one of {', '.join(by_name)}")
     if artifact_format not in by_name[name].formats:
+        able = ", ".join(choice.name for choice in ENGINES if artifact_format in choice.formats)
         raise UsageError(
             f"the engine {name} does not run {artifact_format} files",
-            hint=f"leave out --engine, or choose one of {', '.join(c.name for c in ENGINES if artifact_format in c.formats)}",
+            hint=f"leave out --engine, or choose one of {able}",
         )
     return by_name[name]
 
@@ -152,10 +153,8 @@ def open_engine(path: Path, choice: EngineChoice, *, accelerator: str = "cpu", t
     for candidate in accelerator.split(","):
         try:
             engine: Engine = module.open_engine(path, accelerator=candidate.strip(), threads=threads)
-        except AcceleratorError as error:
+        except AcceleratorError as error:  # noqa: PERF203 - a handful of candidates
             refusals.append(error.message)
         else:
             return engine
-    raise AcceleratorError(
-        "; ".join(refusals), hint=f"allow a fallback by naming it: --accelerator {accelerator},cpu"
-    )
+    raise AcceleratorError("; ".join(refusals), hint=f"allow a fallback by naming it: --accelerator {accelerator},cpu")

@@ -17,10 +17,8 @@ __all__ = ["open_engine"]
 def open_engine(path: Path, *, accelerator: str, threads: int) -> TfliteEngine:
     """Load a .tflite file with LiteRT; raises as ``open_interpreter``."""
     try:
-        from ai_edge_litert import interpreter  # noqa: PLC0415 - an engine is imported when it is opened
+        from ai_edge_litert import interpreter
     except ImportError as error:
         raise MissingDependencyError("ai-edge-litert", extra="all", needed_for="running a .tflite file") from error
     version = metadata.version("ai-edge-litert")
-    return open_interpreter(
-        interpreter, path, name="litert", version=version, accelerator=accelerator, threads=threads
-    )
+    return open_interpreter(interpreter, path, name="litert", version=version, accelerator=accelerator, threads=threads)

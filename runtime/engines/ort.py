@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tinsmith.runtime.errors import AcceleratorError, MissingDependencyError, ModelError, ModelLoadError, first_line
 from tinsmith.runtime.tensors import TensorSpec
 
@@ -13,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["OrtEngine", "open_engine"]
@@ -57,7 +56,7 @@ class OrtEngine:
             outputs: list[NDArray[np.generic]] = self._session.run(
                 self._output_names, dict(zip(self._input_names, feeds, strict=True))
             )
-        except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base of their own
+        except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise ModelError(f"onnxruntime failed while running the model: {first_line(error)}") from error
         return outputs
 
@@ -75,14 +74,14 @@ def open_engine(path: Path, *, accelerator: str, threads: int) -> OrtEngine:
         ModelLoadError: onnxruntime refused the file.
     """
     try:
-        import onnxruntime  # noqa: PLC0415 - an engine is imported when it is opened
+        import onnxruntime
     except ImportError as error:
         raise MissingDependencyError("onnxruntime", extra="onnx", needed_for="running an .onnx file") from error
     provider = _provider(accelerator, onnxruntime.get_available_providers())
     options = _options(onnxruntime, threads=threads, strict=accelerator != "cpu")
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
-    except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base of their own
+    except Exception as error:  # onnxruntime's exceptions share no base of their own
         if accelerator != "cpu":
             raise AcceleratorError(f"{accelerator} does not take {path.name}: {first_line(error)}") from error
         raise ModelLoadError(f"onnxruntime {onnxruntime.__version__} can't load {path}: {first_line(error)}") from error
@@ -97,7 +96,7 @@ def _provider(accelerator: str, available: list[str]) -> str:
             f"there is no accelerator {accelerator!r} for .onnx files; known: {', '.join(_PROVIDERS)}"
         )
     if _PROVIDERS[accelerator] not in available:
-        raise AcceleratorError(f"this onnxruntime was built without {_PROVIDERS[accelerator]}")
+        raise AcceleratorError(f"{accelerator}: this onnxruntime was built without {_PROVIDERS[accelerator]}")
     return _PROVIDERS[accelerator]
 
 
@@ -123,4 +122,3 @@ def _spec(node: Any) -> TensorSpec:
         dtype=_DTYPES.get(inner, inner),
         shape=tuple(n if isinstance(n, int) and n >= 0 else None for n in node.shape),
     )
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,8 +97,11 @@ def _load_delegate(module: ModuleType, accelerator: str) -> Any:
             f"there is no accelerator {accelerator!r} for .tflite files; known: cpu, "
             f"{', '.join(_DELEGATE_LIBRARIES)}, delegate:PATH"
         )
+    library = _DELEGATE_LIBRARIES.get(library, library)
     try:
-        return module.load_delegate(_DELEGATE_LIBRARIES.get(library, library))
+        # Tried by ourselves first: a Delegate that fails half-way complains on stderr when it is collected.
+        ctypes.CDLL(library)
+        return module.load_delegate(library)
     except (OSError, ValueError) as error:
         raise AcceleratorError(f"{accelerator} can't be loaded: {first_line(error)}") from error
 
@@ -140,4 +144,3 @@ def _spec(name: str, detail: Any) -> TensorSpec:
         if scales
         else None,
     )
-

@@ -24,10 +24,10 @@ def open_engine(path: Path, *, accelerator: str, threads: int) -> TfliteEngine:
     Raises:
         HostError: numpy is 2 or newer; the import succeeds then, and creating an interpreter fails obscurely.
     """
-    import numpy as np  # noqa: PLC0415 - as below
+    import numpy as np
 
     try:
-        from tflite_runtime import interpreter  # noqa: PLC0415 - an engine is imported when it is opened
+        from tflite_runtime import interpreter
     except ImportError as error:
         raise MissingDependencyError(
             "tflite-runtime", extra="tflite-runtime", needed_for="the engine tflite-runtime"

@@ -1,0 +1,49 @@
+# make demo and make test each do everything from a bare checkout; the second time they are quick.
+
+VENV := .venv
+BIN := $(VENV)/bin
+OLD := .venv-tflite-runtime
+
+# The first interpreter from 3.11 to 3.13 that runs; override with make PYTHON=...
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& command -v $$p && break; done)
+
+.PHONY: demo test check unit tflite-runtime bench clean
+
+demo: $(VENV)/.ready
+	$(BIN)/tinsmith demo --output demo-output
+
+test: check unit tflite-runtime
+
+check: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p tinsmith
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.ready
+	$(BIN)/python -m pytest -q
+
+# The engine of 32-bit Arm boards needs numpy < 2, so it is tested in an environment of its own.
+tflite-runtime: $(OLD)/.ready
+	$(OLD)/bin/python -m pytest -q tests/contract/test_engines.py -k tflite_runtime
+
+bench: $(VENV)/.ready
+	$(BIN)/python -m benchmarks
+
+$(VENV)/.ready: setup.cfg pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python from 3.11 to 3.13 with venv was found"; \
+		echo "hint:  install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 3; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+$(OLD)/.ready: setup.cfg pyproject.toml
+	$(PYTHON) -m venv --clear $(OLD)
+	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check "tflite-runtime==2.14.*" "numpy<2" pytest
+	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(OLD) demo-output build dist *.egg-info

@@ -1,0 +1,82 @@
+"""``tinsmith compress``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from tinsmith.runtime.commands import options
+from tinsmith.runtime.commands.output import print_result, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from tinsmith.compress.compression import Compression
+
+__all__ = ["compress"]
+
+
+@click.command()
+@options.model_argument
+@click.option("-r", "--recipe", "recipe_name", required=True, help="A built-in recipe, or the path of a .yaml file.")
+@options.output_option("The artifact to write; ends in .tflite or .onnx.")
+@options.data_option
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a recipe: steps.0.io=int8.")
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@options.force_option("unsafe-layers", "parity")
+@options.time_limit_option
+@options.seed_option
+@options.format_option
+def compress(
+    model: Path,
+    recipe_name: str,
+    output: Path,
+    data: Path | None,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    forced: tuple[str, ...],
+    output_format: str,
+    **limits: Any,
+) -> None:
+    """Make a model smaller by a recipe, and prove the cost."""
+    from tinsmith.compress.compression import compress as carry_out
+    from tinsmith.compress.recipe import load_recipe
+    from tinsmith.convert.delivery import Allowances
+
+    recipe = load_recipe(recipe_name, overrides=overrides)
+    if dry_run:
+        _print_plan(model, recipe, output, output_format)
+        return
+    allow = Allowances(unsafe_layers="unsafe-layers" in forced, parity="parity" in forced)
+    made = carry_out(model, recipe, output, data=data, allow=allow, **limits)
+    print_result(output_format, {"compression": made.to_json()}, _view(made))
+
+
+def _print_plan(model: Path, recipe: Any, output: Path, output_format: str) -> None:
+    from tinsmith.compress.planner import plan, target_of
+    from tinsmith.convert.model import identify
+
+    planned = plan(identify(model), recipe, target_of(recipe, output))
+    rows = [
+        [number, p.work.kind, p.takes, p.gives, "by the planner" if p.inserted else "by the recipe"]
+        for number, p in enumerate(planned, start=1)
+    ]
+    document = {"plan": [p.document() for p in planned]}
+    print_result(output_format, document, [table(["step", "kind", "takes", "gives", "put in"], rows)])
+
+
+def _view(made: Compression) -> list[RenderableType]:
+    from tinsmith.convert.commands.proof_view import proof_rows
+
+    artifact = made.delivery.artifact
+    ratio = artifact.size_bytes / made.source_bytes
+    rows = [
+        ["source", f"{made.source.path} ({made.source.format}, {made.source_bytes:,} bytes)"],
+        ["artifact", f"{artifact.path} ({artifact.size_bytes:,} bytes, {ratio:.2f} of the source)"],
+        ["passes", " → ".join(p.work.kind for p in made.passes) or "none"],
+        *proof_rows(made.delivery.proof),
+    ]
+    return [table(["", ""], rows)]

@@ -1,0 +1,62 @@
+"""``tinsmith demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from tinsmith.runtime.commands import options
+from tinsmith.runtime.commands.output import print_result, table
+
+if TYPE_CHECKING:
+    from tinsmith.compress.demo import DemoReport, DemoRow
+
+__all__ = ["demo"]
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("demo-output"),
+    show_default=True,
+    help="The folder where models, artifacts and reports stay.",
+)
+@options.seed_option
+@options.format_option
+@click.pass_obj
+def demo(wiring: Any, output: Path, seed: int, output_format: str) -> None:
+    """Train, compress, prove and measure a small model, end to end."""
+    from tinsmith.compress.demo import run_demo
+
+    report = run_demo(output, wiring.measure, seed=seed)
+    columns = ["", "format", "recipe", "bytes", "zip", "accuracy", "agreement", "p50 ms", "p90 ms"]
+    view = [table(columns, [_cells(row, report) for row in report.rows]), _notes(report, output)]
+    print_result(output_format, {"demo": report.to_json(), "output": str(output)}, view)
+
+
+def _cells(row: DemoRow, report: DemoReport) -> list[object]:
+    return [
+        "best" if row.file == report.best else "",
+        row.format,
+        row.recipe,
+        row.size_bytes,
+        row.zip_bytes,
+        f"{row.accuracy:.2%}",
+        f"{row.agreement:.2%}",
+        row.p50_ms,
+        row.p90_ms,
+    ]
+
+
+def _notes(report: DemoReport, output: Path) -> str:
+    lines = [
+        f"Accuracy on {report.test_samples} digits that no variant has seen; agreement with the trained float model.",
+        "Best: the smallest that lost no more than half a point.",
+        *(f"Not made: {reason}" for reason in report.skipped),
+        f"Everything lies in {output}; look inside with: tinsmith inspect {output / report.best}",
+    ]
+    return "\n".join(lines)

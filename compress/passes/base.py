@@ -1,0 +1,129 @@
+"""What every pass has in common.
+
+A pass takes a model on disk and gives another one; the one it was given is never changed. ``apply`` runs the three
+parts in order and holds the pass to what it declares:
+
+========  ==============================================================================================
+requires  whether the pass can work here; raises before anything was done
+run       the work; writes below the workbench's folder
+ensures   whether the result is what the pass promised; raises when it is not
+========  ==============================================================================================
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tinsmith.convert.delivery import Workbench
+    from tinsmith.convert.model import Format, Model
+    from tinsmith.convert.parity import Tolerance
+
+__all__ = ["Pass", "PassDefectError", "PassResult", "Step"]
+
+logger = logging.getLogger(__name__)
+
+
+class Step(BaseModel):
+    """One step of a recipe: what to do, without knowing to which model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether it can't do without samples."""
+        return False
+
+    def document(self) -> dict[str, Any]:
+        """The step in full, defaults included."""
+        return self.model_dump(mode="json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassResult:
+    """What a pass gives.
+
+    Attributes:
+        model: The new model; the one that went in, if nothing was to be done.
+        modified: Whether it is another model than went in.
+        measured: What the pass found out, by name, for the report.
+    """
+
+    model: Model
+    modified: bool
+    measured: Mapping[str, float | str] = field(default_factory=dict)
+
+
+class PassDefectError(RuntimeError):
+    """A pass does not do what it declares; a defect of the pass, not of the user's model."""
+
+
+class Pass(ABC):
+    """One kind of change to a model.
+
+    Attributes:
+        kind: The step's name in a recipe.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def takes(self) -> frozenset[Format]:
+        """The formats that can go in."""
+
+    @property
+    @abstractmethod
+    def gives(self) -> Format | None:
+        """The format that comes out; None for the one that went in."""
+
+    @property
+    @abstractmethod
+    def tolerance(self) -> Tolerance:
+        """How far the pass may move the model's answers."""
+
+    def requires(self, model: Model, bench: Workbench) -> None:  # noqa: B027 - most passes have nothing to ask
+        """Raise a ``TinsmithError`` when the pass can't work on this model or without this data."""
+
+    @abstractmethod
+    def run(self, model: Model, bench: Workbench) -> PassResult:
+        """Do the work, and give a new model below ``bench.folder``."""
+
+    def ensures(self, model: Model, result: PassResult) -> None:  # noqa: B027 - as requires
+        """Raise a ``VerificationError`` when the result is not what was promised."""
+
+    @final
+    def apply(self, model: Model, bench: Workbench) -> PassResult:
+        """Run all three parts.
+
+        Raises:
+            TinsmithError: The pass can't work here, or its promise did not hold.
+            PassDefectError: Pass developer: the result breaks what the pass declares.
+        """
+        self.requires(model, bench)
+        logger.debug("%s.started on %s", self.kind, model.path.name)
+        started = time.perf_counter()
+        result = self.run(model, bench)
+        logger.debug("%s.done in %.2f s", self.kind, time.perf_counter() - started)
+        self._hold(model, result)
+        self.ensures(model, result)
+        return result
+
+    def _hold(self, model: Model, result: PassResult) -> None:
+        if result.model.format != (self.gives or model.format):
+            raise PassDefectError(
+                f"Pass developer: {self.kind} declares that it gives {self.gives or model.format}, "
+                f"and gave {result.model.format}"
+            )
+        if result.modified == (result.model.path == model.path):
+            raise PassDefectError(
+                f"Pass developer: {self.kind} says modified={result.modified}, but its model lies at {result.model.path}"
+            )

@@ -1,0 +1,203 @@
+"""Recipes: what to do to a model, read from YAML into typed steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tinsmith.compress.passes.conversion import ConvertStep
+from tinsmith.compress.passes.quantization import QuantizeStep
+from tinsmith.runtime.errors import RecipeError, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["BuiltinRecipe", "Recipe", "RecipeStep", "builtin_recipes", "load_recipe", "recipe_schema", "recipe_text"]
+
+_FOLDER = Path(__file__).parent / "recipes"
+
+RecipeStep = Annotated[ConvertStep | QuantizeStep, Field(discriminator="kind")]
+
+
+class Recipe(BaseModel):
+    """An ordered list of steps.
+
+    Attributes:
+        version: Of this file format.
+        target: The format of the artifact; None leaves it to the name of the output.
+        steps: In the order they are carried out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1]
+    target: Literal["tflite", "onnx"] | None = None
+    steps: tuple[RecipeStep, ...]
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether a step can't do without samples."""
+        return any(step.needs_data for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltinRecipe:
+    """A recipe that comes with tinsmith.
+
+    Attributes:
+        name: As ``--recipe`` takes it.
+        summary: The first comment line of its file.
+        recipe: Its steps.
+    """
+
+    name: str
+    summary: str
+    recipe: Recipe
+
+
+def builtin_recipes() -> tuple[BuiltinRecipe, ...]:
+    """The recipes that come with tinsmith, in order of their names."""
+    return tuple(_builtin(path) for path in sorted(_FOLDER.glob("*.yaml")))
+
+
+def load_recipe(name: str, *, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a built-in recipe by its name, or one of the user's by its path.
+
+    Args:
+        name: Such as ``int8``, or a path that ends in .yaml or .yml.
+        overrides: ``a.b=c`` each, such as ``steps.0.io=int8``.
+
+    Raises:
+        RecipeError: There is none, it is not YAML, or it holds an unknown key or a wrong value; says where.
+    """
+    path = _find(name)
+    document = _parse(path)
+    for override in overrides:
+        _override(document, override)
+    return _validate(document, path)
+
+
+def recipe_text(name: str) -> str:
+    """The file of a recipe, comments included, to read, copy and change; raises as ``load_recipe``."""
+    return _find(name).read_text(encoding="utf-8")
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The JSON Schema of a recipe file, for editors."""
+    return Recipe.model_json_schema()
+
+
+def _builtin(path: Path) -> BuiltinRecipe:
+    text = path.read_text(encoding="utf-8")
+    return BuiltinRecipe(
+        name=path.stem,
+        summary=text.splitlines()[0].removeprefix("# "),
+        recipe=_validate(_parse(path), path),
+    )
+
+
+def _find(name: str) -> Path:
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise RecipeError(f"there is no recipe file {name}", hint="`tinsmith recipe list` lists the built-in ones")
+        return Path(name)
+    path = _FOLDER / f"{name}.yaml"
+    names = sorted(builtin.stem for builtin in _FOLDER.glob("*.yaml"))
+    if name not in names:
+        raise RecipeError(f"there is no recipe {name!r}", hint=_nearest(name, names))
+    return path
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=1)
+    asked = f"did you mean {near[0]}? " if near else ""
+    return f"{asked}built in: {', '.join(names)}; or name a .yaml file"
+
+
+def _parse(path: Path) -> Any:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise RecipeError(f"{where}: not YAML: {getattr(error, 'problem', None) or first_line(error)}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"cannot read the recipe {path}: {first_line(error)}") from error
+    if not isinstance(document, dict):
+        raise RecipeError(
+            f"{path}:1: a recipe is a mapping with version and steps", hint="see `tinsmith recipe show int8`"
+        )
+    return document
+
+
+def _override(document: Any, override: str) -> None:
+    """Set one value deep in the document, as ``--set`` says it."""
+    from ruamel.yaml import YAML
+
+    keys, equals, value = override.partition("=")
+    if not equals:
+        raise RecipeError(f"--set {override}: no =", hint="write it like --set steps.0.io=int8")
+    *parents, last = keys.split(".")
+    place = document
+    try:
+        for key in parents:
+            place = place[_key(place, key)]
+        place[_key(place, last)] = YAML(typ="safe").load(value)
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise RecipeError(
+            f"--set {override}: the recipe has no {keys}", hint="see `tinsmith recipe show NAME`"
+        ) from None
+
+
+def _key(place: Any, key: str) -> str | int:
+    return int(key) if isinstance(place, list) else key
+
+
+def _validate(document: Any, path: Path) -> Recipe:
+    try:
+        return Recipe.model_validate(document)
+    except ValidationError as error:
+        problems = [_problem(document, path, detail) for detail in error.errors()]
+        raise RecipeError("; ".join(problems), hint="`tinsmith recipe schema` prints what a recipe may hold") from None
+
+
+def _problem(document: Any, path: Path, detail: Any) -> str:
+    """One problem with its place: ``file:line``, the key, and what is wrong with it."""
+    keys = [key for key in detail["loc"] if key not in ("convert", "quantize") or key in _spelled(document, detail)]
+    value = f" (found {detail['input']!r})" if isinstance(detail["input"], str | int | float) else ""
+    return f"{path}:{_line(document, keys)}: {'.'.join(map(str, keys))}: {detail['msg']}{value}"
+
+
+def _spelled(document: Any, detail: Any) -> set[Any]:
+    """Keys of the location that really stand in the file; pydantic adds the name of the step's kind."""
+    spelled = set()
+    place = document
+    for key in detail["loc"]:
+        try:
+            place = place[key]
+        except (KeyError, IndexError, TypeError):
+            continue
+        spelled.add(key)
+    return spelled
+
+
+def _line(document: Any, keys: list[Any]) -> int:
+    """The line, from 1, of the deepest key that stands in the file."""
+    line = 1
+    place = document
+    for key in keys:
+        try:
+            position = place.lc.item(key) if isinstance(place, list) else place.lc.key(key)
+            place = place[key]
+        except (AttributeError, KeyError, IndexError, TypeError):
+            break
+        line = position[0] + 1
+    return line

@@ -1,0 +1,214 @@
+"""How every artifact comes about: open the source, make the file aside, prove it, put it in its place.
+
+``convert`` and ``compress`` differ only in what they do in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinsmith.convert.inspection import operator_precisions
+from tinsmith.convert.model import identify
+from tinsmith.convert.parity import PROOF_SAMPLES, Proof, Tolerance, prove, seeded_feeds
+from tinsmith.convert.predictors import SandboxedArtifact, opened_predictor
+from tinsmith.runtime.artifact import Artifact, Lineage, write_manifest
+from tinsmith.runtime.files import check_writable, sha256_of, staged_file
+from tinsmith.runtime.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tinsmith.convert.data import Dataset
+    from tinsmith.convert.model import Model
+    from tinsmith.convert.predictors import Predictor
+
+__all__ = ["Allowances", "Delivery", "Job", "Workbench", "deliver"]
+
+# Whatever can change an artifact's bytes.
+_TOOLS = (
+    "tinsmith",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "keras",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "tensorflow",
+    "tf-keras",
+    "tf2onnx",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowances:
+    """Checks that the user has switched off by name.
+
+    Attributes:
+        unsafe_layers: Keras models may run code of their author (``Lambda`` layers).
+        parity: The artifact's numbers may differ from its source's.
+    """
+
+    unsafe_layers: bool = False
+    parity: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What the user asked for.
+
+    Attributes:
+        source: The model; it is never changed.
+        output: The artifact to write; its manifest goes beside it.
+        data: Samples for calibration and proof; None where the user gave none.
+        seed: Of all chance.
+        allow: Checks to leave out.
+        time_limit_s: For a model's load, and for each run.
+    """
+
+    source: Model
+    output: Path
+    data: Path | None = None
+    seed: int = 0
+    allow: Allowances = Allowances()
+    time_limit_s: float = 60.0
+
+    @classmethod
+    def of(cls, source: Path, output: Path, **settings: Any) -> Job:
+        """A job on a model that is still to be identified; raises ``ModelLoadError``."""
+        return cls(source=identify(source), output=output, **settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workbench:
+    """What the work in between has at hand.
+
+    Attributes:
+        folder: Everything is written below; the folder goes away afterwards.
+        dataset: Samples; None where the user gave none.
+        seed: Of all chance.
+        allow_unsafe: Load Keras models whose ``Lambda`` layers run code of their author.
+    """
+
+    folder: Path
+    dataset: Dataset | None
+    seed: int
+    allow_unsafe: bool = False
+
+    def place(self, name: str) -> Path:
+        """A path below the folder that nobody has used yet."""
+        return self.folder / f"{sum(1 for _ in self.folder.iterdir())}-{name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """An artifact in its place, and the proof it passed."""
+
+    artifact: Artifact
+    proof: Proof
+
+    def to_json(self) -> dict[str, Any]:
+        """For reports."""
+        return {"artifact": str(self.artifact.path), "manifest": self.artifact.to_json(), "proof": self.proof.to_json()}
+
+
+def deliver(
+    job: Job, make: Callable[[Workbench], Path], *, tolerance: Tolerance, steps: Sequence[Mapping[str, Any]]
+) -> Delivery:
+    """Make an artifact, prove it against its source, and put it in its place with its manifest.
+
+    Args:
+        job: What the user asked for.
+        make: Does the work below the workbench's folder, and gives the finished file.
+        tolerance: How far the work may move the model's answers.
+        steps: What is done, for the lineage.
+
+    Raises:
+        OutputError: The output can't be written; this is found out before the work begins.
+        ModelError: The source can't be loaded, or a child process refused the artifact, died on it or timed out.
+        VerificationError: The numbers differ.
+    """
+    check_writable(job.output)
+    with contextlib.ExitStack() as stack:
+        # The child that will load the artifact starts now: its imports overlap with the work.
+        sandbox = stack.enter_context(Sandbox(time_limit_s=job.time_limit_s))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tinsmith-")))
+        reference = stack.enter_context(
+            opened_predictor(job.source, allow_unsafe=job.allow.unsafe_layers, time_limit_s=job.time_limit_s)
+        )
+        dataset = _dataset(job, reference)
+        bench = Workbench(folder=folder, dataset=dataset, seed=job.seed, allow_unsafe=job.allow.unsafe_layers)
+        produced = make(bench)
+        bound = Tolerance(name="--force parity") if job.allow.parity else tolerance
+        answering = stack.enter_context(SandboxedArtifact(produced, sandbox))
+        proof = _prove(reference, answering, produced, job, bound, dataset)
+        artifact = _describe(job, produced, answering, proof, _lineage(job, steps, dataset))
+        with staged_file(job.output) as staged:
+            shutil.copyfile(produced, staged)
+        write_manifest(artifact)
+    return Delivery(artifact=artifact, proof=proof)
+
+
+def _dataset(job: Job, reference: Predictor) -> Dataset | None:
+    if job.data is None:
+        return None
+    from tinsmith.convert.data import open_dataset
+
+    return open_dataset(job.data, reference.inputs)
+
+
+def _prove(
+    reference: Predictor,
+    artifact: Predictor,
+    produced: Path,
+    job: Job,
+    tolerance: Tolerance,
+    dataset: Dataset | None,
+) -> Proof:
+    """Prove on the user's data where there is some, and on seeded numbers otherwise."""
+    if dataset is None:
+        feeds = seeded_feeds(reference.inputs, samples=PROOF_SAMPLES, seed=job.seed)
+        origin = f"{PROOF_SAMPLES} seeded random samples"
+    else:
+        feeds = next(dataset.batches(PROOF_SAMPLES)).feeds
+        origin = f"the first {len(next(iter(feeds.values())))} samples of {dataset.name}"
+    operators = operator_precisions(produced)
+    return prove(reference, artifact, feeds, tolerance=tolerance, origin=origin, operators=operators)
+
+
+def _describe(job: Job, produced: Path, answering: Predictor, proof: Proof, lineage: Lineage) -> Artifact:
+    return Artifact(
+        path=job.output,
+        format=job.output.suffix.removeprefix("."),
+        sha256=sha256_of(produced),
+        size_bytes=produced.stat().st_size,
+        inputs=answering.inputs,
+        outputs=answering.outputs,
+        operators=proof.operators,
+        lineage=lineage,
+    )
+
+
+def _lineage(job: Job, steps: Sequence[Mapping[str, Any]], dataset: Dataset | None) -> Lineage:
+    return Lineage(
+        source=job.source.path.name,
+        source_format=job.source.format,
+        source_sha256=sha256_of(job.source.path),
+        steps=tuple(steps),
+        seed=job.seed,
+        data_sha256="" if dataset is None else dataset.sha256,
+        tools=_tool_versions(),
+    )
+
+
+def _tool_versions() -> dict[str, str]:
+    versions = {}
+    for name in _TOOLS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
