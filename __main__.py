@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import importlib
 import itertools
 import logging
@@ -19,15 +20,13 @@ from click.exceptions import Abort, ClickException, Exit
 
 from tinsmith.runtime._version import __version__
 from tinsmith.runtime.commands.output import print_error
-from tinsmith.runtime.errors import OutputError, TinsmithError, UsageError
+from tinsmith.runtime.errors import OutputError, TinsmithError, UsageError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = ["COMMANDS", "cli", "main", "run"]
 
-_INTERRUPTED = 130
-_DEFECT = 70
 
 # name: (where it lives, what `tinsmith --help` says of it)
 COMMANDS = {
@@ -62,8 +61,8 @@ class LazyGroup(click.RichGroup):
 
     def resolve_command(
         self,
-        ctx: click.Context,
-        args: list[str],  # noqa: ARG002 - click's signature
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        args: list[str],
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command itself, for the name that was typed."""
         name, *rest = args
@@ -102,7 +101,7 @@ class Wiring:
         return benchmark
 
 
-def run(arguments: Sequence[str], *, log: Path | None = None) -> int:  # noqa: PLR0911 - one return an outcome
+def run(arguments: Sequence[str], *, log: Path | None = None) -> int:
     """Run one command line and return its exit code; nothing is raised.
 
     Args:
@@ -112,57 +111,50 @@ def run(arguments: Sequence[str], *, log: Path | None = None) -> int:  # noqa: P
     as_json = "--format=json" in arguments or ("--format", "json") in itertools.pairwise(arguments)
     try:
         cli.main(args=list(arguments), prog_name="tinsmith", standalone_mode=False)
-    except TinsmithError as error:
-        print_error(error, as_json=as_json)
-        return error.exit_code
+        sys.stdout.flush()
     except Exit as ended:
         return ended.exit_code
-    except ClickException as error:
-        return _usage(error, as_json=as_json)
-    except (Abort, KeyboardInterrupt):
-        print_error(_InterruptedError("interrupted; nothing was left half-written"), as_json=as_json)
-        return _INTERRUPTED
     except BrokenPipeError:
-        sys.stdout = None  # whoever read the output is gone
+        # Whoever read the output is gone; what is still in the buffer must not fail again on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # noqa: BLE001 - the last line of defence
-        return _defect(error, log, as_json=as_json)
-    return _flush()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last line of defence
+        said = _translated(error, log)
+        print_error(said, as_json=as_json)
+        return said.exit_code
+    return 0
 
 
 class _InterruptedError(TinsmithError):
     code = "interrupted"
-    exit_code = _INTERRUPTED
+    exit_code = 130
 
 
-def _flush() -> int:
-    """A full disk behind stdout shows itself only here."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        print_error(OutputError.from_os_error(Path("stdout"), error), as_json=False)
-        return OutputError.exit_code
-    return 0
+def _translated(error: BaseException, log: Path | None) -> TinsmithError:
+    """What the user is told about an error of any origin."""
+    match error:
+        case TinsmithError():
+            return error
+        case ClickException():
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "tinsmith"
+            return UsageError(error.format_message(), hint=f"see `{command} --help`")
+        case Abort() | KeyboardInterrupt():
+            return _InterruptedError("interrupted; nothing was left half-written")
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return OutputError.from_os_error(Path(error.filename or "the output"), error)
+    return _defect(error, log)
 
 
-def _usage(error: ClickException, *, as_json: bool) -> int:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "tinsmith"
-    print_error(UsageError(error.format_message(), hint=f"see `{command} --help`"), as_json=as_json)
-    return UsageError.exit_code
-
-
-def _defect(error: Exception, log: Path | None, *, as_json: bool) -> int:
+def _defect(error: BaseException, log: Path | None) -> TinsmithError:
     if log is None:
         raise error
     with log.open("a") as stream:
         traceback.print_exception(error, file=stream)
-    said = TinsmithError(
-        f"a defect in tinsmith: {type(error).__name__}: {str(error).strip().splitlines()[:1]}",
+    return TinsmithError(
+        f"a defect in tinsmith: {type(error).__name__}: {first_line(error)}",
         hint=f"please report it with the log {log}",
     )
-    print_error(said, as_json=as_json)
-    return _DEFECT
 
 
 @contextlib.contextmanager
@@ -186,7 +178,7 @@ def main() -> int:
     with _quiet_natives(log):
         logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.ERROR)
         code = run(sys.argv[1:], log=log)
-    if code != _DEFECT:
+    if code != TinsmithError.exit_code:
         log.unlink(missing_ok=True)
     return code
 

@@ -76,7 +76,7 @@ def plan(model: Model, recipe: Recipe, target: Target) -> tuple[PlannedPass, ...
             planned.append(_conversion(at, target))
             at = target
         if at not in work.takes:
-            raise _out_of_order(number, step, work, at, planned)
+            raise _out_of_order(number, work, at, planned)
         planned.append(PlannedPass(step=step, work=work, inserted=False, takes=at, gives=work.gives or at))
         at = work.gives or at
     if at != target:
@@ -101,7 +101,7 @@ def _conversion(at: Format, target: Target) -> PlannedPass:
     return PlannedPass(step=step, work=work, inserted=True, takes=at, gives=target)
 
 
-def _out_of_order(number: int, step: Step, work: Pass, at: Format, planned: list[PlannedPass]) -> RecipeError:
+def _out_of_order(number: int, work: Pass, at: Format, planned: list[PlannedPass]) -> RecipeError:
     before = f"step {number - 1} ({planned[-1].work.kind})" if planned else "the model"
     return RecipeError(
         f"step {number} ({work.kind}) takes {' or '.join(sorted(work.takes))}, but {before} gives {at}",

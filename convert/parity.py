@@ -139,13 +139,13 @@ def prove(
         ModelError: One of them failed.
     """
     expected = run_samples(reference, feeds)
-    actual = run_samples(artifact, feeds)
+    answered = run_samples(artifact, feeds)
     names = [spec.name for spec in reference.outputs]
-    actual = in_order(names, artifact, actual)
+    actual = in_order(names, artifact, answered)
     differences = compare(names, expected, actual)
     for difference in differences:
         _hold(difference, tolerance)
-    _check_free_batch(artifact, feeds, actual, tolerance)
+    _check_free_batch(artifact, feeds, answered, tolerance)
     return Proof(
         samples=len(next(iter(feeds.values()))),
         origin=origin,
@@ -237,14 +237,14 @@ def _hold(difference: Difference, tolerance: Tolerance) -> None:
 
 
 def _check_free_batch(
-    artifact: Predictor, feeds: Mapping[str, Array], actual: list[Array], tolerance: Tolerance
+    artifact: Predictor, feeds: Mapping[str, Array], answered: list[Array], tolerance: Tolerance
 ) -> None:
     """A batch axis that says it is free must give a single sample the answer that it gets among others."""
     if any(spec.batch is not None for spec in artifact.inputs if spec.shape) or tolerance.relative is None:
         return
     alone = artifact.run({name: array[:1] for name, array in rename_feeds(artifact, feeds).items()})
     names = [spec.name for spec in artifact.outputs]
-    together = [array[:1] for array in in_order(names, artifact, actual)]
+    together = [array[:1] for array in answered]
     for difference in compare(names, together, [alone[name] for name in names]):
         _hold(difference, tolerance)
 

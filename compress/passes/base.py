@@ -125,5 +125,6 @@ class Pass(ABC):
             )
         if result.modified == (result.model.path == model.path):
             raise PassDefectError(
-                f"Pass developer: {self.kind} says modified={result.modified}, but its model lies at {result.model.path}"
+                f"Pass developer: {self.kind} says modified={result.modified}, "
+                f"but its model lies at {result.model.path}"
             )

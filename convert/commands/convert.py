@@ -34,8 +34,8 @@ __all__ = ["convert"]
 @options.format_option
 def convert(model: Path, output: Path, forced: tuple[str, ...], output_format: str, **settings: Any) -> None:
     """Turn a model into TFLite or ONNX, and prove it equal."""
-    from tinsmith.convert.delivery import Allowances
     from tinsmith.convert.conversion import convert as change_format
+    from tinsmith.convert.delivery import Allowances
 
     allow = Allowances(unsafe_layers="unsafe-layers" in forced, parity="parity" in forced)
     delivered = change_format(model, output, allow=allow, **settings)

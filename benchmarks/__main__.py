@@ -1,0 +1,32 @@
+"""Measure what the project promises: python -m benchmarks [PART ...]."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from benchmarks import accuracy, demo, overhead, peer, startup
+
+PARTS = {
+    "accuracy": accuracy.figures,
+    "overhead": overhead.figures,
+    "startup": startup.figures,
+    "peer": peer.figures,
+    "demo": demo.figures,
+}
+
+
+def main(asked: list[str]) -> int:
+    missed = 0
+    for name in asked or PARTS:
+        started = time.perf_counter()
+        print(f"\n{name}")
+        for figure in PARTS[name]():
+            print(f"  {figure}")
+            missed += figure.missed
+        print(f"  ({time.perf_counter() - started:.0f} s)")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
