@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tf2onnx
 from tensorflow import keras
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 HERE = Path(__file__).parent
 
@@ -41,9 +42,10 @@ def write_pair(model: keras.Model, name: str, shape: list[int | None], source: s
     signature = [tf.TensorSpec(shape, tf.float32, name=source)]
     function = tf.function(lambda x: {answer: model(x, training=False)}, input_signature=signature)
     with tempfile.TemporaryDirectory() as folder:
-        module = tf.Module()
-        module.model = model
-        tf.saved_model.save(module, folder, signatures=function.get_concrete_function())
+        # Constants instead of variables: tflite-runtime 2.14 can't read variables.
+        frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+        plain = tf.function(lambda x: {answer: frozen(x)[0]}, input_signature=signature)
+        tf.saved_model.save(tf.Module(), folder, signatures=plain.get_concrete_function())
         content = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
     (HERE / f"{name}.tflite").write_bytes(content)
     tf2onnx.convert.from_function(function, signature, opset=17, output_path=str(HERE / f"{name}.onnx"))
