@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import importlib
 import itertools
@@ -11,11 +10,10 @@ import logging
 import os
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 from click.exceptions import Abort, ClickException, Exit
 
 from tinsmith.runtime._version import __version__
@@ -25,43 +23,72 @@ from tinsmith.runtime.errors import OutputError, TinsmithError, UsageError, firs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["COMMANDS", "cli", "main", "run"]
+__all__ = ["COMMANDS", "SECTIONS", "cli", "main", "run"]
 
 
-# name: (where it lives, what `tinsmith --help` says of it)
-COMMANDS = {
-    "demo": ("tinsmith.compress.commands.demo:demo", "Train, compress, prove and measure a small model, end to end."),
-    "inspect": ("tinsmith.convert.commands.inspect:inspect", "Show what a model holds, costs and needs."),
-    "convert": ("tinsmith.convert.commands.convert:convert", "Turn a model into TFLite or ONNX, and prove it equal."),
-    "compress": (
-        "tinsmith.compress.commands.compress:compress",
-        "Make a model smaller by a recipe, and prove the cost.",
-    ),
-    "evaluate": ("tinsmith.convert.commands.evaluate:evaluate", "Measure a model's accuracy on labelled samples."),
-    "compare": ("tinsmith.convert.commands.compare:compare", "Show how far two models' answers lie apart."),
-    "benchmark": ("tinsmith.devices.commands.benchmark:benchmark", "Measure how fast an artifact is, honestly."),
-    "recipe": ("tinsmith.compress.commands.recipe:recipe", "List, show and check recipes."),
-    "formats": ("tinsmith.convert.commands.formats:formats", "Show which format turns into which, and what it needs."),
-    "doctor": ("tinsmith.convert.commands.doctor:doctor", "Check this machine: packages, engines, space."),
+# section: name: (where it lives, what `tinsmith --help` says of it)
+SECTIONS = {
+    "Start": {
+        "demo": (
+            "tinsmith.compress.commands.demo:demo",
+            "Train, compress, prove and measure a small model, end to end.",
+        ),
+        "formats": (
+            "tinsmith.convert.commands.formats:formats",
+            "Show which format turns into which, and what it needs.",
+        ),
+        "doctor": ("tinsmith.convert.commands.doctor:doctor", "Check this machine: packages, engines, space."),
+    },
+    "Make": {
+        "inspect": ("tinsmith.convert.commands.inspect:inspect", "Show what a model holds, costs and needs."),
+        "convert": (
+            "tinsmith.convert.commands.convert:convert",
+            "Turn a model into TFLite or ONNX, and prove it equal.",
+        ),
+        "compress": (
+            "tinsmith.compress.commands.compress:compress",
+            "Make a model smaller by a recipe, and prove the cost.",
+        ),
+        "recipe": ("tinsmith.compress.commands.recipe:recipe", "List, show and check recipes."),
+    },
+    "Judge": {
+        "evaluate": (
+            "tinsmith.convert.commands.evaluate:evaluate",
+            "Measure a model's accuracy on labelled samples.",
+        ),
+        "compare": ("tinsmith.convert.commands.compare:compare", "Show how far two models' answers lie apart."),
+        "benchmark": (
+            "tinsmith.devices.commands.benchmark:benchmark",
+            "Measure how fast an artifact is, honestly.",
+        ),
+    },
 }
+COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 
 
-class LazyGroup(click.RichGroup):
-    """A group that shows its help from the table alone and imports a command when it is called."""
+class LazyGroup(click.Group):
+    """A group that shows its help from the table alone and imports a command when it is called.
+
+    The root is plain click: rendering its help with rich would take longer than everything else together.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """The names, in the order of a user's path."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         """A stand-in with the name and the short help."""
-        if name not in COMMANDS:
-            return None
-        return click.RichCommand(name=name, help=COMMANDS[name][1])
+        return click.Command(cmd_name, help=COMMANDS[cmd_name][1]) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """The table, section by section."""
+        for title, section in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, said) for name, (_, said) in section.items()], col_max=12)
 
     def resolve_command(
         self,
-        ctx: click.Context,  # noqa: ARG002 - click's signature
+        ctx: click.Context,  # noqa: ARG002 - as above
         args: list[str],
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command itself, for the name that was typed."""
@@ -74,6 +101,8 @@ class LazyGroup(click.RichGroup):
 
 
 def _nearest(name: str) -> str:
+    import difflib
+
     near = difflib.get_close_matches(name, COMMANDS, n=1)
     return f"did you mean `tinsmith {near[0]}`?" if near else "`tinsmith --help` lists them"
 
@@ -84,8 +113,8 @@ def _nearest(name: str) -> str:
 def cli(context: click.Context) -> None:
     """Make a trained model small, prove what that cost, and run it on the device.
 
-    Exit codes: 0 done, 1 budget missed, 2 usage or data, 3 this machine, 4 the model, 5 device,
-    6 verification failed, 7 rolled back, 70 a defect in tinsmith, 130 interrupted.
+    Exit codes: 0 done, 1 budget missed, 2 usage or data, 3 this machine, 4 the model, 5 device, 6 verification failed,
+    7 rolled back, 70 a defect in tinsmith, 130 interrupted.
     """
     context.obj = Wiring()
 
@@ -149,6 +178,8 @@ def _translated(error: BaseException, log: Path | None) -> TinsmithError:
 def _defect(error: BaseException, log: Path | None) -> TinsmithError:
     if log is None:
         raise error
+    import traceback
+
     with log.open("a") as stream:
         traceback.print_exception(error, file=stream)
     return TinsmithError(
