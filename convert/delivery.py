@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.convert.inspection import operator_precisions
 from tinsmith.convert.model import identify
 from tinsmith.convert.parity import PROOF_SAMPLES, Proof, Tolerance, prove, seeded_feeds
 from tinsmith.convert.predictors import SandboxedArtifact, opened_predictor
@@ -176,8 +177,6 @@ def _prove(
     else:
         feeds = next(dataset.batches(PROOF_SAMPLES)).feeds
         origin = f"the first {len(next(iter(feeds.values())))} samples of {dataset.name}"
-    from tinsmith.convert.inspection import operator_precisions
-
     operators = operator_precisions(produced)
     return prove(reference, artifact, feeds, tolerance=tolerance, origin=origin, operators=operators)
 

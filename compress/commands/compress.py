@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from tinsmith.runtime.commands import options
-from tinsmith.runtime.commands.output import print_result, table
+from tinsmith.runtime.commands.output import facts, print_result, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,14 +69,14 @@ def _print_plan(model: Path, recipe: Any, output: Path, output_format: str) -> N
 
 
 def _view(made: Compression) -> list[RenderableType]:
-    from tinsmith.convert.commands.proof_view import proof_rows
+    from tinsmith.convert.commands.proof_view import proof_facts
 
     artifact = made.delivery.artifact
     ratio = artifact.size_bytes / made.source_bytes
-    rows = [
-        ["source", f"{made.source.path} ({made.source.format}, {made.source_bytes:,} bytes)"],
-        ["artifact", f"{artifact.path} ({artifact.size_bytes:,} bytes, {ratio:.2f} of the source)"],
-        ["passes", " → ".join(p.work.kind for p in made.passes) or "none"],
-        *proof_rows(made.delivery.proof),
+    shown = [
+        ("source", f"{made.source.path} ({made.source.format}, {made.source_bytes:,} bytes)"),
+        ("artifact", f"{artifact.path} ({artifact.size_bytes:,} bytes, {ratio:.2f} of the source)"),
+        ("passes", " → ".join(p.work.kind for p in made.passes) or "none"),
+        *proof_facts(made.delivery.proof),
     ]
-    return [table(["", ""], rows)]
+    return [facts(shown)]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from tinsmith.convert.commands.proof_view import proof_rows
+from tinsmith.convert.commands.proof_view import proof_facts
 from tinsmith.runtime.commands import options
-from tinsmith.runtime.commands.output import print_result, table
+from tinsmith.runtime.commands.output import facts, print_result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +40,5 @@ def convert(model: Path, output: Path, forced: tuple[str, ...], output_format: s
     allow = Allowances(unsafe_layers="unsafe-layers" in forced, parity="parity" in forced)
     delivered = change_format(model, output, allow=allow, **settings)
     artifact = delivered.artifact
-    rows = [
-        ["artifact", f"{artifact.path} ({artifact.size_bytes:,} bytes)"],
-        *proof_rows(delivered.proof),
-    ]
-    print_result(output_format, {"conversion": delivered.to_json()}, [table(["", ""], rows)])
+    shown = [("artifact", f"{artifact.path} ({artifact.size_bytes:,} bytes)"), *proof_facts(delivered.proof)]
+    print_result(output_format, {"conversion": delivered.to_json()}, [facts(shown)])

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tinsmith.convert.parity import Difference, Proof
 
-__all__ = ["proof_rows"]
+__all__ = ["proof_facts"]
 
 
-def proof_rows(proof: Proof) -> list[list[object]]:
+def proof_facts(proof: Proof) -> list[tuple[str, object]]:
     """What was proven, one row a fact."""
     agreed = "-" if proof.agreement is None else f"{proof.agreement:.1%} name the same class"
     return [
-        ["proven on", proof.origin],
-        *(["difference", _difference(difference)] for difference in proof.differences),
-        ["agreement", agreed],
-        ["precision", _precision(proof)],
-        ["batch axis", proof.batch],
+        ("proven on", proof.origin),
+        *(("difference", _difference(difference)) for difference in proof.differences),
+        ("agreement", agreed),
+        ("precision", _precision(proof)),
+        ("batch axis", proof.batch),
     ]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tinsmith.runtime.errors import TinsmithError
 
-__all__ = ["SCHEMA", "console", "print_error", "print_result", "size_text", "table"]
+__all__ = ["SCHEMA", "console", "facts", "print_error", "print_result", "size_text", "table"]
 
 SCHEMA = 1
 _PIPED_WIDTH = 100
@@ -39,6 +39,18 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
         result.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     for row in rows:
         result.add_row(*(_cell(value) for value in row))
+    return result
+
+
+def facts(rows: Sequence[tuple[str, object]]) -> Table:
+    """One fact a line: its name, then what is known of it."""
+    from rich.table import Table
+
+    result = Table.grid(padding=(0, 2))
+    result.add_column(no_wrap=True, style="bold")
+    result.add_column(overflow="fold")
+    for name, value in rows:
+        result.add_row(name, _cell(value))
     return result
 
 

@@ -1,0 +1,114 @@
+"""Quantize: fewer bits for weights and activations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from tinsmith.compress.passes.base import Pass, PassResult, Step
+from tinsmith.convert.model import Model
+from tinsmith.convert.parity import FLOAT16, INTEGER
+from tinsmith.convert.quantization import DynamicInt8, Float16, Int8, Int16x8, choose_quantizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tinsmith.convert.data import Feeds
+    from tinsmith.convert.delivery import Workbench
+    from tinsmith.convert.model import Format
+    from tinsmith.convert.parity import Tolerance
+    from tinsmith.convert.quantization import Scheme
+
+__all__ = ["Quantize", "QuantizeStep"]
+
+_BATCH = 32
+_TRAINED: frozenset[Format] = frozenset(["keras", "hdf5", "savedmodel"])
+
+
+class QuantizeStep(Step):
+    """Store weights, and where the scheme says so activations, in fewer bits."""
+
+    kind: Literal["quantize"] = "quantize"
+    scheme: Literal["float16", "dynamic-int8", "int8", "int16x8"]
+    io: Literal["float32", "int8"] = Field(
+        default="float32",
+        description="What int8 artifacts store in inputs and outputs; int8 for devices without floats.",
+    )
+    engine: Literal["ai-edge-quantizer", "tflite-converter", "onnxruntime"] | None = Field(
+        default=None, description="The tool; ai-edge-quantizer for TFLite and onnxruntime for ONNX unless given."
+    )
+
+    @model_validator(mode="after")
+    def _io_belongs_to_int8(self) -> QuantizeStep:
+        if self.io == "int8" and self.scheme != "int8":
+            message = f"io: int8 goes with scheme: int8, not with {self.scheme}"
+            raise ValueError(message)
+        return self
+
+    @property
+    def needs_data(self) -> bool:
+        """Static schemes calibrate."""
+        return self.typed_scheme().static
+
+    def typed_scheme(self) -> Scheme:
+        """The scheme as the quantizers take it."""
+        schemes: dict[str, Scheme] = {
+            "float16": Float16(),
+            "dynamic-int8": DynamicInt8(),
+            "int8": Int8(io=self.io),
+            "int16x8": Int16x8(),
+        }
+        return schemes[self.scheme]
+
+
+class Quantize(Pass):
+    """One quantizer with one scheme."""
+
+    kind: ClassVar[str] = "quantize"
+
+    def __init__(self, step: QuantizeStep, *, target: Literal["tflite", "onnx"]) -> None:
+        self._scheme = step.typed_scheme()
+        self._quantizer = choose_quantizer(target, step.engine)
+        self._quantizer.check(self._scheme)
+
+    @property
+    def takes(self) -> frozenset[Format]:
+        """A float artifact; the converter's own quantizer starts from the trained model."""
+        return _TRAINED if self._quantizer.takes == "savedmodel" else frozenset([self._quantizer.takes])
+
+    @property
+    def gives(self) -> Format:
+        """The target."""
+        return self._quantizer.gives
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """Half precision rounds; integers lose."""
+        return FLOAT16 if isinstance(self._scheme, Float16) else INTEGER
+
+    def run(self, model: Model, bench: Workbench) -> PassResult:
+        """Quantize, calibrating on all samples of the dataset where the scheme is static."""
+        output = bench.place(f"{self._scheme.name}.{self.gives}")
+        samples = self._samples(bench) if self._scheme.static else None
+        if self._quantizer.takes == "savedmodel":
+            report = self._from_trained(model, output, samples, bench)
+        else:
+            report = self._quantizer.quantize(model.path, output, self._scheme, samples)
+        measured: dict[str, float | str] = {"engine": report.engine, "calibration samples": report.samples}
+        return PassResult(model=Model(path=output, format=self.gives), modified=True, measured=measured)
+
+    @staticmethod
+    def _samples(bench: Workbench) -> Iterator[Feeds] | None:
+        if bench.dataset is None:
+            return None
+        return (batch.feeds for batch in bench.dataset.batches(_BATCH))
+
+    def _from_trained(self, model: Model, output: Any, samples: Any, bench: Workbench) -> Any:
+        """The converter quantizes while it converts, so it starts from the hub format."""
+        from tinsmith.convert.loading import load_trained
+        from tinsmith.convert.tflite_target import savedmodel_of
+
+        trained = load_trained(model, allow_unsafe=bench.allow_unsafe)
+        with savedmodel_of(trained, batch=None) as folder:
+            return self._quantizer.quantize(folder, output, self._scheme, samples)

@@ -1,0 +1,245 @@
+"""ai-edge-quantizer: .tflite to .tflite, without TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinsmith.convert.frameworks import require
+from tinsmith.convert.quantization.bias_room import weights_with_room
+from tinsmith.convert.quantization.feeding import portions
+from tinsmith.convert.quantization.quantizer import Report, calibration_samples
+from tinsmith.convert.quantization.ranges import MinMaxObserver
+from tinsmith.convert.quantization.schemes import DynamicInt8, Float16, Int8, Int16x8, Scheme
+from tinsmith.convert.quantization.tflite_model import activations, read_float_model
+from tinsmith.runtime.errors import RecipeError, UnsupportedOperatorError, first_line
+from tinsmith.runtime.files import write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from tinsmith.convert.model import Format
+    from tinsmith.convert.quantization.quantizer import Feeds
+    from tinsmith.convert.quantization.ranges import Range, Ranges
+
+__all__ = ["AiEdgeQuantizer", "observe_ranges", "quantize_with_ranges"]
+
+_NEEDED_FOR = "quantizing a .tflite file"
+_EVERY_TENSOR_BYTES = 64 << 20
+_MOST_SAMPLES = 32
+# On a finer grid the limit of a ReLU6 does not fit into 32 bits, and the interpreter refuses the file.
+_LEAST_SCALE = 2.0**-27
+
+
+class AiEdgeQuantizer:
+    """Google's successor of the quantization inside TFLiteConverter; see ``Quantizer``."""
+
+    name = "ai-edge-quantizer"
+    takes: Format = "tflite"
+    gives: Format = "tflite"
+    extra = "tensorflow"
+
+    def check(self, scheme: Scheme) -> None:
+        """It has every scheme."""
+
+    def quantize(self, source: Path, output: Path, scheme: Scheme, samples: Iterable[Feeds] | None = None) -> Report:
+        """Quantize a .tflite file; see ``Quantizer.quantize``."""
+        if not scheme.static:
+            write_bytes(output, quantize_with_ranges(source, scheme, None))
+            return Report(engine=self.name)
+        tally = calibration_samples(samples)
+        ranges = observe_ranges(source, tally)
+        write_bytes(output, quantize_with_ranges(source, scheme, ranges))
+        return Report(engine=self.name, samples=tally.samples, ranges=len(ranges))
+
+
+def observe_ranges(source: Path, samples: Iterable[Feeds]) -> Ranges:
+    """Run a float .tflite file, and note the least and greatest value of each tensor that it computes.
+
+    ai-edge-quantizer's own calibrator reads all samples at once, keeps an average that depends on their order, and
+    wants a signature. This one streams, and does not.
+
+    Raises:
+        RecipeError: The model is quantized already.
+        UnsupportedOperatorError: The model has loops or branches, whose insides can't be observed from outside.
+        DataError: There are no samples, or they do not fit the model.
+        ModelError: The model can't be run.
+    """
+    from tinsmith.runtime.engines.tflite import TfliteEngine
+
+    model = read_float_model(source)
+    if len(model.subgraphs) > 1:
+        raise UnsupportedOperatorError(
+            f"{source.name} has loops, branches or functions of its own, and the ranges inside them can't be observed",
+            hint="use dynamic-int8 or float16, or export the model with its loops unrolled",
+        )
+    watched = list(activations(model))
+    if not watched:
+        raise _nothing_to_do(source, "static quantization")
+    interpreter = _observing_interpreter(source)
+    engine = TfliteEngine(interpreter, name="litert", version="", accelerator="cpu")
+    observer = MinMaxObserver()
+    for feeds in portions(samples, engine.inputs, at_most=_portion(interpreter, watched)):
+        interpreter.reset_all_variables()
+        engine.run([feeds[spec.name] for spec in engine.inputs])
+        for index, name in watched:
+            observer.observe(name, interpreter.get_tensor(index))
+    return observer.ranges()
+
+
+def quantize_with_ranges(source: Path, scheme: Scheme, ranges: Ranges | None) -> bytes:
+    """Quantize a float .tflite file.
+
+    Args:
+        source: The file.
+        scheme: What to turn it into.
+        ranges: One for each computed tensor, from ``observe_ranges`` or another calibrator; None for schemes that are
+            not static.
+
+    Raises:
+        RecipeError: The model is quantized already, or holds nothing that the scheme makes smaller.
+        UnsupportedOperatorError: ai-edge-quantizer can't work on this model.
+    """
+    _import_quantizer()
+    model = read_float_model(source)
+    parameters = require("ai_edge_quantizer.params_generator", needed_for=_NEEDED_FOR)
+    modifier = require("ai_edge_quantizer.model_modifier", needed_for=_NEEDED_FOR)
+    try:
+        with np.errstate(invalid="raise"):  # a number that does not fit its integer is otherwise stored as another one
+            generated = parameters.ParamsGenerator(model).generate_quantization_parameters(
+                _recipe(scheme), _statistics(model, scheme, ranges), enable_progress_bar=False
+            )
+        content = bytes(modifier.ModelModifier(model).modify_model(generated, enable_progress_bar=False))
+    except Exception as error:  # ai-edge-quantizer raises ValueError, RuntimeError, KeyError and more
+        raise UnsupportedOperatorError(
+            f"ai-edge-quantizer can't turn {source.name} into {scheme.name}: {first_line(error)}",
+            hint="try another scheme, or the engine tflite-converter on the SavedModel",
+        ) from error
+    _check_changed(source, scheme, generated)
+    return content
+
+
+def _recipe(scheme: Scheme) -> Any:
+    """A recipe manager that applies the scheme to every operator that has a kernel for it."""
+    manager = require("ai_edge_quantizer.recipe_manager", needed_for=_NEEDED_FOR).RecipeManager()
+    recipes = require("ai_edge_quantizer.recipe", needed_for=_NEEDED_FOR)
+    match scheme:
+        case Float16():
+            _add_float16(manager)
+        case DynamicInt8():
+            manager.load_quantization_recipe(recipes.dynamic_wi8_afp32())
+        case Int8():
+            manager.load_quantization_recipe(recipes.static_wi8_ai8())
+        case Int16x8():
+            manager.load_quantization_recipe(recipes.static_wi8_ai16())
+    if scheme.static and scheme != Int8(io="int8"):
+        _keep_float_ends(manager)
+    return manager
+
+
+def _add_float16(manager: Any) -> None:
+    types_ = require("ai_edge_quantizer.qtyping", needed_for=_NEEDED_FOR)
+    algorithms = require("ai_edge_quantizer.algorithm_manager", needed_for=_NEEDED_FOR).AlgorithmName
+    weights = types_.TensorQuantizationConfig(num_bits=16, dtype=types_.TensorDataType.FLOAT)
+    config = types_.OpQuantizationConfig(
+        weight_tensor_config=weights, compute_precision=types_.ComputePrecision.FLOAT, explicit_dequantize=True
+    )
+    every = types_.TFLOperationName.ALL_SUPPORTED
+    manager.add_quantization_config(".*", every, config, algorithms.FLOAT_CASTING)
+
+
+def _keep_float_ends(manager: Any) -> None:
+    """Leave inputs and outputs alone: a QUANTIZE and a DEQUANTIZE operator are put in beside them."""
+    operators = require("ai_edge_quantizer.qtyping", needed_for=_NEEDED_FOR).TFLOperationName
+    algorithms = require("ai_edge_quantizer.algorithm_manager", needed_for=_NEEDED_FOR).AlgorithmName
+    for end in (operators.INPUT, operators.OUTPUT):
+        manager.add_quantization_config(".*", end, algorithm_key=algorithms.NO_QUANTIZE)
+
+
+def _statistics(model: Any, scheme: Scheme, ranges: Ranges | None) -> dict[str, dict[str, Any]] | None:
+    """Ranges in the words of ai-edge-quantizer. It updates them, so each call makes them anew.
+
+    It takes the range of a weight from the weight itself, unless it is told another one here.
+    """
+    if ranges is None:
+        return None
+    steps = (1 << 16) - 2 if isinstance(scheme, Int16x8) else (1 << 8) - 1
+    statistics = {name: _wide_enough(found, _LEAST_SCALE * steps) for name, found in ranges.items()}
+    for name, spans in weights_with_room(model, ranges, input_steps=steps):
+        statistics[name] = {"min": -spans, "max": spans}
+    return statistics
+
+
+def _wide_enough(found: Range, least: float) -> dict[str, Any]:
+    high = max(found.high, found.low + least)
+    return {"min": np.array([found.low], np.float32), "max": np.array([high], np.float32)}
+
+
+def _check_changed(source: Path, scheme: Scheme, generated: dict[str, Any]) -> None:
+    """ai-edge-quantizer leaves alone what it has no kernel for; all of it would be no quantization at all."""
+    for tensor in generated.values():
+        uses = [use for use in (tensor.producer, *(tensor.consumers or ())) if use is not None]
+        if any(use.parameters is not None for use in uses):
+            return
+    raise _nothing_to_do(source, scheme.name)
+
+
+def _nothing_to_do(source: Path, what: str) -> RecipeError:
+    return RecipeError(
+        f"{what} finds nothing in {source.name} that it could make smaller",
+        hint="`tinsmith inspect` shows its operators; try another scheme",
+    )
+
+
+def _observing_interpreter(source: Path) -> Any:
+    """An interpreter that keeps every tensor.
+
+    Without XNNPACK: it fuses operators, and the tensors between them are then not computed.
+    """
+    litert = require("ai_edge_litert.interpreter", needed_for=_NEEDED_FOR)
+    try:
+        interpreter = litert.Interpreter(
+            model_path=str(source),
+            num_threads=os.cpu_count() or 1,
+            experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=True,
+        )
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise UnsupportedOperatorError(f"LiteRT can't run {source.name}: {first_line(error)}") from error
+    return interpreter
+
+
+def _portion(interpreter: Any, watched: list[tuple[int, str]]) -> int:
+    """How many samples may be run at once, when every tensor of every one of them is kept."""
+    sample_bytes = int(sum(interpreter.get_tensor(index).nbytes for index, _ in watched))
+    return max(1, min(_MOST_SAMPLES, _EVERY_TENSOR_BYTES // max(1, sample_bytes)))
+
+
+def _import_quantizer() -> None:
+    with _without_linear_algebra():
+        require("ai_edge_quantizer", needed_for=_NEEDED_FOR)
+
+
+@contextlib.contextmanager
+def _without_linear_algebra() -> Iterator[None]:
+    """Spare the 0.2 s of importing scipy.linalg, two thirds of ai-edge-quantizer's import.
+
+    Only its GPTQ uses it, and looks it up as ``scipy.linalg`` at that time, which imports it then: scipy loads its
+    modules on first use. Until the import is over, an empty module stands in its place.
+    """
+    name = "scipy.linalg"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = types.ModuleType(name)
+    try:
+        yield
+    finally:
+        del sys.modules[name]

@@ -1,0 +1,95 @@
+"""Room for biases: weight channels that are so small that their bias would not fit into 32 bits.
+
+A bias is stored in int32 on the grid ``input scale * weight scale`` of its channel. Where training has let a channel's
+weights die away (weight decay leaves 1e-30 and the like), that grid is so fine that the bias overflows, and
+ai-edge-quantizer 0.10 then stores the least int32, whatever the bias was. The cure, as in TFLiteConverter and
+onnxruntime: a coarser grid for the weights of such a channel, which moves its output by less than 1e-7 of its bias a
+weight.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from tinsmith.convert.quantization.ranges import Ranges
+
+__all__ = ["weights_with_room"]
+
+_WEIGHT_STEPS = 127
+# Half of int32, because the engine may round the input's scale to another one.
+_BIAS_STEPS = 2**30
+
+
+class _Layout(NamedTuple):
+    """Where an operator keeps what: positions among its inputs, and the axis of the output channels."""
+
+    data: int
+    weights: int
+    bias: int
+    axis: int
+
+
+# By BuiltinOperator of TensorFlow's lite/schema/schema.fbs.
+_LAYOUTS = {
+    3: _Layout(data=0, weights=1, bias=2, axis=0),  # CONV_2D
+    4: _Layout(data=0, weights=1, bias=2, axis=3),  # DEPTHWISE_CONV_2D
+    9: _Layout(data=0, weights=1, bias=2, axis=0),  # FULLY_CONNECTED
+    67: _Layout(data=2, weights=1, bias=3, axis=0),  # TRANSPOSE_CONV
+}
+
+
+def weights_with_room(model: Any, ranges: Ranges, *, input_steps: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Find the weights that need a coarser grid.
+
+    Args:
+        model: A float ``ModelT``.
+        ranges: One for each computed tensor.
+        input_steps: How many steps the grid of an activation has.
+
+    Yields:
+        The weight's name, and the greatest magnitude that its grid must span, one a channel and shaped so that it
+        broadcasts to the weight.
+    """
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        layout = _LAYOUTS.get(model.operatorCodes[operator.opcodeIndex].builtinCode)
+        if layout is None or len(operator.inputs) <= layout.bias or operator.inputs[layout.bias] < 0:
+            continue
+        data, weights, bias = (graph.tensors[operator.inputs[at]] for at in (layout.data, layout.weights, layout.bias))
+        values, offsets = _floats(model, weights), _floats(model, bias)
+        seen = ranges.get(data.name.decode())
+        if values is None or offsets is None or seen is None:
+            continue
+        step = (max(seen.high, 0.0) - min(seen.low, 0.0)) / input_steps
+        spans = _spans(values, layout.axis)
+        least = _least_spans(offsets, step).reshape([-1 if n == layout.axis else 1 for n in range(values.ndim)])
+        if (spans < least).any():
+            yield weights.name.decode(), np.maximum(spans, least).astype(np.float32)
+
+
+def _spans(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    others = tuple(n for n in range(values.ndim) if n != axis)
+    return np.asarray(np.abs(values).max(axis=others, keepdims=True))
+
+
+def _least_spans(offsets: NDArray[np.float32], step: float) -> NDArray[np.float64]:
+    """The least span of each channel's weights on which its bias still fits."""
+    if step <= 0:
+        return np.zeros(len(offsets))
+    return np.abs(offsets.astype(np.float64)) * _WEIGHT_STEPS / (step * _BIAS_STEPS)
+
+
+def _floats(model: Any, tensor: Any) -> NDArray[np.float32] | None:
+    """A stored float32 tensor; None where it is computed, or of another type."""
+    data = model.buffers[tensor.buffer].data
+    if tensor.type != 0 or data is None or not len(data):
+        return None
+    shape = tuple(int(n) for n in tensor.shape)
+    return np.frombuffer(bytes(data), dtype="<f4").reshape(shape)
