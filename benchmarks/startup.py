@@ -17,7 +17,7 @@ import click
 def cli():
     \"\"\"A bare group.\"\"\"
 
-for name in ("demo", "inspect", "convert", "compress", "evaluate", "compare", "benchmark", "recipe", "formats", "doctor"):
+for name in "demo inspect convert compress evaluate compare benchmark recipe formats doctor".split():
     cli.add_command(click.Command(name, help="A command."))
 
 cli()

@@ -75,7 +75,7 @@ def compress(model: Path, recipe: Recipe, output: Path, **settings: Any) -> Comp
     def carry_out(bench: Workbench) -> Path:
         at = job.source
         for step in planned:
-            logger.info("%s: %s to %s", step.work.kind, step.takes, step.gives)
+            logger.debug("%s: %s to %s", step.work.kind, step.takes, step.gives)
             result = step.work.apply(at, bench)
             at = result.model
             measured.append(dict(result.measured))

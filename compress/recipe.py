@@ -189,13 +189,18 @@ def _spelled(document: Any, detail: Any) -> set[Any]:
     return spelled
 
 
+def _position(place: Any, key: Any) -> Any:
+    """Line and column, from 0, where the YAML parser saw a key or an item."""
+    return place.lc.item(key) if isinstance(key, int) else place.lc.key(key)
+
+
 def _line(document: Any, keys: list[Any]) -> int:
     """The line, from 1, of the deepest key that stands in the file."""
     line = 1
     place = document
     for key in keys:
         try:
-            position = place.lc.item(key) if isinstance(place, list) else place.lc.key(key)
+            position = _position(place, key)
             place = place[key]
         except (AttributeError, KeyError, IndexError, TypeError):
             break

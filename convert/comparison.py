@@ -62,7 +62,7 @@ def compare_models(
         ModelError: One of them can't be loaded or run.
         DataError: The samples do not fit.
     """
-    limits = {"allow_unsafe": allow_unsafe, "time_limit_s": time_limit_s}
+    limits: dict[str, Any] = {"allow_unsafe": allow_unsafe, "time_limit_s": time_limit_s}
     with (
         opened_predictor(identify(reference), **limits) as before,
         opened_predictor(identify(other), **limits) as after,

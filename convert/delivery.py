@@ -17,7 +17,7 @@ from tinsmith.convert.inspection import operator_precisions
 from tinsmith.convert.model import identify
 from tinsmith.convert.parity import PROOF_SAMPLES, Proof, Tolerance, prove, seeded_feeds
 from tinsmith.convert.predictors import SandboxedArtifact, opened_predictor
-from tinsmith.runtime.artifact import Artifact, Lineage, write_manifest
+from tinsmith.runtime.artifact import Artifact, Lineage, manifest_path, manifest_text
 from tinsmith.runtime.files import check_writable, sha256_of, staged_file
 from tinsmith.runtime.sandbox import Sandbox
 
@@ -148,9 +148,7 @@ def deliver(
         answering = stack.enter_context(SandboxedArtifact(produced, sandbox))
         proof = _prove(reference, answering, produced, job, bound, dataset)
         artifact = _describe(job, produced, answering, proof, _lineage(job, steps, dataset))
-        with staged_file(job.output) as staged:
-            shutil.copyfile(produced, staged)
-        write_manifest(artifact)
+        _put(produced, artifact)
     return Delivery(artifact=artifact, proof=proof)
 
 
@@ -179,6 +177,13 @@ def _prove(
         origin = f"the first {len(next(iter(feeds.values())))} samples of {dataset.name}"
     operators = operator_precisions(produced)
     return prove(reference, artifact, feeds, tolerance=tolerance, origin=origin, operators=operators)
+
+
+def _put(produced: Path, artifact: Artifact) -> None:
+    """Write artifact and manifest in full before either takes its place: a disk that fills up leaves none of them."""
+    with staged_file(manifest_path(artifact.path)) as manifest, staged_file(artifact.path) as staged:
+        shutil.copyfile(produced, staged)
+        manifest.write_text(manifest_text(artifact), encoding="utf-8")
 
 
 def _describe(job: Job, produced: Path, answering: Predictor, proof: Proof, lineage: Lineage) -> Artifact:

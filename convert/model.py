@@ -89,9 +89,12 @@ def _identify_file(path: Path, head: bytes) -> Format:
 
 
 def _identify_zip(path: Path) -> Format:
-    with zipfile.ZipFile(path) as archive:
-        if "config.json" in archive.namelist():
-            return "keras"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if "config.json" in archive.namelist():
+                return "keras"
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        raise ModelLoadError(f"{path} is a damaged zip file: {error}") from error
     raise ModelLoadError(
         f"{path} is a zip file, but not a Keras model (it holds no config.json)",
         hint="unpack it first if a model lies inside",

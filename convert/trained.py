@@ -85,11 +85,13 @@ def from_keras(model: Any, framework: Literal["keras", "tf_keras"]) -> TrainedMo
             f"the model {model.name!r} has no symbolic inputs, so its shapes are unknown",
             hint="build it with keras.Input(...) as its first layer, and save it again",
         )
+    # A Sequential model has one input and no structure to pack it into.
+    structure = model.inputs[0] if hasattr(model, "pop") else model.input
     source_names = _unique(_layer_name(tensor) for tensor in model.inputs)
     answer_names = _unique(_layer_name(tensor) for tensor in model.outputs)
 
     def function(feeds: dict[str, Any]) -> dict[str, Any]:
-        packed = tf.nest.pack_sequence_as(model.input, [feeds[name] for name in source_names])
+        packed = tf.nest.pack_sequence_as(structure, [feeds[name] for name in source_names])
         answers = tf.nest.flatten(model(packed, training=False))
         return dict(zip(answer_names, answers, strict=True))
 

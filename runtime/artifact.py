@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime.errors import DataError, VerificationError
-from tinsmith.runtime.files import sha256_of, write_text
+from tinsmith.runtime.files import sha256_of
 from tinsmith.runtime.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Artifact", "Lineage", "OperatorUse", "manifest_path", "read_artifact", "write_manifest"]
+__all__ = ["Artifact", "Lineage", "OperatorUse", "manifest_path", "manifest_text", "read_artifact"]
 
 _SCHEMA = 1
 
@@ -105,15 +105,9 @@ def manifest_path(artifact: Path) -> Path:
     return artifact.with_name(artifact.name + ".json")
 
 
-def write_manifest(artifact: Artifact) -> Path:
-    """Write the manifest beside the artifact, whole or not at all.
-
-    Raises:
-        OutputError: The operating system refused.
-    """
-    path = manifest_path(artifact.path)
-    write_text(path, json.dumps(artifact.to_json(), indent=2, sort_keys=True) + "\n")
-    return path
+def manifest_text(artifact: Artifact) -> str:
+    """The manifest as it stands in its file; the same artifact gives the same bytes."""
+    return json.dumps(artifact.to_json(), indent=2, sort_keys=True) + "\n"
 
 
 def read_artifact(path: Path) -> Artifact:

@@ -58,18 +58,19 @@ class TinsmithError(Exception):
 
     Attributes:
         message: What failed, where and why, in one line.
-        hint: What to do next; empty where nothing can be advised.
+        hint: What to do next; the family's usual hint unless a better one is given.
         code: The stable name of the family, for machines.
         exit_code: What the command line returns.
     """
 
     code: ClassVar[str] = "defect"
     exit_code: ClassVar[int] = 70
+    usual_hint: ClassVar[str] = ""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.usual_hint
 
     @classmethod
     def revive(cls, message: str, hint: str) -> TinsmithError:
@@ -91,18 +92,21 @@ class UsageError(TinsmithError):
 
     code = "usage"
     exit_code = 2
+    usual_hint = "see `tinsmith COMMAND --help`"
 
 
 class RecipeError(UsageError):
     """A recipe holds an unknown key, or steps that can't follow each other."""
 
     code = "recipe"
+    usual_hint = "`tinsmith recipe schema` prints what a recipe may hold"
 
 
 class DataError(UsageError):
     """A dataset is missing, damaged, empty, or does not fit the model."""
 
     code = "data"
+    usual_hint = "`tinsmith inspect MODEL` shows what the model takes"
 
 
 class HostError(TinsmithError):
@@ -110,6 +114,7 @@ class HostError(TinsmithError):
 
     code = "host"
     exit_code = 3
+    usual_hint = "`tinsmith doctor` lists what this machine has"
 
 
 class MissingDependencyError(HostError):
@@ -130,6 +135,7 @@ class AcceleratorError(HostError):
     """An accelerator that was asked for is not here, or does not take the model."""
 
     code = "accelerator"
+    usual_hint = "`tinsmith doctor` lists what this machine has"
 
 
 class OutputError(HostError):
@@ -156,12 +162,14 @@ class ModelError(TinsmithError):
 
     code = "model"
     exit_code = 4
+    usual_hint = "`tinsmith inspect MODEL` shows what it holds"
 
 
 class ModelLoadError(ModelError):
     """A model can't be read, or the engine refused it or died on it."""
 
     code = "model-load"
+    usual_hint = "if it is damaged, get it again from its source; `tinsmith inspect MODEL` shows what it holds"
 
 
 class ModelTimeoutError(ModelError):
@@ -194,6 +202,7 @@ class VerificationError(TinsmithError):
 
     code = "verification"
     exit_code = 6
+    usual_hint = "`tinsmith compare` shows how far two models lie apart"
 
 
 class RolledBackError(TinsmithError):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
     from tinsmith.convert.inspection.graph import Graph, Operator, Tensor
 
@@ -147,18 +145,18 @@ def _countable(tensor: Tensor) -> bool:
     return stored is not None and stored.dtype.kind in "fiu" and stored.shape == tensor.shape and stored.size > 0
 
 
-def _zero(tensor: Tensor, *, threshold: float) -> NDArray[np.bool_]:
+def _zero(tensor: Tensor, *, threshold: float) -> Any:
     stored = tensor.stored
     if stored is None:
         return np.zeros(0, bool)
     if stored.dtype.kind == "f":
-        return np.abs(stored) <= threshold
+        return np.less_equal(np.abs(stored), threshold)
     points = np.asarray(tensor.quantization.zero_point if tensor.quantization else (0,))
     if len(points) > 1 and tensor.quantization and tensor.quantization.axis is not None:
         shape = [1] * stored.ndim
         shape[tensor.quantization.axis] = len(points)
-        return stored == points.reshape(shape)
-    return stored == points[0]
+        return np.equal(stored, points.reshape(shape))
+    return np.equal(stored, points[0])
 
 
 def _dead(tensor: Tensor, axis: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime.artifact import OperatorUse
@@ -15,75 +16,16 @@ __all__ = ["Precisions", "count_uses"]
 _UNPACK = {"DEQUANTIZE", "DequantizeLinear", "com.microsoft.DequantizeLinear", "Cast", "CAST"}
 _PACK = {"QUANTIZE", "QuantizeLinear", "com.microsoft.QuantizeLinear", "DynamicQuantizeLinear"}
 # Operators that only move data, shape it or change its type.
-_MOVES = {
-    *(_UNPACK | _PACK),
-    *[
-        "RESHAPE",
-        "TRANSPOSE",
-        "PAD",
-        "PADV2",
-        "MIRROR_PAD",
-        "SLICE",
-        "STRIDED_SLICE",
-        "SPLIT",
-        "SPLIT_V",
-        "SQUEEZE",
-        "EXPAND_DIMS",
-        "GATHER",
-    ],
-    *[
-        "GATHER_ND",
-        "PACK",
-        "UNPACK",
-        "SHAPE",
-        "CONCATENATION",
-        "TILE",
-        "FILL",
-        "RANGE",
-        "BROADCAST_TO",
-        "REVERSE_V2",
-        "SPACE_TO_DEPTH",
-    ],
-    *[
-        "DEPTH_TO_SPACE",
-        "SPACE_TO_BATCH_ND",
-        "BATCH_TO_SPACE_ND",
-        "WHILE",
-        "IF",
-        "CALL",
-        "CALL_ONCE",
-        "VAR_HANDLE",
-        "READ_VARIABLE",
-    ],
-    *[
-        "Reshape",
-        "Transpose",
-        "Pad",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Unsqueeze",
-        "Gather",
-        "GatherND",
-        "Concat",
-        "Shape",
-        "Expand",
-        "Tile",
-    ],
-    *[
-        "Flatten",
-        "Identity",
-        "Constant",
-        "ConstantOfShape",
-        "Loop",
-        "If",
-        "Scan",
-        "SpaceToDepth",
-        "DepthToSpace",
-        "Dropout",
-        "Range",
-    ],
-}
+_MOVES = frozenset(
+    (  # noqa: SIM905 - one name a line would fill two screens
+        "RESHAPE TRANSPOSE PAD PADV2 MIRROR_PAD SLICE STRIDED_SLICE SPLIT SPLIT_V SQUEEZE EXPAND_DIMS GATHER GATHER_ND "
+        "PACK UNPACK SHAPE CONCATENATION TILE FILL RANGE BROADCAST_TO REVERSE_V2 SPACE_TO_DEPTH DEPTH_TO_SPACE "
+        "SPACE_TO_BATCH_ND BATCH_TO_SPACE_ND WHILE IF CALL CALL_ONCE VAR_HANDLE READ_VARIABLE "
+        "Reshape Transpose Pad Slice Split Squeeze Unsqueeze Gather GatherND Concat Shape Expand Tile Flatten Identity "
+        "Constant ConstantOfShape Loop If Scan SpaceToDepth DepthToSpace Dropout Range"
+    ).split()
+    + sorted(_UNPACK | _PACK)
+)
 _DYNAMIC = {"MatMulInteger", "ConvInteger", "com.microsoft.DynamicQuantizeMatMul", "com.microsoft.MatMulIntegerToFloat"}
 _FEW_BITS = {"com.microsoft.MatMulNBits": "int4", "com.microsoft.GatherBlockQuantized": "int4"}
 _INTEGERS = {"int32", "int64", "bool", "uint32", "uint64", ""}
@@ -133,9 +75,11 @@ class Precisions:
     def _origin(self, tensor: Tensor) -> tuple[Tensor, bool]:
         """The tensor before an unpacking operator, and whether there was one."""
         producer = self._producers.get(id(tensor))
-        if producer is not None and producer.name in _UNPACK and producer.inputs and producer.inputs[0] is not None:
-            return producer.inputs[0], True
-        return tensor, False
+        if producer is None or producer.name not in _UNPACK or not producer.inputs or producer.inputs[0] is None:
+            return tensor, False
+        packed, point = producer.inputs[0], producer.inputs[2] if len(producer.inputs) > 2 else None
+        # onnx infers no types through com.microsoft's Q/DQ; the zero point has the type of what it belongs to.
+        return (packed if packed.dtype or point is None else replace(packed, dtype=point.dtype)), True
 
     @staticmethod
     def _given(operator: Operator) -> str:

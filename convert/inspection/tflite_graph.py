@@ -5,6 +5,7 @@ Schema: tensorflow/compiler/mlir/lite/schema/schema.fbs, in the accessors that a
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def read_tflite(path: Path) -> Graph:
     """
     schema = require("ai_edge_litert.schema_py_generated", needed_for="reading .tflite files")
     content = np.memmap(path, dtype=np.uint8, mode="r")
-    model = schema.Model.GetRootAs(memoryview(content), 0)
+    model = schema.Model.GetRootAs(memoryview(content.data), 0)
     return _Reader(schema, model, content).graph()
 
 
@@ -94,7 +95,7 @@ class _Reader:
         except TypeError:
             return np.asarray(raw)
         whole = np.asarray(raw)[: len(raw) // kind.itemsize * kind.itemsize].view(kind)
-        return whole.reshape(shape) if None not in shape and whole.size == np.prod(shape, dtype=int) else whole
+        return whole.reshape(shape) if None not in shape and whole.size == math.prod(n or 0 for n in shape) else whole
 
     def _operator(self, operator: Any, tensors: list[Tensor]) -> Operator:
         code = self._model.OperatorCodes(operator.OpcodeIndex())

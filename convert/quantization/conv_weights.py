@@ -45,7 +45,8 @@ def round_by_channel(weights: NDArray[np.float32], axis: int) -> tuple[NDArray[n
     """
     others = tuple(n for n in range(weights.ndim) if n != axis)
     largest = np.abs(weights).max(axis=others)
-    scales = np.where(largest > 0, largest / _LIMIT, 1.0).astype(np.float32)
+    # Not below what float32 can divide by: training leaves whole channels at 1e-40 and the like.
+    scales = np.maximum(largest / _LIMIT, np.finfo(np.float32).tiny).astype(np.float32)
     shape = [-1 if n == axis else 1 for n in range(weights.ndim)]
     rounded = np.clip(np.rint(weights / scales.reshape(shape)), -_LIMIT, _LIMIT)
     return rounded.astype(np.int8), scales

@@ -130,6 +130,7 @@ def quantize_with_ranges(prepared: Path, scheme: Scheme, ranges: Ranges) -> byte
         {"UseQDQContribOps": wide and opset_of(model) < _INT16_OPSET},
     )
     quantizer.quantize_model()
+    quantizer.model.topological_sort()
     return _serialize(quantizer.model.model)
 
 

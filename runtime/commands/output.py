@@ -54,7 +54,7 @@ def facts(rows: Sequence[tuple[str, object]]) -> Table:
     return result
 
 
-def print_result(output_format: str, document: dict[str, Any], view: Sequence[RenderableType]) -> None:
+def print_result(output_format: str, document: dict[str, Any], view: Sequence[RenderableType | object]) -> None:
     """Print one result on stdout, as ``--format`` asks.
 
     Args:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -108,7 +109,7 @@ def test_results_go_to_stdout_and_under_json_are_one_document(command, cli):
 
 
 def test_a_full_disk_behind_stdout_is_an_error(tmp_path):
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [sys.executable, "-m", "tinsmith", "formats"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )

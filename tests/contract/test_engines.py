@@ -89,7 +89,7 @@ def test_is_linear_as_its_model_is(engine):
     np.testing.assert_allclose(together, apart, atol=1e-5)
 
 
-@pytest.mark.parametrize("batch", [1, 3, 1, 8])
+@pytest.mark.parametrize("batch", [1, 3, 8])
 def test_answers_each_row_of_a_batch_as_it_does_alone(engine, batch):
     rows = np.random.default_rng(1).random((batch, 4)).astype(np.float32)
 

@@ -45,7 +45,7 @@ def test_what_show_prints_can_be_loaded_again(name, tmp_path):
     [
         ("version: 1\nsteps:\n  - kind: quantize\n    scheme: in8\n", r"mine\.yaml:4: steps\.0\.scheme"),
         ("version: 1\nsteps:\n  - kind: quantise\n", r"mine\.yaml:3: steps\.0.*quantise"),
-        ("version: 1\nsteps:\n  - kind: quantize\n    scheme: int8\n    sceme: x\n", r"mine\.yaml:5: steps\.0\.sceme: Extra"),
+        ("version: 1\nsteps:\n  - kind: quantize\n    scheme: int8\n    sceme: x\n", r"mine\.yaml:5: steps\.0\.sceme"),
         ("version: 1\ntarget: tflight\nsteps: []\n", r"mine\.yaml:2: target"),
         ("version: 2\nsteps: []\n", r"mine\.yaml:1: version"),
         ("version: 1\n", r"mine\.yaml:1: steps: Field required"),
@@ -104,7 +104,7 @@ def test_the_target_is_the_recipes_or_the_outputs_and_they_must_agree():
 
     assert target_of(free, Path("a.tflite")) == "tflite"
     assert target_of(bound, Path("a.onnx")) == "onnx"
-    with pytest.raises(RecipeError, match="makes onnx, but the output is named a.tflite"):
+    with pytest.raises(RecipeError, match=r"makes onnx, but the output is named a\.tflite"):
         target_of(bound, Path("a.tflite"))
     with pytest.raises(RecipeError, match="names no artifact"):
         target_of(free, Path("a.bin"))

@@ -1,5 +1,6 @@
 """A file that kills or hangs whoever loads it costs a child process, never this one."""
 
+import contextlib
 import os
 import signal
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tinsmith.runtime.errors import ModelError, ModelLoadError, ModelTimeoutError, TinsmithError
+from tinsmith.runtime.errors import ModelError, ModelLoadError, ModelTimeoutError
 from tinsmith.runtime.sandbox import Sandbox
 from tinsmith.runtime.wire import encode, read_message
 
@@ -30,7 +31,7 @@ def test_says_what_a_model_takes_and_gives(sandbox, golden):
 def test_a_model_that_never_ends_is_stopped_at_the_time_limit(golden):
     with (
         Sandbox(time_limit_s=1.0) as sandbox,
-        pytest.raises(ModelTimeoutError, match="endless.tflite did not answer within 1 s"),
+        pytest.raises(ModelTimeoutError, match=r"endless\.tflite did not answer within 1 s"),
     ):
         sandbox.open(golden / "endless.tflite")
 
@@ -49,7 +50,7 @@ def test_a_child_that_dies_is_reported_and_replaced(golden):
 def test_an_error_of_the_child_arrives_as_the_same_error_and_the_child_goes_on(sandbox, golden, tmp_path):
     (tmp_path / "text.tflite").write_text("no model")
 
-    with pytest.raises(ModelLoadError, match="text.tflite"):
+    with pytest.raises(ModelLoadError, match=r"text\.tflite"):
         sandbox.open(tmp_path / "text.tflite")
 
     assert sandbox.open(golden / "dense.onnx").engine == "onnxruntime"
@@ -64,11 +65,9 @@ def test_damaged_files_are_refused_or_run_but_never_harm(sandbox, golden, tmp_pa
     damaged = tmp_path / name
     damaged.write_bytes(content[: data.draw(st.integers(1, len(content)))])
 
-    try:
+    # any other error, and a dead or hanging child, would come through
+    with contextlib.suppress(ModelError):
         sandbox.open(damaged)
-    except TinsmithError as error:
-        assert isinstance(error, ModelError)
-        assert error.message
 
 
 @given(

@@ -1,0 +1,499 @@
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tinsmith.convert.quantization import (
+    QUANTIZERS,
+    SCHEME_NAMES,
+    DynamicInt8,
+    Float16,
+    Int8,
+    Int16x8,
+    choose_quantizer,
+    scheme_named,
+)
+from tinsmith.convert.quantization.conv_weights import round_by_channel
+from tinsmith.convert.quantization.feeding import portions
+from tinsmith.convert.quantization.ranges import MinMaxObserver, Range
+from tinsmith.runtime.engines import choose_engine, open_engine
+from tinsmith.runtime.errors import DataError, ModelError, ModelLoadError, RecipeError, UnsupportedOperatorError
+from tinsmith.runtime.session import Session
+from tinsmith.runtime.tensors import TensorSpec
+
+onnx = pytest.importorskip("onnx")
+
+# How far answers may move, as a share of the float model's largest: on these models 0.0002, 0.007, 0.009 and 0.005.
+TOLERANCES = {Float16(): 0.001, DynamicInt8(): 0.015, Int8(): 0.02, Int16x8(): 0.01}
+
+
+def conv_model(path, *, dead_channel=False, batch=-1, names=("x", "weights", "bias", "y"), modern=True):
+    """A float .tflite with one 3x3 convolution, 2 channels in and 3 out, and no signature."""
+    rng = np.random.default_rng(7)
+    weights = rng.normal(size=(3, 3, 3, 2)).astype(np.float32) * np.array([0.01, 1, 10], np.float32).reshape(3, 1, 1, 1)
+    bias = np.array([0.5, -1, 2], np.float32)
+    if dead_channel:
+        weights[0] *= np.float32(1e-28)
+    graph = schema.SubGraphT()
+    shapes = [(abs(batch), 6, 6, 2), weights.shape, bias.shape, (abs(batch), 6, 6, 3)]
+    graph.tensors = [tensor(name, shape, at) for at, (name, shape) in enumerate(zip(names, shapes, strict=True), 1)]
+    for end in (graph.tensors[0], graph.tensors[3]):
+        end.shapeSignature = [batch, *end.shape[1:]]
+    graph.inputs, graph.outputs, graph.operators = [0], [3], [convolution()]
+    code = schema.OperatorCodeT()
+    code.deprecatedBuiltinCode = schema.BuiltinOperator.CONV_2D
+    code.builtinCode = schema.BuiltinOperator.CONV_2D if modern else 0
+    model = schema.ModelT()
+    model.version, model.subgraphs, model.operatorCodes = 3, [graph], [code]
+    model.buffers = [schema.BufferT() for _ in range(5)]
+    model.buffers[2].data, model.buffers[3].data = (np.frombuffer(a.tobytes(), np.uint8) for a in (weights, bias))
+    path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+    return path
+
+
+def tensor(name, shape, buffer):
+    made = schema.TensorT()
+    made.name, made.shape, made.buffer, made.type = name.encode(), list(shape), buffer, schema.TensorType.FLOAT32
+    return made
+
+
+def convolution():
+    operator = schema.OperatorT()
+    operator.inputs, operator.outputs = [0, 1, 2], [3]
+    operator.builtinOptionsType = schema.BuiltinOptions.Conv2DOptions
+    operator.builtinOptions = options = schema.Conv2DOptionsT()
+    options.strideH = options.strideW = options.dilationHFactor = options.dilationWFactor = 1
+    return operator
+
+
+def onnx_model(path, nodes, weights, *, shape, outputs, opset=17):
+    """Float nodes from ``x`` of ``shape`` to ``y`` of ``outputs``."""
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", floats, shape)],
+        [helper.make_tensor_value_info("y", floats, outputs)],
+        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+    return path
+
+
+def gemm_model(path, bias_shape=(3,), opset=17):
+    rng = np.random.default_rng(1)
+    weights = {
+        "w": rng.normal(size=(4, 3)).astype(np.float32),
+        "b": rng.normal(size=bias_shape).astype(np.float32),
+    }
+    node = onnx.helper.make_node("Gemm", ["x", "w", "b"], ["y"])
+    return onnx_model(path, [node], weights, shape=["n", 4], outputs=["n", 3], opset=opset)
+
+
+def answers(path, x):
+    """Run an artifact on real numbers and give its only output."""
+    choice = choose_engine(path.suffix.removeprefix("."))
+    session = Session(open_engine(path, choice))
+    (output,) = session.run({session.inputs[0].name: x}).values()
+    session.close()
+    return output
+
+
+def images(n=16, seed=0):
+    return np.random.default_rng(seed).random((n, 8, 8, 1), np.float32)
+
+
+def batches(x, name="image", size=5):
+    return ({name: x[at : at + size]} for at in range(0, len(x), size))
+
+
+def read(path):
+    return flatbuffer_utils.read_model(str(path))
+
+
+def quantize(source, output, scheme, samples=None):
+    return choose_quantizer(source.suffix.removeprefix(".")).quantize(source, output, scheme, samples)
+
+
+class TestSchemes:
+    @pytest.mark.parametrize("name", SCHEME_NAMES)
+    def test_each_has_a_name(self, name):
+        assert scheme_named(name).name == name
+
+    def test_a_misspelt_one_is_refused_with_the_right_ones(self):
+        with pytest.raises(RecipeError, match="no scheme 'int7'") as caught:
+            scheme_named("int7")
+
+        assert "dynamic-int8" in caught.value.hint
+
+
+class TestChoice:
+    def test_each_target_has_a_default(self):
+        assert choose_quantizer("tflite").name == "ai-edge-quantizer"
+        assert choose_quantizer("onnx").name == "onnxruntime"
+
+    def test_another_can_be_named(self):
+        assert choose_quantizer("tflite", "tflite-converter").takes == "savedmodel"
+
+    def test_one_that_does_not_give_the_target_is_refused(self):
+        with pytest.raises(RecipeError, match="no quantizer 'onnxruntime' gives tflite") as caught:
+            choose_quantizer("tflite", "onnxruntime")
+
+        assert "ai-edge-quantizer, tflite-converter" in caught.value.hint
+
+    def test_nothing_quantizes_to_keras(self):
+        with pytest.raises(RecipeError, match="nothing quantizes to keras"):
+            choose_quantizer("keras")
+
+
+class TestRanges:
+    @given(st.lists(hnp.arrays(np.float32, st.integers(1, 5), elements=st.floats(-9, 9, width=32)), min_size=1))
+    def test_neither_order_nor_portions_matter(self, runs):
+        forth, back, whole = MinMaxObserver(), MinMaxObserver(), MinMaxObserver()
+        for values in runs:
+            forth.observe("t", values)
+        for values in reversed(runs):
+            back.observe("t", values)
+        whole.observe("t", np.concatenate(runs))
+
+        assert forth.ranges() == back.ranges() == whole.ranges()
+
+    def test_a_range_holds_both_that_it_was_merged_from(self):
+        assert Range(low=-1, high=2).merge(Range(low=0, high=3)) == Range(low=-1, high=3)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_a_tensor_without_numbers_has_no_range(self, value):
+        with pytest.raises(ModelError, match="'t' becomes NaN or infinite"):
+            MinMaxObserver().observe("t", np.array([0, value], np.float32))
+
+    def test_nothing_observed_is_no_range(self):
+        with pytest.raises(DataError, match="must see real samples"):
+            MinMaxObserver().ranges()
+
+
+class TestPortions:
+    @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4), at_most=st.integers(1, 5))
+    def test_a_free_batch_axis_sees_each_sample_once(self, sizes, at_most):
+        x = np.arange(sum(sizes), dtype=np.float32)
+        cut = [{"other": part} for part in np.split(x, np.cumsum(sizes)[:-1])]
+        spec = TensorSpec(name="x", dtype="float32", shape=(None,))
+
+        portioned = [feeds["x"] for feeds in portions(cut, [spec], at_most=at_most)]
+
+        assert np.array_equal(np.concatenate(portioned), x)
+        assert max(map(len, portioned)) <= at_most
+
+    @given(n=st.integers(1, 9), fixed=st.integers(1, 5))
+    def test_a_fixed_batch_axis_is_filled_with_a_sample_of_the_same_portion(self, n, fixed):
+        x = np.arange(n, dtype=np.float32)
+        spec = TensorSpec(name="x", dtype="float32", shape=(fixed,))
+
+        portioned = [feeds["x"] for feeds in portions([{"x": x}], [spec], at_most=32)]
+
+        assert {len(portion) for portion in portioned} == {fixed}
+        assert set(np.concatenate(portioned)) == set(x)
+
+    def test_another_number_of_inputs_is_refused(self):
+        spec = TensorSpec(name="x", dtype="float32", shape=(None,))
+        with pytest.raises(DataError, match="1 inputs"):
+            list(portions([{"a": np.zeros(1), "b": np.zeros(1)}], [spec], at_most=1))
+
+
+class TestRounding:
+    @given(
+        hnp.arrays(
+            np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=4), elements=st.floats(-9, 9, width=32)
+        ),
+        st.integers(0, 1),
+    )
+    def test_no_weight_moves_by_more_than_half_a_step_of_its_channel(self, weights, axis):
+        rounded, scales = round_by_channel(weights, axis)
+
+        steps = scales.reshape([-1 if n == axis else 1 for n in range(weights.ndim)])
+        assert scales.shape == (weights.shape[axis],)
+        assert (np.abs(rounded * steps - weights) <= steps * 0.5001 + 1e-7).all()
+
+
+@pytest.mark.parametrize("suffix", ["tflite", "onnx"])
+class TestEveryTarget:
+    @pytest.mark.parametrize("scheme", TOLERANCES)
+    def test_answers_stay_near_those_of_the_float_model(self, golden, tmp_path, suffix, scheme):
+        source, output = golden / f"cnn.{suffix}", tmp_path / f"small.{suffix}"
+
+        report = quantize(source, output, scheme, batches(images()))
+
+        expected = answers(source, images(seed=1))
+        assert np.abs(answers(output, images(seed=1)) - expected).max() <= TOLERANCES[scheme] * np.abs(expected).max()
+        assert report.samples == (16 if scheme.static else 0)
+        assert (report.ranges > 0) == scheme.static
+
+    @pytest.mark.parametrize("scheme", TOLERANCES)
+    def test_the_same_again_gives_the_same_bytes(self, golden, tmp_path, suffix, scheme):
+        outputs = [tmp_path / f"{number}.{suffix}" for number in range(2)]
+        for output, size in zip(outputs, (5, 3), strict=True):
+            quantize(golden / f"cnn.{suffix}", output, scheme, batches(images(), size=size))
+
+        assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+    @pytest.mark.parametrize("samples", [None, ()])
+    @pytest.mark.parametrize("scheme", [Int8(), Int16x8()])
+    def test_static_schemes_never_make_samples_up(self, golden, tmp_path, suffix, scheme, samples):
+        with pytest.raises(DataError, match="must see real samples"):
+            quantize(golden / f"cnn.{suffix}", tmp_path / "small", scheme, samples)
+
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("scheme", TOLERANCES)
+    def test_samples_of_another_shape_are_refused(self, golden, tmp_path, suffix, scheme):
+        if not scheme.static:
+            return
+        with pytest.raises((ModelError, DataError)):
+            quantize(golden / f"cnn.{suffix}", tmp_path / "small", scheme, [{"image": np.zeros((2, 5, 5, 1))}])
+
+    def test_a_quantized_model_is_refused(self, golden, tmp_path, suffix):
+        once = tmp_path / f"once.{suffix}"
+        for first in (DynamicInt8(), Int8(), Float16()):
+            quantize(golden / f"cnn.{suffix}", once, first, batches(images()))
+            for scheme in TOLERANCES:
+                with pytest.raises(RecipeError, match=r"once\.\w+ is quantized already"):
+                    quantize(once, tmp_path / "twice", scheme, batches(images()))
+
+    def test_a_damaged_file_is_refused(self, golden, tmp_path, suffix):
+        damaged = tmp_path / f"damaged.{suffix}"
+        damaged.write_bytes((golden / f"cnn.{suffix}").read_bytes()[:300])
+        for scheme in TOLERANCES:
+            with pytest.raises(ModelLoadError, match="is damaged"):
+                quantize(damaged, tmp_path / "small", scheme, batches(images()))
+
+    def test_samples_of_zeros_make_a_model_that_runs(self, golden, tmp_path, suffix):
+        zeros = np.zeros((4, 8, 8, 1), np.float32)
+        for scheme in (Int8(), Int16x8()):
+            output = tmp_path / f"small.{suffix}"
+            quantize(golden / f"cnn.{suffix}", output, scheme, batches(zeros))
+
+            assert np.isfinite(answers(output, zeros)).all()
+
+    def test_nothing_is_printed_and_logging_stays_as_it_was(self, golden, tmp_path, suffix, capfd):
+        handlers = list(logging.getLogger().handlers)
+        for scheme in TOLERANCES:
+            quantize(golden / f"cnn.{suffix}", tmp_path / "small", scheme, batches(images()))
+
+        assert capfd.readouterr() == ("", "")
+        assert logging.getLogger().handlers == handlers
+
+
+class TestTflite:
+    @pytest.mark.parametrize(("io", "dtype"), [("int8", "int8"), ("float32", "float32")])
+    def test_io_says_what_inputs_and_outputs_store(self, golden, tmp_path, io, dtype):
+        output = tmp_path / "small.tflite"
+        quantize(golden / "cnn.tflite", output, Int8(io=io), batches(images()))
+
+        engine = open_engine(output, choose_engine("tflite"))
+        assert [spec.dtype for spec in (*engine.inputs, *engine.outputs)] == [dtype, dtype]
+        assert [spec.name for spec in (*engine.inputs, *engine.outputs)] == ["image", "score"]
+
+    def test_int8_ends_change_no_answer(self, golden, tmp_path):
+        found = []
+        for io in ("int8", "float32"):
+            output = tmp_path / f"{io}.tflite"
+            quantize(golden / "cnn.tflite", output, Int8(io=io), batches(images()))
+            found.append(answers(output, images(seed=1)))
+
+        assert np.array_equal(*found)
+
+    def test_weights_have_one_scale_a_channel(self, tmp_path):
+        source, output = conv_model(tmp_path / "conv.tflite"), tmp_path / "small.tflite"
+        quantize(source, output, Int8(), [{"x": np.random.default_rng(0).random((8, 6, 6, 2), np.float32)}])
+
+        weights = next(t for t in read(output).subgraphs[0].tensors if t.name == b"weights")
+
+        assert weights.type == schema.TensorType.INT8
+        assert len(weights.quantization.scale) == 3
+        assert np.ptp(np.log10(weights.quantization.scale)) > 2
+
+    @pytest.mark.parametrize("scheme", TOLERANCES)
+    @pytest.mark.parametrize(
+        "quirk",
+        [
+            {"batch": 2},
+            {"modern": False},
+            {"names": ("x", "same", "same", "y")},
+            {"names": ("", "w", "b", "")},
+            {"dead_channel": True},
+        ],
+        ids=["fixed batch", "old operator codes", "names twice", "no names", "dead channel"],
+    )
+    def test_odd_files_are_quantized_like_others(self, tmp_path, quirk, scheme):
+        source, output = conv_model(tmp_path / "conv.tflite", **quirk), tmp_path / "small.tflite"
+        x = np.random.default_rng(0).random((6, 6, 6, 2), np.float32)
+
+        quantize(source, output, scheme, [{"x": x[:3]}, {"x": x[3:]}])
+
+        expected = answers(source, x[:2])
+        errors = np.abs(answers(output, x[:2]) - expected).max(axis=(0, 1, 2))
+        assert (errors <= TOLERANCES[scheme] * np.abs(expected).max()).all()
+
+    def test_the_bias_of_a_dead_channel_survives(self, tmp_path):
+        source, output = conv_model(tmp_path / "conv.tflite", dead_channel=True), tmp_path / "small.tflite"
+        x = np.random.default_rng(0).random((4, 6, 6, 2), np.float32)
+
+        quantize(source, output, Int16x8(), [{"x": x}])
+
+        assert answers(output, x)[..., 0] == pytest.approx(0.5, abs=0.005)
+
+    def test_a_model_with_loops_has_no_ranges(self, golden, tmp_path):
+        with pytest.raises(UnsupportedOperatorError, match="ranges inside them can't be observed"):
+            quantize(golden / "endless.tflite", tmp_path / "small", Int8(), [{"x": np.ones(1, np.float32)}])
+
+    def test_a_model_with_nothing_to_quantize_is_refused(self, golden, tmp_path):
+        with pytest.raises(RecipeError, match=r"finds nothing in endless\.tflite"):
+            quantize(golden / "endless.tflite", tmp_path / "small", DynamicInt8())
+
+    def test_tensorflow_stays_out(self, golden, tmp_path):
+        program = (
+            "import sys; from pathlib import Path; from tinsmith.convert.quantization import *; "
+            "choose_quantizer('tflite').quantize(Path(sys.argv[1]), Path('small.tflite'), DynamicInt8()); "
+            "print(sorted({'tensorflow', 'onnx', 'onnxruntime', 'scipy.linalg'} & set(sys.modules)))"
+        )
+        command = [sys.executable, "-c", program, str(golden / "cnn.tflite")]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+        assert result.stdout.strip() == "[]"
+
+
+class TestOnnx:
+    def test_int8_ends_are_refused_with_the_way_out(self, golden, tmp_path):
+        with pytest.raises(RecipeError, match="can't have int8 inputs") as caught:
+            quantize(golden / "cnn.onnx", tmp_path / "small.onnx", Int8(io="int8"), batches(images()))
+
+        assert "make a .tflite" in caught.value.hint
+
+    @pytest.mark.parametrize("scheme", TOLERANCES)
+    def test_the_file_follows_the_standard_and_keeps_its_ends(self, golden, tmp_path, scheme):
+        output = tmp_path / "small.onnx"
+        quantize(golden / "cnn.onnx", output, scheme, batches(images()))
+
+        model = onnx.load(str(output))
+        engine = open_engine(output, choose_engine("onnx"))
+        onnx.checker.check_model(model)
+        assert [spec.dtype for spec in (*engine.inputs, *engine.outputs)] == ["float32", "float32"]
+
+    def test_weights_have_one_scale_a_channel(self, golden, tmp_path):
+        output = tmp_path / "small.onnx"
+        quantize(golden / "cnn.onnx", output, Int8(), batches(images()))
+
+        model = onnx.load(str(output))
+        stored = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+        restored = {node.output[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
+        weights = restored[next(node for node in model.graph.node if node.op_type == "Conv").input[1]]
+
+        assert stored[weights.input[0]].dtype == np.int8
+        assert stored[weights.input[1]].shape == (4,)
+
+    def test_dynamic_int8_stores_convolutions_in_8_bits_too(self, golden, tmp_path):
+        output = tmp_path / "small.onnx"
+        quantize(golden / "cnn.onnx", output, DynamicInt8())
+
+        model = onnx.load(str(output))
+        floats = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) > 1]
+        assert floats == []
+        assert "ConvInteger" not in {node.op_type for node in model.graph.node}
+
+    def test_int16_activations_are_16_bits_wide(self, golden, tmp_path):
+        output = tmp_path / "small.onnx"
+        quantize(golden / "cnn.onnx", output, Int16x8(), batches(images()))
+
+        zeros = [t for t in onnx.load(str(output)).graph.initializer if t.name.endswith("zero_point")]
+        assert onnx.TensorProto.INT16 in {t.data_type for t in zeros}
+
+    @pytest.mark.parametrize("scheme", TOLERANCES)
+    @pytest.mark.parametrize(("bias", "opset"), [((3,), 17), ((1, 3), 17), ((3,), 21), ((3,), 9)])
+    def test_any_opset_and_shape_of_bias(self, tmp_path, scheme, bias, opset):
+        source, output = gemm_model(tmp_path / "gemm.onnx", bias, opset), tmp_path / "small.onnx"
+        x = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
+
+        quantize(source, output, scheme, [{"x": x}])
+
+        expected = answers(source, x)
+        assert np.abs(answers(output, x) - expected).max() <= TOLERANCES[scheme] * np.abs(expected).max()
+
+    @pytest.mark.parametrize("scheme", TOLERANCES)
+    @pytest.mark.parametrize("size", [1e-28, 1e-40, 0.0])
+    def test_the_bias_of_a_dead_channel_survives(self, tmp_path, scheme, size):
+        rng = np.random.default_rng(0)
+        weights = rng.normal(size=(3, 2, 3, 3)).astype(np.float32)
+        weights[0] *= np.float32(size)
+        nodes = [onnx.helper.make_node("Conv", ["x", "w", "b"], ["y"])]
+        constants = {"w": weights, "b": np.array([0.5, -1, 2], np.float32)}
+        source = onnx_model(tmp_path / "conv.onnx", nodes, constants, shape=["n", 2, 6, 6], outputs=["n", 3, 4, 4])
+        x = rng.random((4, 2, 6, 6), np.float32)
+
+        quantize(source, tmp_path / "small.onnx", scheme, [{"x": x}])
+
+        assert answers(tmp_path / "small.onnx", x)[:, 0] == pytest.approx(0.5, abs=0.05)
+
+    def test_weights_that_are_inputs_too_become_constants(self, tmp_path):
+        source, output = gemm_model(tmp_path / "gemm.onnx"), tmp_path / "small.onnx"
+        model = onnx.load(str(source))
+        model.ir_version = 3
+        for name, shape in (("w", [4, 3]), ("b", [3])):
+            model.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+        onnx.save(model, str(source))
+
+        quantize(source, output, Int8(), [{"x": np.eye(4, dtype=np.float32)}])
+
+        assert [entry.name for entry in onnx.load(str(output)).graph.input] == ["x"]
+
+    def test_a_model_with_nothing_to_quantize_is_refused(self, tmp_path):
+        node = onnx.helper.make_node("Relu", ["x"], ["y"])
+        source = onnx_model(tmp_path / "relu.onnx", [node], {}, shape=["n", 4], outputs=["n", 4])
+        for scheme in (Float16(), DynamicInt8()):
+            with pytest.raises(RecipeError, match="finds nothing"):
+                quantize(source, tmp_path / "small.onnx", scheme)
+
+
+@pytest.fixture(scope="module")
+def savedmodel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("savedmodel")
+    program = (
+        "import sys, tensorflow as tf; from tensorflow import keras; keras.utils.set_random_seed(0); "
+        "keras.Sequential([keras.Input((8, 8, 1), name='image'), keras.layers.Conv2D(4, 3, activation='relu'), "
+        "keras.layers.Flatten(), keras.layers.Dense(3)]).export(sys.argv[1], verbose=False)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(folder)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.tensorflow
+class TestTfliteConverter:
+    def test_every_scheme_stays_near_the_float_model(self, savedmodel, tmp_path):
+        quantizer = QUANTIZERS[1]
+        reference = tmp_path / "float16.tflite"
+        quantizer.quantize(savedmodel, reference, Float16())
+        expected = answers(reference, images(seed=1)[:1])
+
+        for scheme in (DynamicInt8(), Int8(), Int8(io="int8"), Int16x8()):
+            output = tmp_path / "small.tflite"
+            report = quantizer.quantize(savedmodel, output, scheme, batches(images()))
+
+            found = answers(output, images(seed=1)[:1])
+            assert np.abs(found - expected).max() <= 0.05 * np.abs(expected).max()
+            assert report.samples == (16 if scheme.static else 0)
+
+    def test_static_schemes_never_make_samples_up(self, savedmodel, tmp_path):
+        for samples in (None, ()):
+            with pytest.raises(DataError, match="must see real samples"):
+                QUANTIZERS[1].quantize(savedmodel, tmp_path / "small.tflite", Int8(), samples)
+
+    def test_a_folder_that_is_no_savedmodel_is_refused(self, tmp_path):
+        with pytest.raises(UnsupportedOperatorError, match="can't turn"):
+            QUANTIZERS[1].quantize(tmp_path, tmp_path / "small.tflite", Float16())
