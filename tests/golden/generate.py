@@ -18,6 +18,7 @@ from tensorflow import keras
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 HERE = Path(__file__).parent
+RANDOM = "random_normal"  # converters leave out biases that are zero
 
 
 def main() -> None:
@@ -25,12 +26,12 @@ def main() -> None:
     cnn = keras.Sequential(
         [
             keras.Input((8, 8, 1), name="image"),
-            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.Conv2D(4, 3, activation="relu", bias_initializer=RANDOM),
             keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dense(3, activation="softmax", name="score"),
+            keras.layers.Dense(3, activation="softmax", name="score", bias_initializer=RANDOM),
         ]
     )
-    dense = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(3, name="y")])
+    dense = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(3, name="y", bias_initializer=RANDOM)])
     cnn.save(HERE / "cnn.keras")
     write_pair(cnn, "cnn", [None, 8, 8, 1], "image", "score")
     write_pair(dense, "dense", [None, 4], "x", "y")
