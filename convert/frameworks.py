@@ -7,13 +7,14 @@ import os
 import warnings
 from typing import Any
 
+from tinsmith.runtime.engines.ort import forbid_telemetry
 from tinsmith.runtime.errors import MissingDependencyError
 
 __all__ = ["require"]
 
 # Read by TensorFlow when it is imported. oneDNN reorders sums from one machine to the next; without it the same
 # model gives the same numbers everywhere.
-_TENSORFLOW_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
+_TENSORFLOW_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
 # module: (distribution, extra that installs it)
 _HOME = {
@@ -45,6 +46,8 @@ def require(module: str, *, needed_for: str) -> Any:
     if top in ("tensorflow", "keras", "tf_keras", "tf2onnx"):
         for name, value in _TENSORFLOW_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+    if top == "onnxruntime":
+        forbid_telemetry()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

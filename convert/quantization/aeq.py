@@ -14,7 +14,8 @@ from tinsmith.convert.frameworks import require
 from tinsmith.convert.quantization.bias_room import weights_with_room
 from tinsmith.convert.quantization.feeding import portions
 from tinsmith.convert.quantization.quantizer import Report, calibration_samples
-from tinsmith.convert.quantization.ranges import MinMaxObserver
+from tinsmith.convert.quantization.quiet import root_logger_left_alone
+from tinsmith.convert.quantization.ranges import MinMaxObserver, Range
 from tinsmith.convert.quantization.schemes import DynamicInt8, Float16, Int8, Int16x8, Scheme
 from tinsmith.convert.quantization.tflite_model import activations, read_float_model
 from tinsmith.runtime.errors import RecipeError, UnsupportedOperatorError, first_line
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from tinsmith.convert.model import Format
     from tinsmith.convert.quantization.quantizer import Feeds
-    from tinsmith.convert.quantization.ranges import Range, Ranges
+    from tinsmith.convert.quantization.ranges import Ranges
 
 __all__ = ["AiEdgeQuantizer", "observe_ranges", "quantize_with_ranges"]
 
@@ -111,11 +112,12 @@ def quantize_with_ranges(source: Path, scheme: Scheme, ranges: Ranges | None) ->
     parameters = require("ai_edge_quantizer.params_generator", needed_for=_NEEDED_FOR)
     modifier = require("ai_edge_quantizer.model_modifier", needed_for=_NEEDED_FOR)
     try:
-        with np.errstate(invalid="raise"):  # a number that does not fit its integer is otherwise stored as another one
+        # A number that does not fit its integer would otherwise be stored as another one.
+        with np.errstate(invalid="raise"), root_logger_left_alone():
             generated = parameters.ParamsGenerator(model).generate_quantization_parameters(
                 _recipe(scheme), _statistics(model, scheme, ranges), enable_progress_bar=False
             )
-        content = bytes(modifier.ModelModifier(model).modify_model(generated, enable_progress_bar=False))
+            content = bytes(modifier.ModelModifier(model).modify_model(generated, enable_progress_bar=False))
     except Exception as error:  # ai-edge-quantizer raises ValueError, RuntimeError, KeyError and more
         raise UnsupportedOperatorError(
             f"ai-edge-quantizer can't turn {source.name} into {scheme.name}: {first_line(error)}",
@@ -170,15 +172,18 @@ def _statistics(model: Any, scheme: Scheme, ranges: Ranges | None) -> dict[str, 
     if ranges is None:
         return None
     steps = (1 << 16) - 2 if isinstance(scheme, Int16x8) else (1 << 8) - 1
-    statistics = {name: _wide_enough(found, _LEAST_SCALE * steps) for name, found in ranges.items()}
-    for name, spans in weights_with_room(model, ranges, input_steps=steps):
+    wide = {name: _wide_enough(found, _LEAST_SCALE * steps) for name, found in ranges.items()}
+    statistics: dict[str, dict[str, Any]] = {
+        name: {"min": np.array([found.low], np.float32), "max": np.array([found.high], np.float32)}
+        for name, found in wide.items()
+    }
+    for name, spans in weights_with_room(model, wide, input_steps=steps):
         statistics[name] = {"min": -spans, "max": spans}
     return statistics
 
 
-def _wide_enough(found: Range, least: float) -> dict[str, Any]:
-    high = max(found.high, found.low + least)
-    return {"min": np.array([found.low], np.float32), "max": np.array([high], np.float32)}
+def _wide_enough(found: Range, least: float) -> Range:
+    return Range(low=found.low, high=max(found.high, found.low + least))
 
 
 def _check_changed(source: Path, scheme: Scheme, generated: dict[str, Any]) -> None:

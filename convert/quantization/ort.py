@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from tinsmith.convert.quantization.conv_weights import store_convolutions_in_int
 from tinsmith.convert.quantization.feeding import portions
 from tinsmith.convert.quantization.onnx_model import is_quantized, opset_of, prepare, read_float_model
 from tinsmith.convert.quantization.quantizer import Report, calibration_samples
+from tinsmith.convert.quantization.quiet import root_logger_left_alone
 from tinsmith.convert.quantization.ranges import MinMaxObserver
 from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, Scheme
 from tinsmith.runtime.engines.ort import OrtEngine
@@ -32,6 +32,7 @@ __all__ = ["OnnxruntimeQuantizer", "observe_ranges", "quantize_with_ranges"]
 
 _NEEDED_FOR = "quantizing an .onnx file"
 _PORTION = 8
+_SILENT, _DEFAULT_SEVERITY = 3, 2
 # 16-bit QuantizeLinear is standard since this opset; before it, onnxruntime has one of its own.
 _INT16_OPSET = 21
 # Convolutions are not here: see conv_weights. A Gemm becomes a MatMul and an Add on the way.
@@ -217,13 +218,11 @@ def _translated(source: Path, scheme: Scheme) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep onnxruntime's tools from setting up logging for the whole process: they warn through the root logger."""
+    """Errors still reach us as exceptions."""
     onnxruntime = require("onnxruntime", needed_for=_NEEDED_FOR)
-    root, handler = logging.getLogger(), logging.NullHandler()
-    root.addHandler(handler)
-    onnxruntime.set_default_logger_severity(3)
+    onnxruntime.set_default_logger_severity(_SILENT)
     try:
-        yield
+        with root_logger_left_alone():
+            yield
     finally:
-        onnxruntime.set_default_logger_severity(2)
-        root.removeHandler(handler)
+        onnxruntime.set_default_logger_severity(_DEFAULT_SEVERITY)

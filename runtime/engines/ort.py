@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime.errors import AcceleratorError, MissingDependencyError, ModelError, ModelLoadError, first_line
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["OrtEngine", "open_engine"]
+__all__ = ["OrtEngine", "forbid_telemetry", "open_engine"]
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -65,6 +66,15 @@ class OrtEngine:
         self._session = None
 
 
+def forbid_telemetry() -> None:
+    """Keep onnxruntime from reporting home; must run before its first import.
+
+    Its Linux wheels hold (seen in 1.32) Microsoft's 1DS telemetry, which writes a session number into the temp folder as soon
+    as it is imported; ``disable_telemetry_events`` comes too late for that.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+
 def open_engine(path: Path, *, accelerator: str, threads: int) -> OrtEngine:
     """Load an .onnx file.
 
@@ -73,6 +83,7 @@ def open_engine(path: Path, *, accelerator: str, threads: int) -> OrtEngine:
         AcceleratorError: The execution provider is not here, or does not take every operator.
         ModelLoadError: onnxruntime refused the file.
     """
+    forbid_telemetry()
     try:
         import onnxruntime
     except ImportError as error:
