@@ -69,8 +69,8 @@ class OrtEngine:
 def forbid_telemetry() -> None:
     """Keep onnxruntime from reporting home; must run before its first import.
 
-    Its Linux wheels hold (seen in 1.32) Microsoft's 1DS telemetry, which writes a session number into the temp folder as soon
-    as it is imported; ``disable_telemetry_events`` comes too late for that.
+    Its Linux wheels (seen in 1.32) hold Microsoft's 1DS telemetry, which writes a session number into the temp folder
+    as soon as it is imported; ``disable_telemetry_events`` comes too late for that.
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
