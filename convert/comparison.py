@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.convert.model import identify
-from tinsmith.convert.parity import PROOF_SAMPLES, Difference, agreement, compare, in_order, seeded_feeds
+from tinsmith.convert.parity import SEEDED_SAMPLES, Difference, agreement, compare, in_order, seeded_feeds
 from tinsmith.convert.predictors import opened_predictor, run_samples
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def compare_models(
 
 def _feeds(inputs: Any, data: Path | None, seed: int) -> tuple[Any, str]:
     if data is None:
-        return seeded_feeds(inputs, samples=PROOF_SAMPLES, seed=seed), f"{PROOF_SAMPLES} seeded random samples"
+        return seeded_feeds(inputs, samples=SEEDED_SAMPLES, seed=seed), f"{SEEDED_SAMPLES} seeded random samples"
     from tinsmith.convert.data import open_dataset
 
     dataset = open_dataset(data, inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -65,7 +66,7 @@ class SandboxedArtifact:
     def __init__(self, path: Path, sandbox: Sandbox | None = None) -> None:
         self._sandbox = sandbox or Sandbox()
         try:
-            opened = self._sandbox.open(path)
+            opened = self._sandbox.open(path, threads=os.cpu_count() or 1)
         except BaseException:
             self._sandbox.close()
             raise

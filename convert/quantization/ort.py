@@ -92,7 +92,9 @@ def observe_ranges(prepared: Path, samples: Iterable[Feeds]) -> Ranges:
         calibrate_method=calibrate.CalibrationMethod.MinMax,
     )
     inputs = OrtEngine(calibrator.infer_session, version="", accelerator="cpu").inputs
-    calibrator.collect_data(_Reader(portions(samples, inputs, at_most=_PORTION)))
+    for feeds in portions(samples, inputs, at_most=_PORTION):
+        # One call a portion: within a call its results are kept, and max_intermediate_outputs forgets them unmerged.
+        calibrator.collect_data(_Reader(iter([feeds])))
     observer = MinMaxObserver()
     for name, found in calibrator.compute_data().items():
         low, high = found.range_value
