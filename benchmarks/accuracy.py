@@ -11,8 +11,10 @@ from benchmarks.figure import Figure
 from benchmarks.subjects import data_folder
 from tinsmith.compress.compression import compress
 from tinsmith.compress.recipe import load_recipe
-from tinsmith.convert.data import stratified_split
+from tinsmith.convert.data import open_dataset
 from tinsmith.convert.evaluation import evaluate_models
+from tinsmith.convert.model import identify
+from tinsmith.convert.predictors import opened_predictor
 
 _CALIBRATION_SAMPLES = 200
 
@@ -46,13 +48,12 @@ def _resnet8(data, folder):
 
 def _keywords(data, folder):
     source = data / "mlperf_tiny" / "kws" / "kws_ref_model"
-    with np.load(data / "kws01_1000.npz") as arrays:
-        real = (arrays["x"].astype(np.float32) - arrays["zero_point"]) * arrays["scale"]
-        labels = arrays["y"]
-    chosen = stratified_split(labels, n=_CALIBRATION_SAMPLES, seed=0)
-    rest = np.setdiff1d(np.arange(len(labels)), chosen)
-    np.savez(folder / "calibration.npz", x=real[chosen], y=labels[chosen])
-    np.savez(folder / "evaluation.npz", x=real[rest], y=labels[rest])
+    with opened_predictor(identify(source)) as model:
+        samples = open_dataset(data / "kws01_1000.npz", model.inputs)
+    parts = samples.stratified_split(_CALIBRATION_SAMPLES, seed=0)
+    for part, name in zip(parts, ("calibration", "evaluation"), strict=True):
+        (batch,) = part.batches(len(part))
+        np.savez(folder / f"{name}.npz", y=batch.labels, x=next(iter(batch.feeds.values())))
     for target in ("tflite", "onnx"):
         compress(source, load_recipe("int8"), folder / f"kws.{target}", data=folder / "calibration.npz")
         floats, int8 = evaluate_models([source, folder / f"kws.{target}"], folder / "evaluation.npz")
