@@ -13,9 +13,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.convert.comparison import samples_for
 from tinsmith.convert.inspection import operator_precisions
 from tinsmith.convert.model import identify
-from tinsmith.convert.parity import DATA_SAMPLES, SEEDED_SAMPLES, Proof, Tolerance, prove, seeded_feeds
+from tinsmith.convert.parity import PROOF_SAMPLES, Proof, Tolerance, prove
 from tinsmith.convert.predictors import SandboxedArtifact, opened_predictor
 from tinsmith.runtime.artifact import Artifact, Lineage, manifest_path, manifest_text
 from tinsmith.runtime.files import check_writable, sha256_of, staged_file
@@ -168,15 +169,8 @@ def _prove(
     tolerance: Tolerance,
     dataset: Dataset | None,
 ) -> Proof:
-    """Prove on the user's data where there is some, and on seeded numbers otherwise."""
-    if dataset is None:
-        feeds = seeded_feeds(reference.inputs, samples=SEEDED_SAMPLES, seed=job.seed)
-        origin = f"{SEEDED_SAMPLES} seeded random samples"
-    else:
-        feeds = next(dataset.batches(DATA_SAMPLES)).feeds
-        origin = f"the first {len(next(iter(feeds.values())))} samples of {dataset.name}"
-    operators = operator_precisions(produced)
-    return prove(reference, artifact, feeds, tolerance=tolerance, origin=origin, operators=operators)
+    samples = samples_for(reference.inputs, dataset, limit=PROOF_SAMPLES, seed=job.seed)
+    return prove(reference, artifact, samples, tolerance=tolerance, operators=operator_precisions(produced))
 
 
 def _put(produced: Path, artifact: Artifact) -> None:

@@ -6,44 +6,28 @@ compared.
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from tinsmith.convert.predictors import class_scores, rename_feeds, run_samples
+from tinsmith.convert.comparison import Comparison, compare_outputs, compare_predictors
+from tinsmith.convert.predictors import rename_feeds
 from tinsmith.runtime.errors import VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
+    import numpy as np
     from numpy.typing import NDArray
 
+    from tinsmith.convert.comparison import Difference, Samples
     from tinsmith.convert.predictors import Predictor
     from tinsmith.runtime.artifact import OperatorUse
     from tinsmith.runtime.tensors import TensorSpec
 
     Array = NDArray[np.generic]
 
-__all__ = [
-    "FLOAT16",
-    "FLOAT32",
-    "INTEGER",
-    "Difference",
-    "Proof",
-    "Tolerance",
-    "agreement",
-    "compare",
-    "in_order",
-    "prove",
-    "seeded_feeds",
-]
+__all__ = ["FLOAT16", "FLOAT32", "INTEGER", "PROOF_SAMPLES", "Proof", "Tolerance", "prove"]
 
-# Random samples find a wrong kernel or a lost weight at once, and more of them find nothing else.
-SEEDED_SAMPLES = 8
-# Samples of the user's, of which some lie where rounding hurts.
-DATA_SAMPLES = 32
+# Of the user's samples; some of them lie where rounding hurts.
+PROOF_SAMPLES = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,61 +54,24 @@ INTEGER = Tolerance(name="integer", snr_db=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """How far one output lies from its reference.
+class Proof(Comparison):
+    """A comparison of an artifact with its source that held.
 
     Attributes:
-        output: The reference's name of it.
-        largest: Largest absolute difference.
-        mean: Mean absolute difference.
-        relative: ``largest`` over the largest magnitude of the reference, or over 1 where that is smaller.
-        snr_db: 10 log10(power of the reference / power of the difference); None when they are equal.
-    """
-
-    output: str
-    largest: float
-    mean: float
-    relative: float
-    snr_db: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """What was found when an artifact was held against its source.
-
-    Attributes:
-        samples: How many were run.
-        origin: Where they came from, for people.
-        differences: One an output.
-        agreement: Share of samples on which both name the same class; None for other models.
         batch: What became of the batch axis, for people.
         operators: The true precision of each operator.
     """
 
-    samples: int
-    origin: str
-    differences: tuple[Difference, ...]
-    agreement: float | None
     batch: str
     operators: tuple[OperatorUse, ...] = ()
-
-    @property
-    def largest(self) -> float:
-        """The largest absolute difference of any output."""
-        return max(difference.largest for difference in self.differences)
-
-    def to_json(self) -> dict[str, Any]:
-        """For reports."""
-        return {**asdict(self), "largest": self.largest}
 
 
 def prove(
     reference: Predictor,
     artifact: Predictor,
-    feeds: Mapping[str, Array],
+    samples: Samples,
     *,
     tolerance: Tolerance,
-    origin: str,
     operators: tuple[OperatorUse, ...] = (),
 ) -> Proof:
     """Run both on the same samples and compare.
@@ -132,95 +79,25 @@ def prove(
     Args:
         reference: What the artifact was made from.
         artifact: The artifact, in its child process.
-        feeds: One array an input of the reference, samples on axis 0.
+        samples: For both; their names are those of the reference's inputs.
         tolerance: What may differ.
-        origin: Where the samples come from, for the report.
         operators: The artifact's operators, for the report.
 
     Raises:
         VerificationError: The numbers differ by more than the tolerance, or are not finite where the source's are.
         ModelError: One of them failed.
     """
-    expected = run_samples(reference, feeds)
-    answered = run_samples(artifact, feeds)
-    names = [spec.name for spec in reference.outputs]
-    actual = in_order(names, artifact, answered)
-    differences = compare(names, expected, actual)
-    for difference in differences:
+    found, answered = compare_predictors(reference, artifact, samples)
+    for difference in found.differences:
         _hold(difference, tolerance)
-    _check_free_batch(artifact, feeds, answered, tolerance)
+    _check_free_batch(artifact, samples, answered, tolerance)
     return Proof(
-        samples=len(next(iter(feeds.values()))),
-        origin=origin,
-        differences=differences,
-        agreement=agreement(expected, actual),
+        samples=found.samples,
+        origin=found.origin,
+        differences=found.differences,
+        agreement=found.agreement,
         batch=_batch_text(reference, artifact),
         operators=operators,
-    )
-
-
-def compare(names: Sequence[str], expected: Sequence[Array], actual: Sequence[Array]) -> tuple[Difference, ...]:
-    """Measure how far outputs lie apart, pair by pair.
-
-    Raises:
-        VerificationError: Their number or shapes differ, or one holds NaN or infinity where the other does not.
-    """
-    if len(expected) != len(actual):
-        raise VerificationError(f"the source has {len(expected)} outputs, and the artifact {len(actual)}")
-    return tuple(_difference(name, a, b) for name, a, b in zip(names, expected, actual, strict=True))
-
-
-def agreement(expected: list[Array], actual: list[Array]) -> float | None:
-    """Share of samples on which both classifiers name the same class; None where they are no classifiers."""
-    before, after = class_scores(expected), class_scores(actual)
-    if before is None or after is None:
-        return None
-    return float(np.mean(before.argmax(axis=1) == after.argmax(axis=1)))
-
-
-def seeded_feeds(inputs: tuple[TensorSpec, ...], *, samples: int, seed: int) -> dict[str, Array]:
-    """Feeds for a proof without data: floats in [0, 1), and integers 0 or 1, which every table of tokens holds.
-
-    Only proofs use them. Calibration never does: a range measured on noise means nothing.
-    """
-    rng = np.random.default_rng(seed)
-    feeds: dict[str, Array] = {}
-    for spec in inputs:
-        shape = (samples, *spec.fixed(1)[1:])
-        kind = np.dtype(spec.dtype).kind
-        real = kind == "f" or spec.quantization is not None
-        feeds[spec.name] = (
-            rng.random(shape).astype(np.float32) if real else rng.integers(0, 2, shape).astype(spec.dtype)
-        )
-    return feeds
-
-
-def in_order(names: list[str], artifact: Predictor, actual: list[Array]) -> list[Array]:
-    """Outputs in the reference's order, where the names survived; converters sort them otherwise."""
-    by_name = dict(zip((spec.name for spec in artifact.outputs), actual, strict=True))
-    return [by_name[name] for name in names] if by_name.keys() == set(names) else actual
-
-
-def _difference(name: str, expected: Array, actual: Array) -> Difference:
-    if expected.shape != actual.shape:
-        raise VerificationError(
-            f"output {name!r} has shape {list(expected.shape)} in the source and {list(actual.shape)} in the artifact"
-        )
-    before, after = expected.astype(np.float64), actual.astype(np.float64)
-    if not np.array_equal(np.isfinite(before), np.isfinite(after)):
-        raise VerificationError(f"output {name!r} holds NaN or infinity where its source does not, or the reverse")
-    finite = np.isfinite(before)
-    error = np.abs(after[finite] - before[finite])
-    if not error.size:
-        return Difference(output=name, largest=0.0, mean=0.0, relative=0.0, snr_db=None)
-    noise, signal = float(np.mean(error**2)), float(np.mean(before[finite] ** 2))
-    largest = float(error.max())
-    return Difference(
-        output=name,
-        largest=largest,
-        mean=float(error.mean()),
-        relative=largest / max(1.0, float(np.abs(before[finite]).max())),
-        snr_db=10 * math.log10(max(signal, 1e-300) / noise) if noise else None,
     )
 
 
@@ -239,16 +116,14 @@ def _hold(difference: Difference, tolerance: Tolerance) -> None:
         )
 
 
-def _check_free_batch(
-    artifact: Predictor, feeds: Mapping[str, Array], answered: list[Array], tolerance: Tolerance
-) -> None:
+def _check_free_batch(artifact: Predictor, samples: Samples, answered: list[Array], tolerance: Tolerance) -> None:
     """A batch axis that says it is free must give a single sample the answer that it gets among others."""
     if any(spec.batch is not None for spec in artifact.inputs if spec.shape) or tolerance.relative is None:
         return
-    alone = artifact.run({name: array[:1] for name, array in rename_feeds(artifact, feeds).items()})
+    alone = artifact.run({name: array[:1] for name, array in rename_feeds(artifact, samples.feeds).items()})
     names = [spec.name for spec in artifact.outputs]
     together = [array[:1] for array in answered]
-    for difference in compare(names, together, [alone[name] for name in names]):
+    for difference in compare_outputs(names, together, [alone[name] for name in names]):
         _hold(difference, tolerance)
 
 

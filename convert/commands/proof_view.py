@@ -6,7 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tinsmith.convert.parity import Difference, Proof
+    from tinsmith.convert.comparison import Difference
+    from tinsmith.convert.parity import Proof
 
 __all__ = ["proof_facts"]
 

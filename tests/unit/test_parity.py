@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinsmith.convert.parity import FLOAT16, FLOAT32, INTEGER, agreement, compare, prove, seeded_feeds
+from tinsmith.convert.comparison import Samples, compare_outputs, compare_predictors, seeded_feeds
+from tinsmith.convert.parity import FLOAT16, FLOAT32, INTEGER, prove
 from tinsmith.convert.predictors import class_scores, run_samples
 from tinsmith.runtime.errors import DataError, ModelError, VerificationError
 from tinsmith.runtime.tensors import Quantization, TensorSpec
@@ -30,7 +31,7 @@ FEEDS = {"x": np.random.default_rng(0).random((10, 3)).astype(np.float32)}
 
 
 def proof(reference, artifact, tolerance=FLOAT32):
-    return prove(reference, artifact, FEEDS, tolerance=tolerance, origin="a test")
+    return prove(reference, artifact, Samples(feeds=FEEDS, origin="a test"), tolerance=tolerance)
 
 
 def test_equal_answers_are_proven_equal():
@@ -122,11 +123,25 @@ def test_samples_come_back_in_order_whatever_the_batch(samples, batch):
 
 @given(st.integers(1, 40), st.integers(0, 40))
 def test_agreement_counts_the_samples_with_the_same_class(samples, changed):
-    before = np.eye(3)[np.arange(samples) % 3]
-    after = before.copy()
-    after[:changed] = np.roll(after[:changed], 1, axis=1)
+    before, after = Answers(samples), Answers(samples, changed)
 
-    assert agreement([before], [after]) == pytest.approx(1 - min(changed, samples) / samples)
+    found, _ = compare_predictors(before, after, Samples(feeds={"x": np.arange(samples)}, origin="a test"))
+
+    assert found.agreement == pytest.approx(1 - min(changed, samples) / samples)
+
+
+class Answers:
+    """Names class i % 3 for sample i, and another one for the first ``changed``."""
+
+    inputs = (TensorSpec(name="x", dtype="int64", shape=(None,)),)
+    outputs = (TensorSpec(name="y", dtype="float32", shape=(None, 3)),)
+
+    def __init__(self, samples, changed=0):
+        self.scores = np.eye(3)[np.arange(samples) % 3]
+        self.scores[:changed] = np.roll(self.scores[:changed], 1, axis=1)
+
+    def run(self, feeds):
+        return {"y": self.scores[feeds["x"]]}
 
 
 def test_scores_of_one_probability_are_two_classes_and_other_shapes_are_none():
@@ -139,9 +154,9 @@ def test_scores_of_one_probability_are_two_classes_and_other_shapes_are_none():
 
 def test_compare_refuses_other_shapes_and_numbers_of_outputs():
     with pytest.raises(VerificationError, match="shape"):
-        compare(["y"], [np.ones((2, 3))], [np.ones((2, 4))])
+        compare_outputs(["y"], [np.ones((2, 3))], [np.ones((2, 4))])
     with pytest.raises(VerificationError, match="outputs"):
-        compare(["y"], [np.ones(2)], [])
+        compare_outputs(["y"], [np.ones(2)], [])
 
 
 def test_seeded_feeds_repeat_and_respect_types():
