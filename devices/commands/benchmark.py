@@ -96,4 +96,9 @@ def _view(measured: list[Measurement], percentiles: tuple[float, ...]) -> list[R
         "spread: slowest process's median over the fastest's. MiB: peak memory of the\n"
         "whole process, Python included."
     )
-    return [table(columns, rows), notes]
+    refused = [
+        f"p90 needs {runs_needed(90)} runs, and {m.artifact} had {len(m.samples_ms)}: raise --runs or --processes."
+        for m in measured
+        if m.p90_ms is None
+    ]
+    return [table(columns, rows), notes, *refused]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
     from tinsmith.runtime.errors import TinsmithError
 
@@ -18,6 +20,8 @@ __all__ = ["SCHEMA", "console", "facts", "print_error", "print_result", "size_te
 
 SCHEMA = 1
 _PIPED_WIDTH = 100
+_NAME_WIDTH = 32
+_NUMBER = re.compile(r"-|[±+-]?\s?\d[\d,. ]*\s?(?:%|x)?")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -35,10 +39,18 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
 
     result = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for position, column in enumerate(columns):
-        numeric = position > 0 and any(_is_number(row[position]) for row in rows)
-        result.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+        cells = [_cell(row[position]) for row in rows]
+        numeric = position > 0 and all(_NUMBER.fullmatch(cell) for cell in cells)
+        longest = max((len(cell) for cell in cells), default=0)
+        result.add_column(
+            column,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=numeric,
+            min_width=min(longest, _NAME_WIDTH) if position == 0 else None,
+        )
     for row in rows:
-        result.add_row(*(_cell(value) for value in row))
+        result.add_row(*(_literal(value) for value in row))
     return result
 
 
@@ -50,7 +62,7 @@ def facts(rows: Sequence[tuple[str, object]]) -> Table:
     result.add_column(no_wrap=True, style="bold")
     result.add_column(overflow="fold")
     for name, value in rows:
-        result.add_row(name, _cell(value))
+        result.add_row(name, _literal(value))
     return result
 
 
@@ -67,7 +79,7 @@ def print_result(output_format: str, document: dict[str, Any], view: Sequence[Re
         return
     screen = console()
     for part in view:
-        screen.print(part)
+        screen.print(part, markup=False)
 
 
 def print_error(error: TinsmithError, *, as_json: bool) -> None:
@@ -86,8 +98,11 @@ def size_text(size_bytes: int) -> str:
     return f"{size_bytes:,}"
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) or (isinstance(value, str) and value[:1].isdigit())
+def _literal(value: object) -> Text:
+    """A cell as it is: brackets in a path or a command are no markup."""
+    from rich.text import Text
+
+    return Text(_cell(value))
 
 
 def _cell(value: object) -> str:

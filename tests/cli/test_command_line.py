@@ -108,6 +108,18 @@ def test_results_go_to_stdout_and_under_json_are_one_document(command, cli):
     assert max(map(len, out.splitlines())) <= 100
 
 
+def test_brackets_in_paths_and_commands_are_no_markup(golden, tmp_path, cli):
+    path = tmp_path / "a [bold] ü.tflite"
+    path.write_bytes((golden / "cnn.tflite").read_bytes())
+
+    _, out, _ = cli("benchmark", path, "--processes", "1", "--runs", "11")
+    assert "a [bold] ü.tflite" in out
+    assert "p90 needs 64 runs" in out
+
+    _, out, _ = cli("doctor")
+    assert "tinsmith[" in out or "missing" not in out
+
+
 def test_a_full_disk_behind_stdout_is_an_error(tmp_path):
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
