@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from tinsmith.convert.trained import traced_function
 from tinsmith.runtime.errors import ModelLoadError, UnsupportedOperatorError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tinsmith.convert.trained import TrainedModel
@@ -20,6 +21,8 @@ __all__ = ["OPSET", "tflite_to_onnx", "trained_to_onnx"]
 
 # The newest that tf2onnx 1.17 writes; onnxruntime reads it since 1.14.
 OPSET = 18
+
+_GENERATED = re.compile(r"__\d+(|:\d+)$")
 
 
 def trained_to_onnx(trained: TrainedModel, *, batch: int | None) -> bytes:
@@ -52,8 +55,7 @@ def trained_to_onnx(trained: TrainedModel, *, batch: int | None) -> bytes:
             f"tf2onnx can't convert the model: {first_line(error)[:300]}",
             hint="replace the layer that it names, or convert to .tflite instead",
         ) from error
-    content: bytes = proto.SerializeToString()
-    return content
+    return _same_bytes(proto)
 
 
 def _graph_names(trained: TrainedModel, concrete: Any) -> tuple[dict[str, str], dict[str, str]]:
@@ -82,15 +84,18 @@ def tflite_to_onnx(path: Path) -> bytes:
         ) from error
     except Exception as error:  # a damaged flatbuffer raises anything
         raise ModelLoadError(f"{path} can't be read by tf2onnx: {first_line(error)[:300]}") from error
-    _rename(proto.graph, _signature_names(path))
-    content: bytes = proto.SerializeToString()
-    return content
+    taken = {name for node in _nodes(proto.graph) for name in (*node.input, *node.output)}
+    named = _signature_names(path)
+    _rename(proto.graph, {old: new for old, new in named.items() if old == new or new not in taken})
+    return _same_bytes(proto)
 
 
 def _tf2onnx() -> Any:
     tf2onnx = require("tf2onnx", needed_for="ONNX out")
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     require("tf2onnx.convert", needed_for="ONNX out")
+    # Its generated names count on through the process; from one on, the same model gives the same bytes.
+    tf2onnx.utils.INTERNAL_NAME = 1
     return tf2onnx
 
 
@@ -108,12 +113,84 @@ def _signature_names(path: Path) -> dict[str, str]:
 
 
 def _rename(graph: Any, names: Mapping[str, str]) -> None:
-    """Give inputs and outputs other names, where these are not taken by an inner tensor."""
-    taken = {name for node in graph.node for name in (*node.input, *node.output)}
-    names = {old: new for old, new in names.items() if old == new or new not in taken}
-    for value in (*graph.input, *graph.output):
+    """Give tensors other names, wherever they are read or written."""
+    for value in (*graph.input, *graph.output, *graph.value_info):
         value.name = names.get(value.name, value.name)
     for node in graph.node:
-        for ends in (node.input, node.output):
-            for position, name in enumerate(ends):
-                ends[position] = names.get(name, name)
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for inner in _bodies(node):
+            _rename(inner, names)
+
+
+def _same_bytes(proto: Any) -> bytes:
+    """Serialize the model so that the same model gives the same bytes.
+
+    tf2onnx walks sets while it merges equal constants and counts generated names, so both change from process to
+    process. Here equal constants become one, in the order of their first use, and generated names are counted anew.
+    """
+    graph = proto.graph
+    names, kept = _merged_constants(graph)
+    for node in _nodes(graph):
+        node.name = names.setdefault(node.name, _counted(node.name, len(names)))
+        for name in node.output:
+            names.setdefault(name, _counted(name, len(names)))
+    _rename(graph, names)
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return content
+
+
+def _merged_constants(graph: Any) -> tuple[dict[str, str], list[Any]]:
+    """New names of all constants that are used, and each different one once, under its new name."""
+    constants = {constant.name: constant for constant in graph.initializer}
+    first: dict[tuple[Any, ...], str] = {}
+    names: dict[str, str] = {}
+    kept = []
+    for name in dict.fromkeys(_read_in_order(graph)):
+        if name not in constants:
+            continue
+        constant = constants[name]
+        content = (constant.data_type, tuple(constant.dims), _stored_bytes(constant))
+        if content not in first:
+            first[content] = f"const__{len(first)}" if _GENERATED.search(name) else name
+            constant.name = first[content]
+            kept.append(constant)
+        names[name] = first[content]
+    return names, kept
+
+
+def _counted(name: str, number: int) -> str:
+    """A generated name with another number; any other name as it is."""
+    return _GENERATED.sub(rf"__{number}\g<1>", name)
+
+
+def _stored_bytes(constant: Any) -> bytes:
+    onnx = require("onnx", needed_for="ONNX out")
+    stored: bytes = onnx.numpy_helper.to_array(constant).tobytes()
+    return stored
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """All nodes in order, those inside loops and branches behind the one that holds them."""
+    for node in graph.node:
+        yield node
+        for inner in _bodies(node):
+            yield from _nodes(inner)
+
+
+def _read_in_order(graph: Any) -> Iterator[str]:
+    """Names of all tensors that are read, and of all outputs."""
+    for node in graph.node:
+        yield from node.input
+        for inner in _bodies(node):
+            yield from _read_in_order(inner)
+    yield from (value.name for value in graph.output)
+
+
+def _bodies(node: Any) -> Iterator[Any]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs

@@ -10,7 +10,7 @@ from tinsmith.runtime.errors import ModelError, first_line
 from tinsmith.runtime.tensors import TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -88,7 +88,7 @@ def from_keras(model: Any, framework: Literal["keras", "tf_keras"]) -> TrainedMo
     # A Sequential model has one input and no structure to pack it into.
     structure = model.inputs[0] if hasattr(model, "pop") else model.input
     source_names = _unique(_layer_name(tensor) for tensor in model.inputs)
-    answer_names = _unique(_layer_name(tensor) for tensor in model.outputs)
+    answer_names = _unique((_layer_name(tensor) for tensor in model.outputs), taken=source_names)
 
     def function(feeds: dict[str, Any]) -> dict[str, Any]:
         packed = tf.nest.pack_sequence_as(structure, [feeds[name] for name in source_names])
@@ -166,12 +166,15 @@ def _layer_name(tensor: Any) -> str:
     return str(layer.name if layer is not None else tensor.name.split(":")[0].split("/")[0])
 
 
-def _unique(names: Iterable[str]) -> list[str]:
-    """Number names that come twice: a layer may have two outputs, or be an output twice."""
+def _unique(names: Iterable[str], *, taken: Sequence[str] = ()) -> list[str]:
+    """Number names that come twice: a layer may have two outputs, and an input may be an output as well."""
     found: list[str] = []
     for name in names:
-        number = sum(1 for other in found if other == name or other.startswith(f"{name}_out"))
-        found.append(f"{name}_out{number}" if number else name)
+        candidate, number = name, 0
+        while candidate in (*found, *taken):
+            number += 1
+            candidate = f"{name}_out{number}"
+        found.append(candidate)
     return found
 
 

@@ -27,7 +27,7 @@ __all__ = ["inspect"]
 def inspect(model: Path, output_format: str) -> None:
     """Show what a model holds, costs and needs.
 
-    Nothing of the model is run, and for .tflite and .onnx no TensorFlow is needed.
+    Nothing of the model is run, and no TensorFlow is needed.
     """
     from tinsmith.convert.inspection import ArtifactInspection, inspect_model
 
@@ -38,37 +38,52 @@ def inspect(model: Path, output_format: str) -> None:
 
 def _artifact_view(found: ArtifactInspection) -> list[RenderableType]:
     weights = found.weights
-    overhead = found.file_bytes - weights.constant_bytes
+    beside = f" and {found.external_bytes:,} of external data" if found.external_bytes else ""
+    missing = f", without {', '.join(found.uncounted)}" if found.uncounted else ""
     shown: list[tuple[str, object]] = [
-        ("file", f"{found.path} ({found.format}), sha256 {found.sha256[:16]}…"),
-        ("size", f"{found.file_bytes:,} bytes; {found.zip_bytes:,} deflated"),
+        ("file", f"{found.path} ({found.format})"),
+        ("sha256", found.sha256),
+        ("size", f"{found.file_bytes:,} bytes{beside}; deflated {found.zip_bytes:,} (level 9)"),
         ("weights", f"{weights.constant_bytes:,} bytes, {weights.parameters:,} parameters"),
-        ("overhead", f"{overhead:,} bytes ({overhead / found.file_bytes:.0%}){_parts(found.overhead)}"),
+        (
+            "overhead",
+            f"{found.overhead_bytes:,} bytes ({found.overhead_bytes / found.file_bytes:.0%}){_parts(found.overhead)}",
+        ),
         ("zeros", f"{weights.zeros:.1%} of the weights; {weights.near_zeros:.1%} too small to move an output"),
         ("dead channels", f"{weights.dead_channels:,} of {weights.channels:,}"),
-        ("MACs", f"{found.macs:,} a sample"),
+        ("MACs", f"{found.macs:,} a sample{missing}"),
         ("precision", ", ".join(f"{share:.0%} {name}" for name, share in found.precision_shares.items()) or "-"),
         *(("input", _tensor(spec)) for spec in found.inputs),
         *(("output", _tensor(spec)) for spec in found.outputs),
-        *((f"needs {what}", version) for what, version in found.needs.items()),
-        *((f"metadata {name}", value) for name, value in found.metadata.items()),
+        *(("needs", f"{what} {version}") for what, version in found.needs.items()),
+        *(("metadata", f"{name}: {value}") for name, value in found.metadata.items()),
         *(("remark", remark) for remark in found.remarks),
     ]
-    operators = [[use.name, use.version, use.count, use.precision] for use in found.operators]
-    return [facts(shown), "", table(["operator", "version", "count", "precision"], operators)]
+    operators = [
+        [use.name, use.version, use.count, use.precision, "custom" if use.name in found.custom else ""]
+        for use in found.operators
+    ]
+    columns = ["operator", "opset" if found.format == "onnx" else "version", "count", "precision", ""]
+    return [facts(shown), "", table(columns, operators)]
 
 
 def _trained_view(found: TrainedInspection) -> list[RenderableType]:
     view = found.view
+    said = "not stated in the files"
     shown: list[tuple[str, object]] = [
-        ("file", f"{found.path} ({found.format}), sha256 {found.sha256[:16]}…"),
+        ("file", f"{found.path} ({found.format})"),
+        ("sha256", found.sha256),
         ("size", f"{found.file_bytes:,} bytes"),
         ("written by", view.writer),
-        ("weights", f"{view.weight_bytes:,} bytes, {view.parameters:,} parameters"),
+        (
+            "weights",
+            said if view.parameters is None else f"{view.weight_bytes:,} bytes, {view.parameters:,} parameters",
+        ),
+        *(("input", _tensor(spec)) for spec in view.inputs),
+        *(("output", _tensor(spec)) for spec in view.outputs),
         *([("unsafe", f"{', '.join(view.unsafe)}: runs code of the file's author")] if view.unsafe else []),
     ]
-    kind = "operator" if found.format == "savedmodel" else "layer"
-    return [facts(shown), "", table([kind, "count"], [[name, count] for name, count in view.layers])]
+    return [facts(shown), "", table([view.kind, "count"], [[name, count] for name, count in view.layers])]
 
 
 def _parts(overhead: Mapping[str, int]) -> str:

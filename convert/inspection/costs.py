@@ -1,32 +1,26 @@
-"""Multiply-accumulates, parameters, zeros and dead channels of a graph."""
+"""Multiply-accumulates of a graph, and what can't be counted."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
-    from tinsmith.convert.inspection.graph import Graph, Operator, Tensor
+    from tinsmith.convert.inspection.graph import Operator, Tensor
 
-__all__ = ["Weights", "macs_of", "weigh"]
-
-# A weight this small can't move a float32 output; weight decay leaves 1e-30 rather than 0.
-AS_GOOD_AS_ZERO = 1e-6
+__all__ = ["ONNX_WEIGHTS", "TFLITE_WEIGHTS", "macs_of"]
 
 # operator: (input that holds the weights, axis of its output channels)
-_TFLITE_WEIGHTS = {
+TFLITE_WEIGHTS = {
     "CONV_2D": (1, 0),
     "DEPTHWISE_CONV_2D": (1, 3),
     "FULLY_CONNECTED": (1, 0),
     "TRANSPOSE_CONV": (1, 0),
     "CONV_3D": (1, 4),
 }
-_ONNX_WEIGHTS = {
+ONNX_WEIGHTS = {
     "Conv": (1, 0),
     "ConvInteger": (1, 0),
     "QLinearConv": (3, 0),
@@ -36,134 +30,112 @@ _ONNX_WEIGHTS = {
     "MatMulInteger": (1, -1),
     "QLinearMatMul": (3, -1),
     "com.microsoft.DynamicQuantizeMatMul": (1, -1),
+    "com.microsoft.FusedConv": (1, 0),
+    "com.microsoft.FusedGemm": (1, 1),
+    "com.microsoft.FusedMatMul": (1, -1),
+    "com.microsoft.MatMulIntegerToFloat": (1, -1),
+    "com.microsoft.QGemm": (3, 1),
 }
-_PRODUCTS = {"BATCH_MATMUL"}
-_NO_PARAMETER = {"int32", "int64", "bool", "str", "uint32", "uint64"}
+# Each output element is a sum over the convolution's window, which the weights' other axes span.
+_WINDOWS = frozenset({"CONV_2D", "CONV_3D", "FULLY_CONNECTED", "Conv", "ConvInteger", "QLinearConv", "Gemm"}) | {
+    "com.microsoft.FusedConv",
+    "com.microsoft.FusedGemm",
+    "com.microsoft.QGemm",
+}
+# Each output element is a sum over the last axis of the first factor.
+_PRODUCTS = frozenset({"BATCH_MATMUL", "MatMul", "MatMulInteger", "QLinearMatMul"}) | {
+    "com.microsoft.DynamicQuantizeMatMul",
+    "com.microsoft.FusedMatMul",
+    "com.microsoft.MatMulIntegerToFloat",
+}
+# These multiply too, each in a way of its own that is not counted here.
+_UNCOUNTED = frozenset(
+    (  # noqa: SIM905 - one name a line would fill a screen
+        "LSTM RNN SVDF UNIDIRECTIONAL_SEQUENCE_LSTM UNIDIRECTIONAL_SEQUENCE_RNN BIDIRECTIONAL_SEQUENCE_LSTM "
+        "BIDIRECTIONAL_SEQUENCE_RNN STABLEHLO_CONVOLUTION STABLEHLO_DOT_GENERAL "
+        "GRU Einsum Attention DeformConv DFT STFT com.microsoft.Attention com.microsoft.MultiHeadAttention "
+        "com.microsoft.GroupQueryAttention com.microsoft.QAttention com.microsoft.DynamicQuantizeLSTM "
+        "com.microsoft.QLinearConv com.microsoft.NhwcFusedConv"
+    ).split()
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weights:
-    """What a graph stores.
+def macs_of(operator: Operator) -> int | None:
+    """Multiply-accumulates of one operator, free axes taken as 1.
 
-    Attributes:
-        parameters: Numbers that were trained: weights and biases, no shapes and indices.
-        constant_bytes: All that is stored in tensors.
-        zeros: Share of the weights that are exactly zero, 0 to 1.
-        near_zeros: Share of the weights that are zero or too small to move an output (below 1e-6).
-        channels: Output channels of layers with weights.
-        dead_channels: How many of them have no weight that could move an output.
+    Returns:
+        0 for an operator that does not multiply; None for one that does and whose number can't be told.
     """
-
-    parameters: int
-    constant_bytes: int
-    zeros: float
-    near_zeros: float
-    channels: int
-    dead_channels: int
+    if operator.name in _UNCOUNTED or operator.custom:
+        return None
+    count = _COUNTS.get(operator.name)
+    return count(operator) if count and operator.outputs else 0
 
 
-def macs_of(graph: Graph, operator: Operator) -> int:
-    """Multiply-accumulates of one operator for one sample; 0 for those that do not multiply."""
-    if operator.name in _PRODUCTS and operator.inputs[0] is not None:
-        return operator.outputs[0].elements * (operator.inputs[0].shape[-1] or 1)
-    place = _place(graph, operator)
-    weights = _input(operator, place[0]) if place else None
-    if place is None or weights is None or not weights.shape or not operator.outputs:
-        return 0
-    lengths = [1 if n is None else n for n in weights.shape]
-    channels = lengths[place[1]] or 1
-    if operator.name in ("TRANSPOSE_CONV", "ConvTranspose"):
-        return _moved_backwards(operator, lengths)
-    if operator.name == "DEPTHWISE_CONV_2D":
-        return operator.outputs[0].elements * math.prod(lengths[:-1])
-    if operator.name in ("MatMul", "MatMulInteger", "QLinearMatMul", "com.microsoft.DynamicQuantizeMatMul"):
-        return operator.outputs[0].elements * lengths[-2] if len(lengths) > 1 else 0
-    return operator.outputs[0].elements * (math.prod(lengths) // channels)
+def _times(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one * other
 
 
-def weigh(graph: Graph) -> Weights:
-    """Count what is stored, and how much of it does nothing."""
-    trained = [t for t in graph.constants if _is_trained(t)]
-    weights = [tensor for tensor, _ in _weighted(graph)]
-    sizes = sum(t.stored.size for t in weights if t.stored is not None) or 1
-    exact = sum(int(np.count_nonzero(_zero(t, threshold=0.0))) for t in weights)
-    near = sum(int(np.count_nonzero(_zero(t, threshold=AS_GOOD_AS_ZERO))) for t in weights)
-    channels = [_dead(tensor, axis) for tensor, axis in _weighted(graph)]
-    return Weights(
-        parameters=sum(t.elements for t in trained),
-        constant_bytes=sum(t.stored.nbytes for t in graph.constants if t.stored is not None),
-        zeros=exact / sizes,
-        near_zeros=near / sizes,
-        channels=sum(total for total, _ in channels),
-        dead_channels=sum(dead for _, dead in channels),
-    )
+def _elements(tensor: Tensor | None) -> int | None:
+    return tensor.elements if tensor is not None and tensor.ranked else None
 
 
-def _place(graph: Graph, operator: Operator) -> tuple[int, int] | None:
-    """Which input holds the weights, and along which axis its output channels lie."""
-    place = (_TFLITE_WEIGHTS if graph.format == "tflite" else _ONNX_WEIGHTS).get(operator.name)
-    return (place[0], 0) if place and operator.transposed else place
+def _packed(operator: Operator) -> int | None:
+    """A product whose weights are packed: their lengths stand beside them."""
+    taken = _elements(operator.input(0))
+    return _times(taken, operator.columns or None)
 
 
-def _input(operator: Operator, index: int) -> Tensor | None:
-    return operator.inputs[index] if index < len(operator.inputs) else None
+def _inner(operator: Operator) -> int | None:
+    """Length of the axis that a product sums over."""
+    second = operator.input(3 if operator.name == "QLinearMatMul" else 1)
+    first = operator.input(0)
+    if first is not None and first.shape and first.shape[-1] is not None:
+        at = -2 if operator.turned and len(first.shape) > 1 else -1
+        return first.shape[at]
+    if second is None or not second.shape:
+        return None
+    return second.shape[-2 if len(second.shape) > 1 and not operator.transposed else -1]
 
 
-def _moved_backwards(operator: Operator, lengths: list[int]) -> int:
-    """A transposed convolution multiplies each input element with the filters of its channel."""
-    if operator.name == "TRANSPOSE_CONV":
-        source = _input(operator, 2)
-        return (source.elements if source else 0) * math.prod(lengths[:-1])
-    source = _input(operator, 0)
-    return (source.elements if source else 0) * math.prod(lengths[1:])
+def _product(operator: Operator) -> int | None:
+    return _times(_elements(operator.outputs[0]), _inner(operator))
 
 
-def _is_trained(tensor: Tensor) -> bool:
-    return tensor.dtype not in _NO_PARAMETER or (tensor.dtype == "int32" and tensor.quantization is not None)
+def _window(operator: Operator) -> int | None:
+    """Output elements times the weights of one output channel."""
+    index, axis = (TFLITE_WEIGHTS | ONNX_WEIGHTS)[operator.name]
+    weights = operator.input(index)
+    if weights is None or len(weights.shape) < 2 or None in weights.shape:
+        return None
+    channels = weights.shape[0 if operator.transposed else axis] or 1
+    return _times(_elements(operator.outputs[0]), weights.elements // channels)
 
 
-def _weighted(graph: Graph) -> Iterator[tuple[Tensor, int]]:
-    """Each stored weight once, behind its Q/DQ pair, with the axis of its output channels."""
-    producers = graph.producers()
-    seen: set[int] = set()
-    for operator in graph.operators:
-        place = _place(graph, operator)
-        tensor = _input(operator, place[0]) if place else None
-        while tensor is not None and tensor.stored is None and id(tensor) in producers:
-            unpacking = producers[id(tensor)]
-            if unpacking.name not in ("DEQUANTIZE", "DequantizeLinear", "com.microsoft.DequantizeLinear", "Cast"):
-                break
-            tensor = unpacking.inputs[0]
-        if place and tensor is not None and _countable(tensor) and id(tensor) not in seen:
-            seen.add(id(tensor))
-            yield tensor, place[1]
+def _filter(operator: Operator, axes: slice) -> int | None:
+    weights = operator.input(1)
+    if weights is None or not weights.shape or None in weights.shape:
+        return None
+    return math.prod(n or 0 for n in weights.shape[axes])
 
 
-def _countable(tensor: Tensor) -> bool:
-    """Whether the elements lie there one by one; packed 4-bit weights do not."""
-    stored = tensor.stored
-    return stored is not None and stored.dtype.kind in "fiu" and stored.shape == tensor.shape and stored.size > 0
+def _depthwise(operator: Operator) -> int | None:
+    """Each output element is a sum over the window of its own channel."""
+    return _times(_elements(operator.outputs[0]), _filter(operator, slice(0, -1)))
 
 
-def _zero(tensor: Tensor, *, threshold: float) -> Any:
-    stored = tensor.stored
-    if stored is None:
-        return np.zeros(0, bool)
-    if stored.dtype.kind == "f":
-        return np.less_equal(np.abs(stored), threshold)
-    points = np.asarray(tensor.quantization.zero_point if tensor.quantization else (0,))
-    if len(points) > 1 and tensor.quantization and tensor.quantization.axis is not None:
-        shape = [1] * stored.ndim
-        shape[tensor.quantization.axis] = len(points)
-        return np.equal(stored, points.reshape(shape))
-    return np.equal(stored, points[0])
+def _transposed(operator: Operator) -> int | None:
+    """Each input element is multiplied with all that its channel's filters hold."""
+    onnx = operator.name == "ConvTranspose"
+    source = operator.input(0 if onnx else 2)
+    return _times(_elements(source), _filter(operator, slice(1, None) if onnx else slice(0, -1)))
 
 
-def _dead(tensor: Tensor, axis: int) -> tuple[int, int]:
-    """Output channels, and how many of them hold nothing."""
-    zero = _zero(tensor, threshold=AS_GOOD_AS_ZERO)
-    if zero.ndim < 2:
-        return 0, 0
-    others = tuple(i for i in range(zero.ndim) if i != axis % zero.ndim)
-    empty = zero.all(axis=others)
-    return empty.size, int(np.count_nonzero(empty))
+_COUNTS: dict[str, Callable[[Operator], int | None]] = {
+    **dict.fromkeys(_WINDOWS, _window),
+    **dict.fromkeys(_PRODUCTS, _product),
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "TRANSPOSE_CONV": _transposed,
+    "ConvTranspose": _transposed,
+    "com.microsoft.MatMulNBits": _packed,
+}

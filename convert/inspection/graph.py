@@ -25,6 +25,7 @@ class Tensor:
         name: As the file names it.
         dtype: numpy's name, or ``int4``, ``int2``, ``bfloat16``, ``str``; empty where the file does not say.
         shape: One length an axis; None where it is free or unknown.
+        ranked: Whether the number of axes is known; where it is not, ``shape`` is empty and means nothing.
         stored: What the file stores in it, in ``shape``; None for a tensor that is computed. Packed types (int4) are
             kept as the bytes that hold them.
         quantization: How stored integers stand for real numbers; None where they don't.
@@ -33,6 +34,7 @@ class Tensor:
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+    ranked: bool = True
     stored: NDArray[np.generic] | None = None
     quantization: Quantization | None = None
 
@@ -51,8 +53,13 @@ class Operator:
         version: TFLite's operator version; ONNX's opset of the domain.
         inputs: Tensors in order; None for one that was left out.
         outputs: Tensors in order.
-        custom: Whether it is no builtin of its format: TFLite's custom and Flex operators.
+        custom: Whether it is no builtin of its format: TFLite's custom and Flex operators, ONNX's unknown domains.
         transposed: Whether the second factor of a product is stored transposed (ONNX's transB).
+        turned: Whether the first factor of a product is taken transposed (ONNX's transA, TFLite's adj_x).
+        axis: The axis of ONNX's Q/DQ operators; None where there is none.
+        bits: Bits of a packed weight (MatMulNBits); 0 elsewhere.
+        depth: Length of the inner axis of a packed product (MatMulNBits); 0 elsewhere.
+        columns: Length of its last axis; 0 elsewhere.
     """
 
     name: str
@@ -61,6 +68,15 @@ class Operator:
     outputs: tuple[Tensor, ...]
     custom: bool = False
     transposed: bool = False
+    turned: bool = False
+    axis: int | None = None
+    bits: int = 0
+    depth: int = 0
+    columns: int = 0
+
+    def input(self, index: int) -> Tensor | None:
+        """The input at ``index``; None where it was left out or the operator has fewer."""
+        return self.inputs[index] if index < len(self.inputs) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +92,8 @@ class Graph:
         needs: What must be there to run it: version of the runtime, opsets.
         metadata: Entries that the author or a tool left, as text.
         overhead: Bytes of known parts of the file that are no weights, by name.
+        external_bytes: Bytes of ``constants`` that lie in files of their own (ONNX's external data).
+        flaws: What is wrong with it, although it can be read.
     """
 
     format: str
@@ -86,7 +104,18 @@ class Graph:
     needs: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     overhead: Mapping[str, int] = field(default_factory=dict)
+    external_bytes: int = 0
+    flaws: tuple[str, ...] = ()
 
     def producers(self) -> dict[int, Operator]:
         """The operator that computes a tensor, by the tensor's ``id``."""
         return {id(tensor): operator for operator in self.operators for tensor in operator.outputs}
+
+    def consumers(self) -> dict[int, list[Operator]]:
+        """The operators that take a tensor, by the tensor's ``id``."""
+        found: dict[int, list[Operator]] = {}
+        for operator in self.operators:
+            for tensor in operator.inputs:
+                if tensor is not None:
+                    found.setdefault(id(tensor), []).append(operator)
+        return found

@@ -6,53 +6,59 @@ from typing import TYPE_CHECKING, Any
 
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.inspection.graph import Graph, Operator, Tensor
+from tinsmith.convert.inspection.onnx_shapes import inferred
+from tinsmith.convert.inspection.text import entry, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
 __all__ = ["read_onnx"]
 
+_MOST_AXES = 64  # numpy's limit; no engine takes as many
 _DEFAULT_DOMAINS = ("", "ai.onnx")
+# Domains whose operators onnxruntime itself brings.
+_KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc")
 
 
 def read_onnx(path: Path) -> Graph:
-    """Read a file, with the shapes and types that onnx can infer.
+    """Read a file and its external data, with the shapes and types that onnx can infer.
 
     Raises:
         Exception: Anything at all, if the file is damaged; the caller translates it.
     """
     onnx = require("onnx", needed_for="reading .onnx files")
-    model = onnx.load(str(path))
+    model = onnx.load(str(path), load_external_data=False)
     if not model.graph.node and not model.graph.output:
         raise ValueError("it holds no graph")
-    return _Reader(onnx, model, _inferred(onnx, model)).graph()
-
-
-def _inferred(onnx: Any, model: Any) -> Any:
-    """The graph with inferred shapes; inference is a help, and a model it can't follow is still shown."""
-    try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
-        return model.graph
+    shapes = inferred(onnx, model)
+    return _Reader(onnx, model, shapes, folder=str(path.parent)).graph()
 
 
 class _Reader:
     """Walks one graph."""
 
-    def __init__(self, onnx: Any, model: Any, inferred: Any) -> None:
+    def __init__(self, onnx: Any, model: Any, shapes: Any, *, folder: str) -> None:
         self._onnx = onnx
         self._model = model
+        self._folder = folder
+        self._external_bytes = 0
+        self._flaws: list[str] = []
         self._opsets = {entry.domain: entry.version for entry in model.opset_import}
+        self._functions = {(function.domain, function.name) for function in model.functions}
         self._tensors: dict[str, Tensor] = {}
-        for value in (*inferred.value_info, *inferred.input, *inferred.output):
+        for value in (*shapes.value_info, *shapes.input, *shapes.output):
             self._tensors[value.name] = self._declared(value)
-        for constant in model.graph.initializer:
-            self._tensors[constant.name] = self._constant(constant.name, constant)
+        for graph in _graphs(model.graph):
+            for constant in graph.initializer:
+                self._tensors[constant.name] = self._constant(constant.name, constant)
 
     def graph(self) -> Graph:
         model = self._model
-        operators = [self._operator(node) for node in _nodes(model.graph)]
+        operators = [self._operator(node) for graph in _graphs(model.graph) for node in graph.node]
         initializers = {constant.name for constant in model.graph.initializer}
         return Graph(
             format="onnx",
@@ -62,31 +68,60 @@ class _Reader:
             outputs=tuple(self._tensors[v.name] for v in model.graph.output),
             needs={
                 "ONNX IR": str(model.ir_version),
-                **{f"opset {domain or 'ai.onnx'}": str(version) for domain, version in self._opsets.items()},
+                **{f"opset {plain(domain) or 'ai.onnx'}": str(version) for domain, version in self._opsets.items()},
             },
             metadata=dict(self._metadata()),
+            external_bytes=self._external_bytes,
+            flaws=tuple(self._flaws),
         )
 
     def _declared(self, value: Any) -> Tensor:
         kind = value.type.tensor_type
-        shape = tuple(dimension.dim_value if dimension.HasField("dim_value") else None for dimension in kind.shape.dim)
-        return Tensor(name=value.name, dtype=self._dtype(kind.elem_type), shape=shape)
+        shape = tuple(
+            dimension.dim_value if dimension.HasField("dim_value") and dimension.dim_value >= 0 else None
+            for dimension in kind.shape.dim
+        )
+        if len(shape) > _MOST_AXES:
+            raise ValueError(f"a tensor claims {len(shape):,} axes")
+        dtype = self._dtype(kind.elem_type)
+        return Tensor(name=plain(value.name), dtype=dtype, shape=shape, ranked=kind.HasField("shape"))
 
     def _constant(self, name: str, constant: Any) -> Tensor:
+        shape = tuple(int(n) for n in constant.dims)
+        stored = self._stored(constant)
+        return Tensor(name=plain(name), dtype=self._dtype(constant.data_type), shape=shape, stored=stored)
+
+    def _stored(self, constant: Any) -> NDArray[np.generic] | None:
+        """The constant's elements; None where they lie in a file that can't be read."""
+        helper = self._onnx.numpy_helper
         external = constant.data_location == self._onnx.TensorProto.EXTERNAL
-        array = None if external else self._onnx.numpy_helper.to_array(constant)
-        return Tensor(name=name, dtype=self._dtype(constant.data_type), shape=tuple(constant.dims), stored=array)
+        if external:
+            try:
+                self._onnx.external_data_helper.load_external_data_for_tensor(constant, self._folder)
+            except (self._onnx.checker.ValidationError, OSError, ValueError) as error:
+                self._flaws.append(f"external data of {plain(constant.name)}: {plain(str(error))[:200]}")
+                return None
+            self._external_bytes += len(constant.raw_data)
+        stored: NDArray[np.generic] = helper.to_array(constant)
+        return stored
 
     def _operator(self, node: Any) -> Operator:
         if node.op_type == "Constant":
             self._keep_constant(node)
-        domain = "" if node.domain in _DEFAULT_DOMAINS else f"{node.domain}."
+        default = node.domain in _DEFAULT_DOMAINS
+        numbers = {a.name: int(a.i) for a in node.attribute if a.type == self._onnx.AttributeProto.INT}
         return Operator(
-            name=f"{domain}{node.op_type}",
-            version=self._opsets.get(node.domain, self._opsets.get("", 1)),
+            name=plain(node.op_type if default else f"{node.domain}.{node.op_type}"),
+            version=self._opsets.get(node.domain, self._opsets.get("", self._opsets.get("ai.onnx", 1))),
             inputs=tuple(self._named(name) if name else None for name in node.input),
             outputs=tuple(self._named(name) for name in node.output if name),
-            transposed=any(a.name == "transB" and a.i for a in node.attribute),
+            custom=node.domain not in _KNOWN_DOMAINS and (node.domain, node.op_type) not in self._functions,
+            transposed=bool(numbers.get("transB")),
+            turned=bool(numbers.get("transA")),
+            axis=numbers.get("axis"),
+            bits=numbers.get("bits", 0),
+            depth=numbers.get("K", 0),
+            columns=numbers.get("N", 0),
         )
 
     def _keep_constant(self, node: Any) -> None:
@@ -95,7 +130,7 @@ class _Reader:
                 self._tensors[node.output[0]] = self._constant(node.output[0], attribute.t)
 
     def _named(self, name: str) -> Tensor:
-        return self._tensors.setdefault(name, Tensor(name=name, dtype="", shape=()))
+        return self._tensors.setdefault(name, Tensor(name=plain(name), dtype="", shape=(), ranked=False))
 
     def _dtype(self, code: int) -> str:
         name = self._onnx.TensorProto.DataType.Name(code).lower() if code else ""
@@ -103,17 +138,17 @@ class _Reader:
 
     def _metadata(self) -> Iterator[tuple[str, str]]:
         if self._model.producer_name:
-            yield "producer", f"{self._model.producer_name} {self._model.producer_version}".strip()
+            yield "producer", plain(f"{self._model.producer_name} {self._model.producer_version}".strip())
         if self._model.doc_string:
-            yield "description", self._model.doc_string[:64]
-        for entry in self._model.metadata_props:
-            yield entry.key, entry.value if len(entry.value) <= 64 else f"{len(entry.value):,} bytes"
+            yield "description", plain(self._model.doc_string[:64])
+        for item in self._model.metadata_props:
+            yield plain(item.key), entry(item.value.encode())
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
-    """All nodes, those inside loops and branches too."""
+def _graphs(graph: Any) -> Iterator[Any]:
+    """The graph, and those inside its loops and branches."""
+    yield graph
     for node in graph.node:
-        yield node
         for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
+            for inner in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
+                yield from _graphs(inner)

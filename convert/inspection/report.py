@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tinsmith.convert.inspection.costs import Weights, macs_of, weigh
+from tinsmith.convert.inspection.costs import macs_of
 from tinsmith.convert.inspection.onnx_graph import read_onnx
 from tinsmith.convert.inspection.precision import Precisions, count_uses
+from tinsmith.convert.inspection.remarks import remarks
+from tinsmith.convert.inspection.savedmodel_view import view_savedmodel
+from tinsmith.convert.inspection.text import plain
 from tinsmith.convert.inspection.tflite_graph import read_tflite
-from tinsmith.convert.inspection.trained_view import TrainedView, view_trained
+from tinsmith.convert.inspection.trained_view import TrainedView, view_hdf5, view_keras
+from tinsmith.convert.inspection.weights import Weights, weigh
 from tinsmith.convert.model import identify
 from tinsmith.runtime.errors import ModelLoadError, TinsmithError, first_line
 from tinsmith.runtime.files import bytes_of, sha256_of
@@ -29,7 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["ArtifactInspection", "TrainedInspection", "inspect_model", "operator_precisions"]
 
 _T = TypeVar("_T")
-_ZIP_LEVEL = 6
+_ZIP_LEVEL = 9
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +47,14 @@ class ArtifactInspection:
         format: ``tflite`` or ``onnx``.
         sha256: Of the file.
         file_bytes: Of the file.
-        zip_bytes: The same, deflated at level 6: about what a download costs.
-        inputs: What goes in; names are those of the graph.
+        external_bytes: Of weights in files beside it (ONNX's external data).
+        zip_bytes: The file alone, deflated at level 9: about what a download costs.
+        inputs: What goes in; under the signature's names where there is one signature.
         outputs: What comes out.
         operators: By name, version and true precision.
         custom: Operators that are no builtins: their own code must be on the device.
-        macs: Multiply-accumulates for one sample.
+        macs: Multiply-accumulates for one sample, free axes taken as 1 and loops as run once.
+        uncounted: Operators that multiply and that ``macs`` leaves out.
         precision_shares: Share of the multiply-accumulates in each precision, 0 to 1; of the operators, where nothing
             multiplies.
         weights: What is stored, and how much of it does nothing.
@@ -60,18 +68,25 @@ class ArtifactInspection:
     format: str
     sha256: str
     file_bytes: int
+    external_bytes: int
     zip_bytes: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     operators: tuple[OperatorUse, ...]
     custom: tuple[str, ...]
     macs: int
+    uncounted: tuple[str, ...]
     precision_shares: Mapping[str, float]
     weights: Weights
     overhead: Mapping[str, int]
     needs: Mapping[str, str]
     metadata: Mapping[str, str]
     remarks: tuple[str, ...]
+
+    @property
+    def overhead_bytes(self) -> int:
+        """What the file holds besides its constants."""
+        return self.file_bytes + self.external_bytes - self.weights.constant_bytes
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
@@ -80,7 +95,7 @@ class ArtifactInspection:
             "path": str(self.path),
             "inputs": [spec.to_json() for spec in self.inputs],
             "outputs": [spec.to_json() for spec in self.outputs],
-            "overhead_bytes": self.file_bytes - self.weights.constant_bytes,
+            "overhead_bytes": self.overhead_bytes,
         }
 
 
@@ -122,41 +137,57 @@ def inspect_model(path: Path) -> ArtifactInspection | TrainedInspection:
         format=model.format,
         sha256=sha256_of(path),
         file_bytes=bytes_of(path),
-        view=_translated(path, lambda: view_trained(path, model.format)),
+        view=_translated(path, lambda: _TRAINED[model.format](path)),
     )
+
+
+_TRAINED = {"keras": view_keras, "hdf5": view_hdf5, "savedmodel": view_savedmodel}
 
 
 def operator_precisions(path: Path) -> tuple[OperatorUse, ...]:
     """The operators of an artifact with their versions and true precision; raises as ``inspect_model``."""
-    return count_uses(_read(identify(path)))
+    model = identify(path)
+    if not model.is_artifact:
+        raise ModelLoadError(
+            f"{path} is a {model.format} model; only .tflite and .onnx files have operators with a precision",
+            hint="`tinsmith convert` turns it into one",
+        )
+    return _translated(path, lambda: count_uses(_read(model)))
 
 
 def _inspect_artifact(model: Model) -> ArtifactInspection:
     path = model.path
     with ThreadPoolExecutor(max_workers=1) as pool:  # deflating releases the interpreter
-        zipped = pool.submit(lambda: len(zlib.compress(path.read_bytes(), _ZIP_LEVEL)))
+        zipped = pool.submit(_deflated_bytes, path)
         graph = _read(model)
-        uses = count_uses(graph)
-        macs, shares = _translated(path, lambda: _shares(graph))
-        weights = _translated(path, lambda: weigh(graph))
+        uses, costs, weights = _translated(path, lambda: (count_uses(graph), _costs(graph), weigh(graph)))
     return ArtifactInspection(
         path=path,
         format=graph.format,
         sha256=sha256_of(path),
         file_bytes=path.stat().st_size,
+        external_bytes=graph.external_bytes,
         zip_bytes=zipped.result(),
         inputs=tuple(_spec(tensor) for tensor in graph.inputs),
         outputs=tuple(_spec(tensor) for tensor in graph.outputs),
         operators=uses,
         custom=tuple(sorted({operator.name for operator in graph.operators if operator.custom})),
-        macs=macs,
-        precision_shares=shares,
+        macs=costs.macs,
+        uncounted=costs.uncounted,
+        precision_shares=costs.shares,
         weights=weights,
         overhead=graph.overhead,
         needs=graph.needs,
         metadata=graph.metadata,
-        remarks=tuple(_remarks(path, graph, shares)),
+        remarks=remarks(path, graph, costs.shares),
     )
+
+
+def _deflated_bytes(path: Path) -> int:
+    deflate = zlib.compressobj(_ZIP_LEVEL)
+    with path.open("rb") as stream:
+        size = sum(len(deflate.compress(chunk)) for chunk in iter(lambda: stream.read(_CHUNK_BYTES), b""))
+    return size + len(deflate.flush())
 
 
 def _read(model: Model) -> Graph:
@@ -170,40 +201,42 @@ def _translated(path: Path, read: Callable[[], _T]) -> _T:
         return read()
     except TinsmithError:
         raise
+    except struct.error as error:
+        raise ModelLoadError(
+            f"{path} is damaged: an offset in it points beyond its end, as in a file that was cut off",
+            hint="get the file again from its source",
+        ) from error
     except Exception as error:  # damaged offsets and lengths raise anything, from struct.error to MemoryError
         raise ModelLoadError(
-            f"{path} is damaged: {type(error).__name__}: {first_line(error)[:200]}",
+            f"{path} is damaged: {plain(first_line(error))[:200]} ({type(error).__name__})",
             hint="get the file again from its source",
         ) from error
 
 
-def _shares(graph: Graph) -> tuple[int, dict[str, float]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Costs:
+    macs: int
+    shares: Mapping[str, float]
+    uncounted: tuple[str, ...]
+
+
+def _costs(graph: Graph) -> _Costs:
     precisions = Precisions(graph)
     macs: Counter[str] = Counter()
     operators: Counter[str] = Counter()
+    uncounted = set()
     for operator in graph.operators:
         precision = precisions.of(operator)
-        macs[precision] += macs_of(graph, operator)
+        count = macs_of(operator)
+        macs[precision] += count or 0
         operators[precision] += 1
+        if count is None:
+            uncounted.add(operator.name)
     total = sum(macs.values())
-    counted = macs if total else Counter({name: n for name, n in operators.items() if name != "-"})
+    counted = macs if total else Counter({name: n for name, n in operators.items() if name not in ("-", "integer")})
     whole = sum(counted.values()) or 1
-    return total, {name: n / whole for name, n in counted.most_common() if n}
-
-
-def _remarks(path: Path, graph: Graph, shares: Mapping[str, float]) -> list[str]:
-    found = []
-    named = path.stem.lower()
-    quantized = {name for name in shares if "int" in name and name != "integer"}
-    if any(word in named for word in ("float32", "fp32", "float")) and quantized:
-        found.append(f"the name says float, but it computes in {', '.join(sorted(quantized))}")
-    if any(word in named for word in ("int8", "quant")) and not quantized and shares:
-        found.append(f"the name says quantized, but it computes in {', '.join(shares)}")
-    if flex := sorted({operator.name for operator in graph.operators if operator.custom}):
-        found.append(f"{', '.join(flex)} must be there on the device: no builtin operators")
-    if not graph.operators:
-        found.append("it holds no operators")
-    return found
+    shares = {name: n / whole for name, n in counted.most_common() if n}
+    return _Costs(macs=total, shares=shares, uncounted=tuple(sorted(uncounted)))
 
 
 def _spec(tensor: Tensor) -> TensorSpec:

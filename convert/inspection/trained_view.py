@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import shutil
+import tempfile
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tinsmith.convert.frameworks import require
+from tinsmith.convert.inspection.text import plain
+from tinsmith.runtime.errors import MissingDependencyError
+from tinsmith.runtime.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import IO
 
-__all__ = ["TrainedView", "view_trained"]
+__all__ = ["TrainedView", "view_hdf5", "view_keras"]
+
+_WEIGHTS = "model.weights.h5"
+# Weights deflate a little; a member that swells more than this is made to fill the memory or the disk.
+_MOST_SWELLING = 100
+_FREE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,94 +35,147 @@ class TrainedView:
 
     Attributes:
         writer: The framework and version that wrote it.
-        layers: Layers or operators by class, with their number, the most frequent first.
-        parameters: Numbers in its weights, the optimizer's left out.
-        weight_bytes: What these take on disk.
-        unsafe: Layers that run code of the author.
+        kind: What ``layers`` counts: ``layer`` or, where no layers are named, ``operator``.
+        layers: By class, with their number, the most frequent first.
+        parameters: Numbers in its weights, the optimizer's left out; None where the files do not say.
+        weight_bytes: What these take; None where the files do not say.
+        inputs: As far as the files say.
+        outputs: As far as the files say.
+        unsafe: Layers and operators that run code of the author.
     """
 
     writer: str
+    kind: str
     layers: tuple[tuple[str, int], ...]
-    parameters: int
-    weight_bytes: int
+    parameters: int | None
+    weight_bytes: int | None
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     unsafe: tuple[str, ...]
 
 
-def view_trained(path: Path, model_format: str) -> TrainedView:
-    """Read a .keras, HDF5 or SavedModel.
+def view_keras(path: Path) -> TrainedView:
+    """Read a .keras file.
 
     Raises:
         Exception: Anything at all, if the file is damaged; the caller translates it.
     """
-    if model_format == "keras":
-        return _view_zip(path)
-    return _view_hdf5(path) if model_format == "hdf5" else _view_savedmodel(path)
-
-
-def _view_zip(path: Path) -> TrainedView:
-    h5py = require("h5py", needed_for="reading Keras models")
+    h5py = _h5py()
     with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read("config.json"))
-        version = json.loads(archive.read("metadata.json"))["keras_version"]
-        with archive.open("model.weights.h5") as stream, h5py.File(stream, "r") as weights:
-            parameters, size = _count(h5py, weights)
-    return _view(f"Keras {version}", config, parameters, size)
+        config = json.loads(_member(archive, "config.json"))
+        names = archive.namelist()
+        written = json.loads(_member(archive, "metadata.json")) if "metadata.json" in names else {}
+        if _WEIGHTS not in names:
+            return _view(written.get("keras_version"), config, None)
+        with _seekable(archive, _WEIGHTS) as stream, h5py.File(stream, "r") as weights:
+            return _view(written.get("keras_version"), config, _count(h5py, weights))
 
 
-def _view_hdf5(path: Path) -> TrainedView:
-    h5py = require("h5py", needed_for="reading HDF5 models")
+def view_hdf5(path: Path) -> TrainedView:
+    """Read an HDF5 file that Keras wrote; raises as ``view_keras``."""
+    h5py = _h5py()
     with h5py.File(path, "r") as file:
-        version = file.attrs.get("keras_version", b"unknown")
+        version = file.attrs.get("keras_version")
         config = json.loads(file.attrs["model_config"]) if "model_config" in file.attrs else {}
-        parameters, size = _count(h5py, file.get("model_weights", file))
-    return _view(f"Keras {version.decode() if isinstance(version, bytes) else version}", config, parameters, size)
+        sizes = _count(h5py, file.get("model_weights", file))
+    return _view(version, config, sizes)
 
 
-def _view_savedmodel(path: Path) -> TrainedView:
-    protos = require("tensorflow.core.protobuf.saved_model_pb2", needed_for="reading a SavedModel")
-    proto = protos.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    graphs = [meta.graph_def for meta in proto.meta_graphs]
-    nodes = [node.op for graph in graphs for function in graph.library.function for node in function.node_def]
-    version = proto.meta_graphs[0].meta_info_def.tensorflow_version if proto.meta_graphs else "unknown"
-    size = sum(file.stat().st_size for file in (path / "variables").glob("*.data-*"))
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingDependencyError("h5py", extra="tensorflow", needed_for="reading Keras models") from error
+    return h5py
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    info = archive.getinfo(name)
+    if info.file_size > _MOST_SWELLING * info.compress_size + _FREE_BYTES:
+        raise ValueError(f"{name} swells from {info.compress_size:,} to {info.file_size:,} bytes")
+    return archive.read(name)
+
+
+@contextlib.contextmanager
+def _seekable(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
+    """A member that can be read at any place: going back in a deflated one would inflate it from its start again."""
+    info = archive.getinfo(name)
+    if info.compress_type == zipfile.ZIP_STORED:
+        with archive.open(name) as stream:
+            yield stream
+        return
+    if info.file_size > _MOST_SWELLING * info.compress_size + _FREE_BYTES:
+        raise ValueError(f"{name} swells from {info.compress_size:,} to {info.file_size:,} bytes")
+    with tempfile.TemporaryFile() as copy, archive.open(name) as stream:
+        shutil.copyfileobj(stream, copy)
+        copy.seek(0)
+        yield copy
+
+
+def _view(version: object, config: Any, sizes: tuple[int, int] | None) -> TrainedView:
+    said = version.decode(errors="replace") if isinstance(version, bytes) else version
+    layers = Counter(_layers(config))
     return TrainedView(
-        writer=f"TensorFlow {version}",
-        layers=tuple(Counter(nodes).most_common()),
-        parameters=size // 4,
-        weight_bytes=size,
-        unsafe=tuple(sorted({op for op in nodes if op in ("PyFunc", "EagerPyFunc", "ReadFile", "WriteFile")})),
+        writer=f"Keras {plain(str(said or 'unknown'))}",
+        kind="layer",
+        layers=tuple((plain(name), count) for name, count in layers.most_common()),
+        parameters=sizes[0] if sizes else None,
+        weight_bytes=sizes[1] if sizes else None,
+        inputs=tuple(_inputs(config)),
+        outputs=(),
+        unsafe=tuple(_unsafe(config)),
     )
 
 
-def _view(writer: str, config: Any, parameters: int, size: int) -> TrainedView:
-    layers = list(_layers(config))
-    return TrainedView(
-        writer=writer,
-        layers=tuple(Counter(cls for cls, _ in layers).most_common()),
-        parameters=parameters,
-        weight_bytes=size,
-        unsafe=tuple(name for cls, name in layers if cls == "Lambda"),
-    )
-
-
-def _layers(config: Any) -> Iterator[tuple[str, str]]:
-    """Class and name of each layer, those of nested models too."""
+def _layers(config: Any) -> Iterator[str]:
+    """The class of each layer, those of nested models and wrapped layers too."""
     if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
         return
     inner = config["config"]
     nested = inner.get("layers", [])
     if not nested and "layer" not in inner:
-        yield str(config.get("class_name")), str(inner.get("name", "?"))
+        yield str(config.get("class_name"))
     for layer in [*nested, *([inner["layer"]] if "layer" in inner else [])]:
         yield from _layers(layer)
 
 
+def _inputs(config: Any) -> Iterator[TensorSpec]:
+    """What the outermost model takes, where a layer says its whole shape."""
+    inner = config.get("config") if isinstance(config, dict) else None
+    for layer in inner.get("layers", []) if isinstance(inner, dict) else []:
+        said = layer.get("config", {})
+        shape = said.get("batch_shape") or said.get("batch_input_shape")
+        dtype = said.get("dtype", "float32")
+        if shape:
+            yield TensorSpec(
+                name=plain(str(said.get("name", ""))),
+                dtype=plain(dtype) if isinstance(dtype, str) else "",
+                shape=tuple(None if n is None else int(n) for n in shape),
+            )
+
+
+def _unsafe(config: Any) -> Iterator[str]:
+    """Lambda layers and functions wherever they stand, wrapped or as an activation."""
+    waiting = [config]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            if item.get("class_name") in ("Lambda", "__lambda__"):
+                inner = item.get("config")
+                yield plain(str(inner.get("name", "lambda") if isinstance(inner, dict) else "lambda"))
+            waiting.extend(reversed(item.values()))
+        elif isinstance(item, list):
+            waiting.extend(reversed(item))
+
+
 def _count(h5py: Any, group: Any) -> tuple[int, int]:
-    """Numbers and bytes of all datasets but the optimizer's."""
+    """Numbers and bytes of all datasets but those of optimizers and random seeds."""
     found = [0, 0]
 
     def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer"):
+        if not isinstance(item, h5py.Dataset) or item.shape is None:
+            return
+        if not name.startswith("optimizer") and "seed_generator" not in name:
             found[0] += math.prod(item.shape)
             found[1] += math.prod(item.shape) * item.dtype.itemsize
 

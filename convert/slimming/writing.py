@@ -1,0 +1,102 @@
+"""Write a flatbuffer in which everything that is equal is stored once.
+
+The accessors that ai-edge-litert ships write through a ``Builder``; theirs writes each vector, string and table anew.
+A flatbuffer is read by following offsets, so any number of them may lead to one place. Children are written before
+their parents, so equal tables have equal offsets inside, and comparing what stands in their fields is enough.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import flatbuffers
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+__all__ = ["write_model"]
+
+_MAGIC = b"TFL3"
+# Of buffers, as the schema's force_align says; XNNPACK and TFLM read weights with instructions that need it.
+_ALIGNMENT_BYTES = 16
+_SHORT_BYTES = 64
+
+
+def write_model(model: Any) -> bytes:
+    """Write a ``ModelT``: the same model gives the same bytes."""
+    builder = _SharingBuilder()
+    builder.Finish(model.Pack(builder), file_identifier=_MAGIC)
+    return bytes(builder.Output())
+
+
+class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no types
+    """Remembers the place of all that it has written; names are the base class's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._places: dict[tuple[Any, ...], int] = {}
+        self._fields: list[tuple[int, int, bytes, Callable[[], None]]] = []
+        self._slots = 0
+
+    def CreateString(self, s: bytes | str, encoding: str = "utf-8", errors: str = "strict") -> int:  # noqa: N802
+        text = s.encode(encoding, errors) if isinstance(s, str) else s
+        return self._once(("string", text), lambda: super(_SharingBuilder, self).CreateString(text))
+
+    def CreateNumpyVector(self, x: NDArray[Any]) -> int:  # noqa: N802
+        payload = x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes()
+        # Bytes are weights, or options of custom operators, which hold structures of their own.
+        alignment = _ALIGNMENT_BYTES if x.dtype == np.uint8 and payload else x.itemsize
+        key = ("vector", alignment, x.size, _brief(payload))
+        return self._once(key, lambda: self._vector(payload, x.size, alignment))
+
+    def StartObject(self, numfields: int) -> None:  # noqa: N802
+        """Begin to collect fields; nothing is written before it is known that the table is new."""
+        self.assertNotNested()
+        self.nested = True
+        self._fields = []
+        self._slots = numfields
+
+    def PrependSlot(self, flags: Any, o: int, x: Any, d: Any) -> None:  # noqa: N802
+        if x != d:
+            stored = flags.packer_type.pack(x)
+            self._fields.append((flags.bytewidth, o, stored, lambda: self.Prepend(flags, x)))
+
+    def PrependUOffsetTRelativeSlot(self, o: int, x: int, d: int) -> None:  # noqa: N802
+        if x != d:
+            stored = b"to" + int(x).to_bytes(4, "little")
+            self._fields.append((4, o, stored, lambda: self.PrependUOffsetTRelative(x)))
+
+    def EndObject(self) -> int:  # noqa: N802
+        self.assertNested()
+        self.nested = False
+        # The widest fields last, which is first in the file: no padding between them.
+        fields = sorted(self._fields, key=lambda field: field[:2])
+        key = ("table", *(field[1:3] for field in fields))
+        return self._once(key, lambda: self._table(fields))
+
+    def _table(self, fields: list[tuple[int, int, bytes, Callable[[], None]]]) -> int:
+        super().StartObject(self._slots)
+        for _, slot, _, write in fields:
+            write()
+            self.Slot(slot)
+        return int(super().EndObject())
+
+    def _vector(self, payload: bytes, count: int, alignment: int) -> int:
+        self.StartVector(len(payload) // max(count, 1), count, alignment)
+        self.head -= len(payload)
+        self.Bytes[self.head : self.head + len(payload)] = payload
+        return int(self.EndVector())
+
+    def _once(self, key: tuple[Any, ...], write: Callable[[], int]) -> int:
+        if key not in self._places:
+            self._places[key] = write()
+        return self._places[key]
+
+
+def _brief(payload: bytes) -> bytes:
+    """What stands for the payload as a key, so that weights are not held twice."""
+    return payload if len(payload) <= _SHORT_BYTES else hashlib.sha256(payload).digest() + b"sha256" * 6
