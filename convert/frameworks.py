@@ -28,6 +28,7 @@ _HOME = {
     "onnxruntime": ("onnxruntime", "onnx"),
     "onnx_ir": ("onnx-ir", "onnx"),
     "PIL": ("Pillow", "images"),
+    "h5py": ("h5py", "tensorflow"),
     "sklearn": ("scikit-learn", "demo"),
 }
 

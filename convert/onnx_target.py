@@ -126,20 +126,51 @@ def _rename(graph: Any, names: Mapping[str, str]) -> None:
 def _same_bytes(proto: Any) -> bytes:
     """Serialize the model so that the same model gives the same bytes.
 
-    tf2onnx walks sets while it merges equal constants and counts generated names, so both change from process to
-    process. Here equal constants become one, in the order of their first use, and generated names are counted anew.
+    tf2onnx walks sets while it sorts nodes, merges equal ones and counts generated names, so all three change from
+    process to process. Here nodes stand in the order in which the outputs need them, equal constants become one in the
+    order of their first use, and generated names are made of the operator and counted anew.
     """
     graph = proto.graph
+    for body in (graph, *(inner for node in _nodes(graph) for inner in _bodies(node))):
+        _sort(body)
     names, kept = _merged_constants(graph)
-    for node in _nodes(graph):
-        node.name = names.setdefault(node.name, _counted(node.name, len(names)))
-        for name in node.output:
-            names.setdefault(name, _counted(name, len(names)))
+    for number, node in enumerate(_nodes(graph)):
+        if _GENERATED.search(node.name):
+            node.name = f"{node.op_type}__{number}"
+        for position, name in enumerate(node.output):
+            if _GENERATED.search(name):
+                names[name] = f"{node.op_type}__{number}:{position}"
     _rename(graph, names)
     del graph.initializer[:]
     graph.initializer.extend(kept)
     content: bytes = proto.SerializeToString(deterministic=True)
     return content
+
+
+def _sort(graph: Any) -> None:
+    """Put nodes in the order of a depth-first walk from the outputs, each behind all that it reads."""
+    makers = {name: node for node in graph.node for name in node.output}
+    placed: dict[int, Any] = {}
+    waiting = [makers[value.name] for value in reversed(graph.output) if value.name in makers]
+    while waiting:
+        node = waiting[-1]
+        needed = [makers[name] for name in _reads(node) if name in makers]
+        missing = [other for other in needed if id(other) not in placed and other is not node]
+        if missing:
+            waiting += reversed(missing)
+            continue
+        waiting.pop()
+        placed.setdefault(id(node), node)
+    ordered = [type(node).FromString(node.SerializeToString()) for node in placed.values()]
+    del graph.node[:]
+    graph.node.extend(ordered)
+
+
+def _reads(node: Any) -> Iterator[str]:
+    """Names that a node reads, also those that only its loops and branches do."""
+    yield from node.input
+    for inner in _bodies(node):
+        yield from _read_in_order(inner)
 
 
 def _merged_constants(graph: Any) -> tuple[dict[str, str], list[Any]]:
@@ -159,11 +190,6 @@ def _merged_constants(graph: Any) -> tuple[dict[str, str], list[Any]]:
             kept.append(constant)
         names[name] = first[content]
     return names, kept
-
-
-def _counted(name: str, number: int) -> str:
-    """A generated name with another number; any other name as it is."""
-    return _GENERATED.sub(rf"__{number}\g<1>", name)
 
 
 def _stored_bytes(constant: Any) -> bytes:

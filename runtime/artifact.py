@@ -28,8 +28,8 @@ class OperatorUse:
         version: TFLite's operator version; ONNX's opset version of the domain.
         count: How many times it stands in the graph.
         precision: What it computes in, read from the types of its tensors: ``float32``, ``float16``, ``int8``,
-            ``int16x8``, ``dynamic-int8``, ``weight-only-int8``, ``int4``, ``integer`` for indices, ``-`` where it
-            only moves data.
+            ``int16x8``, ``int4``, ``dynamic-int8``, ``dynamic-int4``, ``weight-only-int8``, ``weight-only-int4``,
+            ``integer`` for indices, ``unknown``, and ``-`` where it only moves data.
     """
 
     name: str

@@ -62,7 +62,7 @@ def facts(rows: Sequence[tuple[str, object]]) -> Table:
     result.add_column(no_wrap=True, style="bold")
     result.add_column(overflow="fold")
     for name, value in rows:
-        result.add_row(name, _literal(value))
+        result.add_row(_literal(name), _literal(value))
     return result
 
 
