@@ -19,6 +19,7 @@ from tinsmith.convert.model import identify
 from tinsmith.convert.parity import PROOF_SAMPLES, Proof, Tolerance, prove
 from tinsmith.convert.predictors import SandboxedArtifact, opened_predictor
 from tinsmith.runtime.artifact import Artifact, Lineage, manifest_path, manifest_text
+from tinsmith.runtime.errors import UsageError
 from tinsmith.runtime.files import check_writable, sha256_of, staged_file
 from tinsmith.runtime.sandbox import Sandbox
 
@@ -130,10 +131,12 @@ def deliver(
         steps: What is done, for the lineage.
 
     Raises:
+        UsageError: The output is the source, or lies in its folder.
         OutputError: The output can't be written; this is found out before the work begins.
         ModelError: The source can't be loaded, or a child process refused the artifact, died on it or timed out.
         VerificationError: The numbers differ.
     """
+    _refuse_overwriting(job)
     check_writable(job.output)
     with contextlib.ExitStack() as stack:
         # The child that will load the artifact starts now: its imports overlap with the work.
@@ -151,6 +154,16 @@ def deliver(
         artifact = _describe(job, produced, answering, proof, _lineage(job, steps, dataset))
         _put(produced, artifact)
     return Delivery(artifact=artifact, proof=proof)
+
+
+def _refuse_overwriting(job: Job) -> None:
+    """The source is never changed, also not when a user names it twice."""
+    source, output = job.source.path.resolve(), job.output.resolve()
+    if output == source or source in output.parents:
+        raise UsageError(
+            f"the output {job.output} would change the source {job.source.path}",
+            hint="name another file with --output; the source is never changed",
+        )
 
 
 def _dataset(job: Job, reference: Predictor) -> Dataset | None:

@@ -191,6 +191,18 @@ def test_each_command_prints_a_table_within_100_columns_and_one_json_document(go
     assert json.loads(capsys.readouterr().out)["schema"] == 1
 
 
+def test_the_source_is_never_the_output(golden, tmp_path):
+    source = tmp_path / "m.tflite"
+    source.write_bytes((golden / "cnn.tflite").read_bytes())
+    (tmp_path / "link").symlink_to(tmp_path)
+
+    for output in (source, tmp_path / "link" / "m.tflite"):
+        with pytest.raises(UsageError, match="would change the source"):
+            compress(source, load_recipe("float16"), output)
+
+    assert source.read_bytes() == (golden / "cnn.tflite").read_bytes()
+
+
 def test_a_dry_run_writes_nothing(golden, tmp_path):
     assert run(["compress", str(golden / "cnn.keras"), "-r", "int8", "-o", "a.tflite", "-n"]) == 0
     assert list(tmp_path.iterdir()) == []
