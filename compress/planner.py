@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tinsmith.compress.passes.conversion import Convert, ConvertStep
 from tinsmith.compress.passes.quantization import Quantize, QuantizeStep
+from tinsmith.compress.passes.slim import Slim, SlimStep
 from tinsmith.runtime.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def _pass(step: Step, target: Target) -> Pass:
             return Convert(step, target=target)
         case QuantizeStep():
             return Quantize(step, target=target)
+        case SlimStep():
+            return Slim(step, target=target)
     raise TypeError(f"no pass carries out {type(step).__name__}")
 
 

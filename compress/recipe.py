@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tinsmith.compress.passes.conversion import ConvertStep
 from tinsmith.compress.passes.quantization import QuantizeStep
+from tinsmith.compress.passes.slim import SlimStep
 from tinsmith.runtime.errors import RecipeError, first_line
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ __all__ = ["BuiltinRecipe", "Recipe", "RecipeStep", "builtin_recipes", "load_rec
 
 _FOLDER = Path(__file__).parent / "recipes"
 
-RecipeStep = Annotated[ConvertStep | QuantizeStep, Field(discriminator="kind")]
+RecipeStep = Annotated[ConvertStep | QuantizeStep | SlimStep, Field(discriminator="kind")]
 
 
 class Recipe(BaseModel):
@@ -171,7 +172,9 @@ def _validate(document: Any, path: Path) -> Recipe:
 
 def _problem(document: Any, path: Path, detail: Any) -> str:
     """One problem with its place: ``file:line``, the key, and what is wrong with it."""
-    keys = [key for key in detail["loc"] if key not in ("convert", "quantize") or key in _spelled(document, detail)]
+    keys = [
+        key for key in detail["loc"] if key not in ("convert", "quantize", "slim") or key in _spelled(document, detail)
+    ]
     value = f" (found {detail['input']!r})" if isinstance(detail["input"], str | int | float) else ""
     return f"{path}:{_line(document, keys)}: {'.'.join(map(str, keys))}: {detail['msg']}{value}"
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.generic]
 
-__all__ = ["FLOAT16", "FLOAT32", "INTEGER", "PROOF_SAMPLES", "Proof", "Tolerance", "prove"]
+__all__ = ["EXACT", "FLOAT16", "FLOAT32", "INTEGER", "PROOF_SAMPLES", "Proof", "Tolerance", "prove"]
 
 # Of the user's samples; some of them lie where rounding hurts.
 PROOF_SAMPLES = 32
@@ -45,6 +45,8 @@ class Tolerance:
     snr_db: float | None = None
 
 
+# The same kernels on the same numbers.
+EXACT = Tolerance(name="exact", relative=0.0)
 # Other kernels add in another order: 1e-4 is ten times what was seen on ResNet50-sized graphs.
 FLOAT32 = Tolerance(name="float32", relative=1e-4)
 # Half precision has 11 bits; weights are rounded once (5e-4 each), and the sums of deep nets carry that on.

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["prune"]
 
 # The converter's version and options. LiteRT, TFLM and their tools run without it; anything else that a file carries
 # may be what the user's own tools read.
 _DROPPED_METADATA = (b"CONVERSION_METADATA",)
+_EMPTY = hashlib.sha256().digest()
 
 
 def prune(model: Any) -> None:
     """Change a ``ModelT`` whose indices hold; what can be asked of it by name stays."""
     for index, graph in enumerate(model.subgraphs):
-        kept = _signature_tensors(model, index)
-        _drop_unread_tensors(model, graph, index, kept)
-        _drop_names(graph, _signature_tensors(model, index))
+        _drop_unread_tensors(model, graph, index)
         _drop_ranges(graph)
+    _shorten_names(model)
     _merge_operator_codes(model)
     if model.metadata is not None:
         model.metadata = [entry for entry in model.metadata if entry.name not in _DROPPED_METADATA]
@@ -39,9 +41,9 @@ def _signature_tensors(model: Any, index: int) -> set[int]:
     return {entry.tensorIndex for entry in _signature_entries(model, index)}
 
 
-def _drop_unread_tensors(model: Any, graph: Any, index: int, kept: set[int]) -> None:
+def _drop_unread_tensors(model: Any, graph: Any, index: int) -> None:
     """Tensors that no operator, input, output or signature names; the rest move up."""
-    used = kept | _ends(graph)
+    used = _signature_tensors(model, index) | _ends(graph)
     for operator in graph.operators or []:
         for vector in (operator.inputs, operator.outputs, operator.intermediates):
             used |= _members(vector)
@@ -53,19 +55,26 @@ def _drop_unread_tensors(model: Any, graph: Any, index: int, kept: set[int]) -> 
     graph.tensors = [tensors[i] for i in order]
     for entry in _signature_entries(model, index):
         entry.tensorIndex = place[entry.tensorIndex]
-    for holder, fields in [(graph, ("inputs", "outputs"))] + [
-        (operator, ("inputs", "outputs", "intermediates")) for operator in graph.operators or []
-    ]:
-        for name in fields:
-            setattr(holder, name, _moved(getattr(holder, name), place.__getitem__))
+    for holder in (graph, *(graph.operators or [])):
+        holder.inputs = _moved(holder.inputs, place.__getitem__)
+        holder.outputs = _moved(holder.outputs, place.__getitem__)
+    for operator in graph.operators or []:
+        operator.intermediates = _moved(operator.intermediates, place.__getitem__)
 
 
-def _drop_names(graph: Any, kept: set[int]) -> None:
-    """An empty name in place of none: readers such as Vela's decode whatever stands there."""
-    named = kept | _ends(graph)
-    for index, tensor in enumerate(graph.tensors or []):
-        if index not in named and tensor.name is not None:
-            tensor.name = b""
+def _shorten_names(model: Any) -> None:
+    """Numbers for names, and not nothing: tf2onnx finds constants by name, and Vela decodes whatever stands there."""
+    kept = [_ends(graph) | _signature_tensors(model, index) for index, graph in enumerate(model.subgraphs)]
+    tensors = [(t, i in ends) for g, ends in zip(model.subgraphs, kept, strict=True) for i, t in _numbered(g)]
+    taken = {tensor.name for tensor, stays in tensors if stays}
+    free = (name for name in (b"%x" % number for number in itertools.count()) if name not in taken)
+    for tensor, stays in tensors:
+        if tensor.name and not stays:
+            tensor.name = next(free)
+
+
+def _numbered(graph: Any) -> Iterator[tuple[int, Any]]:
+    return enumerate(graph.tensors or [])
 
 
 def _drop_ranges(graph: Any) -> None:
@@ -80,7 +89,7 @@ def _merge_operator_codes(model: Any) -> None:
     operators = [o for graph in model.subgraphs for o in graph.operators or []]
     place: dict[int, int] = {}
     merged: dict[tuple[Any, ...], int] = {}
-    kept = []
+    kept: list[Any] = []
     for index in sorted({o.opcodeIndex for o in operators}):
         code = codes[index]
         key = (code.deprecatedBuiltinCode, code.builtinCode, code.customCode, code.version)
@@ -110,9 +119,9 @@ def _merge_buffers(model: Any) -> None:
 def _places(buffers: list[Any], named: set[int]) -> dict[int, int]:
     """For each named buffer the first one of the same bytes."""
     first: dict[bytes, int] = {}
-    if not _data(buffers[0]):
-        first[b""] = 0
-    return {index: first.setdefault(_data(buffers[index]), index) if index else 0 for index in sorted(named)}
+    if _digest(buffers[0]) == _EMPTY:
+        first[_EMPTY] = 0
+    return {index: first.setdefault(_digest(buffers[index]), index) if index else 0 for index in sorted(named)}
 
 
 def _named_buffers(model: Any) -> set[int]:
@@ -120,8 +129,8 @@ def _named_buffers(model: Any) -> set[int]:
     return tensors | {entry.buffer for entry in model.metadata or []} | _members(model.metadataBuffer)
 
 
-def _data(buffer: Any) -> bytes:
-    return b"" if buffer.data is None else buffer.data.tobytes()
+def _digest(buffer: Any) -> bytes:
+    return _EMPTY if buffer.data is None else hashlib.sha256(buffer.data).digest()
 
 
 def _ends(graph: Any) -> set[int]:

@@ -46,6 +46,7 @@ def read_model(content: bytes, name: str) -> Any:
     if content[4:8] != _MAGIC:
         raise ModelLoadError(f"{name} is damaged: it does not start as a .tflite file does")
     try:
+        _check_claims(schema.Model.GetRootAs(content, 0), len(content))
         model = schema.ModelT.InitFromPackedBuf(content, 0)
         broken = next(_broken_indices(model), None)
     except Exception as error:  # flatbuffers raises struct.error, IndexError, TypeError and more on damaged files
@@ -75,6 +76,33 @@ def _too_large(path: Path, size: int) -> ModelError:
         "the flatbuffer",
         hint="leave the step slim out",
     )
+
+
+def _check_claims(root: Any, size: int) -> None:
+    """A few kilobytes can claim billions of tables by naming one many times; reading those would never end.
+
+    Raises:
+        ValueError: There are more than a file of this size can hold.
+    """
+    left = size
+    for claimed in _claims(root):
+        left -= claimed
+        if left < 0:
+            raise ValueError("its tables name each other more often than a model's do")
+
+
+def _claims(root: Any) -> Iterator[int]:
+    """The length of each vector of tables, before anything is made of its elements."""
+    yield root.SubgraphsLength()
+    for graph in (root.Subgraphs(i) for i in range(root.SubgraphsLength())):
+        yield graph.TensorsLength()
+        yield graph.OperatorsLength()
+        for tensor in (graph.Tensors(i) for i in range(graph.TensorsLength())):
+            yield tensor.VariantTensorsLength()
+            yield tensor.Sparsity().DimMetadataLength() if tensor.Sparsity() else 0
+    yield root.SignatureDefsLength()
+    for signature in (root.SignatureDefs(i) for i in range(root.SignatureDefsLength())):
+        yield signature.InputsLength() + signature.OutputsLength()
 
 
 def _broken_indices(model: Any) -> Iterator[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-import flatbuffers
 import numpy as np
 
 if TYPE_CHECKING:
@@ -28,13 +27,19 @@ _SHORT_BYTES = 64
 
 def write_model(model: Any) -> bytes:
     """Write a ``ModelT``: the same model gives the same bytes."""
-    builder = _SharingBuilder()
+    from flatbuffers import Builder  # the accessors are made for it, and need it themselves
+
+    builder: Any = type("SharingBuilder", (_Sharing, Builder), {})()
     builder.Finish(model.Pack(builder), file_identifier=_MAGIC)
     return bytes(builder.Output())
 
 
-class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no types
-    """Remembers the place of all that it has written; names are the base class's."""
+class _Sharing:
+    """Stands before flatbuffers' ``Builder``, and remembers the place of all that it has written."""
+
+    Bytes: bytearray
+    head: int
+    nested: bool
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,9 +47,14 @@ class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers
         self._fields: list[tuple[int, int, bytes, Callable[[], None]]] = []
         self._slots = 0
 
+    @property
+    def _plain(self) -> Any:
+        """The ``Builder`` behind this class."""
+        return super()
+
     def CreateString(self, s: bytes | str, encoding: str = "utf-8", errors: str = "strict") -> int:  # noqa: N802
         text = s.encode(encoding, errors) if isinstance(s, str) else s
-        return self._once(("string", text), lambda: super(_SharingBuilder, self).CreateString(text))
+        return self._once(("string", text), lambda: int(self._plain.CreateString(text)))
 
     def CreateNumpyVector(self, x: NDArray[Any]) -> int:  # noqa: N802
         payload = x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -55,7 +65,7 @@ class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers
 
     def StartObject(self, numfields: int) -> None:  # noqa: N802
         """Begin to collect fields; nothing is written before it is known that the table is new."""
-        self.assertNotNested()
+        self._plain.assertNotNested()
         self.nested = True
         self._fields = []
         self._slots = numfields
@@ -63,15 +73,15 @@ class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers
     def PrependSlot(self, flags: Any, o: int, x: Any, d: Any) -> None:  # noqa: N802
         if x != d:
             stored = flags.packer_type.pack(x)
-            self._fields.append((flags.bytewidth, o, stored, lambda: self.Prepend(flags, x)))
+            self._fields.append((flags.bytewidth, o, stored, lambda: self._plain.Prepend(flags, x)))
 
     def PrependUOffsetTRelativeSlot(self, o: int, x: int, d: int) -> None:  # noqa: N802
         if x != d:
             stored = b"to" + int(x).to_bytes(4, "little")
-            self._fields.append((4, o, stored, lambda: self.PrependUOffsetTRelative(x)))
+            self._fields.append((4, o, stored, lambda: self._plain.PrependUOffsetTRelative(x)))
 
     def EndObject(self) -> int:  # noqa: N802
-        self.assertNested()
+        self._plain.assertNested()
         self.nested = False
         # The widest fields last, which is first in the file: no padding between them.
         fields = sorted(self._fields, key=lambda field: field[:2])
@@ -79,17 +89,17 @@ class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers
         return self._once(key, lambda: self._table(fields))
 
     def _table(self, fields: list[tuple[int, int, bytes, Callable[[], None]]]) -> int:
-        super().StartObject(self._slots)
+        self._plain.StartObject(self._slots)
         for _, slot, _, write in fields:
             write()
-            self.Slot(slot)
-        return int(super().EndObject())
+            self._plain.Slot(slot)
+        return int(self._plain.EndObject())
 
     def _vector(self, payload: bytes, count: int, alignment: int) -> int:
-        self.StartVector(len(payload) // max(count, 1), count, alignment)
+        self._plain.StartVector(len(payload) // max(count, 1), count, alignment)
         self.head -= len(payload)
         self.Bytes[self.head : self.head + len(payload)] = payload
-        return int(self.EndVector())
+        return int(self._plain.EndVector())
 
     def _once(self, key: tuple[Any, ...], write: Callable[[], int]) -> int:
         if key not in self._places:
@@ -98,5 +108,5 @@ class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers
 
 
 def _brief(payload: bytes) -> bytes:
-    """What stands for the payload as a key, so that weights are not held twice."""
-    return payload if len(payload) <= _SHORT_BYTES else hashlib.sha256(payload).digest() + b"sha256" * 6
+    """What stands for the payload as a key beside its length, so that weights are not held twice."""
+    return payload if len(payload) <= _SHORT_BYTES else hashlib.sha256(payload).digest()

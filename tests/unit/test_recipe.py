@@ -30,12 +30,12 @@ def kinds(planned):
 def test_the_first_recipes_are_built_in_and_say_what_they_need():
     recipes = {r.name: r for r in builtin_recipes()}
 
-    assert recipes.keys() == {"float32", "float16", "dynamic-int8", "int8", "int16x8"}
-    assert {name for name, r in recipes.items() if r.recipe.needs_data} == {"int8", "int16x8"}
+    assert recipes.keys() == {"float32", "float16", "dynamic-int8", "int8", "int8-slim", "int16x8", "slim"}
+    assert {name for name, r in recipes.items() if r.recipe.needs_data} == {"int8", "int8-slim", "int16x8"}
     assert all(r.summary.endswith(".") for r in recipes.values())
 
 
-@pytest.mark.parametrize("name", ["float32", "float16", "dynamic-int8", "int8", "int16x8"])
+@pytest.mark.parametrize("name", ["float32", "float16", "dynamic-int8", "int8", "int8-slim", "int16x8", "slim"])
 def test_what_show_prints_can_be_loaded_again(name, tmp_path):
     assert load_recipe(write(tmp_path, recipe_text(name))) == load_recipe(name)
 
