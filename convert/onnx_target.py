@@ -22,6 +22,10 @@ __all__ = ["OPSET", "tflite_to_onnx", "trained_to_onnx"]
 # The newest that tf2onnx 1.17 writes; onnxruntime reads it since 1.14.
 OPSET = 18
 
+# TensorProto.DataType
+_FLOAT = 1
+_INTEGER_TYPES = (2, 3, 5)  # uint8, int8, int16
+
 _GENERATED = re.compile(r"__\d+(|:\d+)$")
 
 
@@ -84,9 +88,11 @@ def tflite_to_onnx(path: Path) -> bytes:
         ) from error
     except Exception as error:  # a damaged flatbuffer raises anything
         raise ModelLoadError(f"{path} can't be read by tf2onnx: {first_line(error)[:300]}") from error
+    details = _signature_details(path)
     taken = {name for node in _nodes(proto.graph) for name in (*node.input, *node.output)}
-    named = _signature_names(path)
-    _rename(proto.graph, {old: new for old, new in named.items() if old == new or new not in taken})
+    names = {str(detail["name"]): name for name, detail in details.items()}
+    _rename(proto.graph, {old: new for old, new in names.items() if old == new or new not in taken})
+    _take_real_numbers(proto.graph, details)
     return _same_bytes(proto)
 
 
@@ -99,17 +105,45 @@ def _tf2onnx() -> Any:
     return tf2onnx
 
 
-def _signature_names(path: Path) -> dict[str, str]:
-    """Signature names by tensor name, where the file has one signature."""
+def _signature_details(path: Path) -> dict[str, Any]:
+    """What LiteRT says of inputs and outputs, by signature name, or by tensor name where there is no one signature."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path))
     signatures = interpreter.get_signature_list()
     if len(signatures) != 1:
-        return {}
+        ends = (*interpreter.get_input_details(), *interpreter.get_output_details())
+        return {str(detail["name"]): detail for detail in ends}
     runner = interpreter.get_signature_runner(next(iter(signatures)))
-    named = {**runner.get_input_details(), **runner.get_output_details()}
-    return {str(detail["name"]): name for name, detail in named.items()}
+    return {**runner.get_input_details(), **runner.get_output_details()}
+
+
+def _take_real_numbers(graph: Any, details: Mapping[str, Any]) -> None:
+    """Put Q/DQ at integer inputs and outputs: ONNX keeps no scale beside them, so nobody could feed them."""
+    helper = require("onnx", needed_for="ONNX out").helper
+    for value in (*graph.input, *graph.output):
+        scale, point = details[value.name]["quantization"] if value.name in details else (0.0, 0)
+        if not scale or value.type.tensor_type.elem_type not in _INTEGER_TYPES:
+            continue
+        stored, name = f"{value.name}_stored", value.name
+        kind = value.type.tensor_type.elem_type
+        constants = [f"{name}_scale", f"{name}_zero_point"]
+        graph.initializer.append(helper.make_tensor(constants[0], _FLOAT, [], [scale]))
+        graph.initializer.append(helper.make_tensor(constants[1], kind, [], [point]))
+        is_input = any(value is entry for entry in graph.input)
+        _rename_inside(graph, name, stored)
+        if is_input:
+            graph.node.insert(0, helper.make_node("QuantizeLinear", [name, *constants], [stored], name=stored))
+        else:
+            graph.node.append(helper.make_node("DequantizeLinear", [stored, *constants], [name], name=stored))
+        value.type.tensor_type.elem_type = _FLOAT
+
+
+def _rename_inside(graph: Any, old: str, new: str) -> None:
+    """Rename a tensor where nodes read or write it, and leave the graph's own input or output as it is."""
+    for node in _nodes(graph):
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
 
 
 def _rename(graph: Any, names: Mapping[str, str]) -> None:
