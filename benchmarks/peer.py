@@ -40,7 +40,7 @@ def _litert():
     program = _PEER / "bin" / "litert"
     if not program.exists():
         venv.create(_PEER, with_pip=True)
-        subprocess.run([_PEER / "bin" / "pip", "install", "-q", "litert-cli-nightly"], check=True)
+        subprocess.run([_PEER / "bin" / "pip", "install", "-q", "litert-cli-nightly[quantize]"], check=True)
     return program
 
 
