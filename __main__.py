@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import errno
 import importlib
@@ -63,6 +64,7 @@ SECTIONS = {
         ),
     },
 }
+_AGAIN_S = 0.05
 COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 
 
@@ -201,11 +203,25 @@ def _quiet_natives(log: Path) -> Iterator[None]:
         ours.flush()
 
 
+def _raise_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Ctrl-C that struck inside a ``__del__`` (TensorFlow has many) is dropped by Python; send it once more."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        import threading
+
+        # a little later: sent from here, it would be dropped here as well
+        again = threading.Timer(_AGAIN_S, _thread.interrupt_main)
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
 def main() -> int:
     """The console script: returns the exit code of the command line."""
     handle, name = tempfile.mkstemp(prefix="tinsmith-", suffix=".log")
     os.close(handle)
     log = Path(name)
+    sys.unraisablehook = _raise_again
     with _quiet_natives(log):
         logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.ERROR)
         code = run(sys.argv[1:], log=log)
