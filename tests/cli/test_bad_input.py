@@ -225,7 +225,15 @@ def test_a_full_disk_leaves_nothing_half_written(golden, small_disk, capsys):
 def test_ctrl_c_in_the_middle_of_a_conversion_leaves_nothing(golden, tmp_path):
     arguments = ["compress", str(golden / "cnn.keras"), "-v", "-r", "float32", "-o", str(tmp_path / "x.tflite")]
     command = [sys.executable, "-m", "tinsmith", *arguments]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # a shell that runs the tests in the background has them ignore Ctrl-C, and a child inherits that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while "convert.started" not in (line := process.stderr.readline()):
         assert line, "it ended before it converted"
 
