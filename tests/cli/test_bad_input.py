@@ -232,7 +232,7 @@ def test_ctrl_c_in_the_middle_of_a_conversion_leaves_nothing(golden, tmp_path):
         stdout=subprocess.PIPE,
         text=True,
         # a shell that runs the tests in the background has them ignore Ctrl-C, and a child inherits that
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread runs here
     )
     while "convert.started" not in (line := process.stderr.readline()):
         assert line, "it ended before it converted"
