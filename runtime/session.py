@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinsmith.runtime.engines import choose_engine, open_engine
-from tinsmith.runtime.errors import DataError, ModelLoadError, UnsupportedOperatorError
+from tinsmith.runtime.errors import DataError, ModelLoadError, UnsupportedOperatorError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Session", "artifact_format", "open_session"]
 
 _TFLITE_MAGIC = b"TFL3"
+_TRAINED = (".keras", ".h5", ".hdf5")
 _FORMATS = {".tflite": "tflite", ".onnx": "onnx"}
 
 
@@ -130,8 +131,8 @@ def artifact_format(path: Path) -> str:
     """``tflite`` or ``onnx``, by the file's content, or by its name where the content does not say.
 
     Raises:
-        ModelLoadError: There is no such file.
-        DataError: It is neither.
+        ModelLoadError: There is no such file, or it is neither.
+        UsageError: It is a trained model.
     """
     try:
         with path.open("rb") as stream:
@@ -140,13 +141,14 @@ def artifact_format(path: Path) -> str:
         raise ModelLoadError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
     if head[4:] == _TFLITE_MAGIC:
         return "tflite"
-    try:
+    if path.suffix in _FORMATS:
         return _FORMATS[path.suffix]
-    except KeyError:
-        raise DataError(
-            f"{path} is no .tflite or .onnx file, and only those run on a device",
+    if path.suffix in _TRAINED:
+        raise UsageError(
+            f"{path} is a trained model, and only .tflite and .onnx files run on a device",
             hint=f"convert it first: tinsmith convert {path} -o {path.stem}.tflite",
-        ) from None
+        )
+    raise ModelLoadError(f"{path} is no .tflite or .onnx file", hint="`tinsmith formats` lists what tinsmith reads")
 
 
 class _Inbound:

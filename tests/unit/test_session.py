@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tinsmith.runtime.errors import DataError, ModelLoadError, UnsupportedOperatorError
+from tinsmith.runtime.errors import DataError, ModelLoadError, UnsupportedOperatorError, UsageError
 from tinsmith.runtime.session import Session, artifact_format, dequantize, open_session, quantize
 from tinsmith.runtime.tensors import Quantization, TensorSpec
 
@@ -112,6 +112,11 @@ def test_content_decides_the_format_before_the_name_does(golden, tmp_path):
     assert artifact_format(golden / "dense.onnx") == "onnx"
     with pytest.raises(ModelLoadError, match="cannot read"):
         artifact_format(tmp_path / "none.tflite")
+    (tmp_path / "notes.bin").write_text("no model")
+    with pytest.raises(ModelLoadError, match=r"no \.tflite or \.onnx"):
+        artifact_format(tmp_path / "notes.bin")
+    with pytest.raises(UsageError, match="trained model"):
+        artifact_format(golden / "cnn.keras")
 
 
 def test_a_session_opens_only_what_a_child_has_run_before(golden):
