@@ -172,24 +172,11 @@ def _validate(document: Any, path: Path) -> Recipe:
 
 def _problem(document: Any, path: Path, detail: Any) -> str:
     """One problem with its place: ``file:line``, the key, and what is wrong with it."""
-    keys = [
-        key for key in detail["loc"] if key not in ("convert", "quantize", "slim") or key in _spelled(document, detail)
-    ]
+    place = detail["loc"]
+    # behind a step's number pydantic puts its kind, which is no key of the file
+    keys = [key for at, key in enumerate(place) if not (at and isinstance(place[at - 1], int))]
     value = f" (found {detail['input']!r})" if isinstance(detail["input"], str | int | float) else ""
     return f"{path}:{_line(document, keys)}: {'.'.join(map(str, keys))}: {detail['msg']}{value}"
-
-
-def _spelled(document: Any, detail: Any) -> set[Any]:
-    """Keys of the location that really stand in the file; pydantic adds the name of the step's kind."""
-    spelled = set()
-    place = document
-    for key in detail["loc"]:
-        try:
-            place = place[key]
-        except (KeyError, IndexError, TypeError):
-            continue
-        spelled.add(key)
-    return spelled
 
 
 def _position(place: Any, key: Any) -> Any:
