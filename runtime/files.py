@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from tinsmith.runtime.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["bytes_of", "check_writable", "sha256_of", "staged_file", "staged_folder", "write_bytes", "write_text"]
+__all__ = ["bytes_of", "check_writable", "sha256_of", "staged_file", "write_bytes", "write_text"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -80,30 +79,6 @@ def staged_file(path: Path) -> Iterator[Path]:
             staged.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def staged_folder(path: Path) -> Iterator[Path]:
-    """Give a temp folder beside ``path`` that takes the place of ``path`` when the block ends well.
-
-    Raises:
-        OutputError: The operating system refused to write.
-    """
-    staged: Path | None = None
-    try:
-        staged = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        yield staged
-        for file in staged.rglob("*"):
-            if file.is_file():
-                _fsync(file)
-        staged.chmod(0o777 & ~_umask())
-        _swap_folder(staged, path)
-        _fsync(path.parent)
-    except OSError as error:
-        raise OutputError.from_os_error(path, error) from error
-    finally:
-        if staged is not None:
-            shutil.rmtree(staged, ignore_errors=True)
-
-
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file or none.
 
@@ -117,17 +92,6 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, content: str) -> None:
     """Write a whole UTF-8 file or none; raises as ``write_bytes``."""
     write_bytes(path, content.encode())
-
-
-def _swap_folder(staged: Path, path: Path) -> None:
-    """Put ``staged`` where ``path`` is; a folder can't be renamed over a full one, so the old one steps aside."""
-    if not path.exists():
-        staged.rename(path)
-        return
-    aside = staged.with_name(f"{staged.name}.old")
-    path.rename(aside)
-    staged.rename(path)
-    shutil.rmtree(aside)
 
 
 def _fsync(path: Path) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from tinsmith.compress.passes.base import Pass, PassResult, Step
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT16, INTEGER
-from tinsmith.convert.quantization import DynamicInt8, Float16, Int8, Int16x8, choose_quantizer
+from tinsmith.convert.quantization import Float16, Int8, choose_quantizer, scheme_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,13 +53,7 @@ class QuantizeStep(Step):
 
     def typed_scheme(self) -> Scheme:
         """The scheme as the quantizers take it."""
-        schemes: dict[str, Scheme] = {
-            "float16": Float16(),
-            "dynamic-int8": DynamicInt8(),
-            "int8": Int8(io=self.io),
-            "int16x8": Int16x8(),
-        }
-        return schemes[self.scheme]
+        return Int8(io=self.io) if self.scheme == Int8.name else scheme_named(self.scheme)
 
 
 class Quantize(Pass):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from tinsmith.runtime.commands import options
-from tinsmith.runtime.commands.output import print_result, size_text, table
+from tinsmith.runtime.commands.output import print_result, table
 from tinsmith.runtime.errors import UsageError
 from tinsmith.runtime.timing import runs_needed
 
@@ -83,7 +83,7 @@ def _view(measured: list[Measurement], percentiles: tuple[float, ...]) -> list[R
             f"{m.load_ms:.1f}",
             f"{m.first_ms:.2f}",
             f"{m.peak_memory_bytes / 2**20:.0f}",
-            size_text(m.size_bytes),
+            m.size_bytes,
         ]
         for m in measured
     ]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tinsmith.runtime.errors import TinsmithError
 
-__all__ = ["SCHEMA", "console", "facts", "print_error", "print_result", "size_text", "table"]
+__all__ = ["SCHEMA", "console", "facts", "print_error", "print_result", "table"]
 
 SCHEMA = 1
 _PIPED_WIDTH = 100
@@ -91,11 +91,6 @@ def print_error(error: TinsmithError, *, as_json: bool) -> None:
     sys.stderr.write(f"error: {error.message}\n")
     if error.hint:
         sys.stderr.write(f"hint:  {error.hint}\n")
-
-
-def size_text(size_bytes: int) -> str:
-    """Bytes as people read them: whole bytes with thousands separators."""
-    return f"{size_bytes:,}"
 
 
 def _literal(value: object) -> Text:
