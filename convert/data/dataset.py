@@ -118,6 +118,24 @@ class Dataset:
         for cut, feeds in zip(cuts, self._source.read(self._positions[cut] for cut in cuts), strict=True):
             yield Batch(feeds=feeds, labels=None if labels is None else labels[cut])
 
+    def mixed_batches(self, size: int, *, seed: int, epoch: int) -> Iterator[Batch]:
+        """Stream the samples in an order that depends on ``seed`` and ``epoch`` alone, each sample exactly once.
+
+        Args:
+            size: Samples a batch, at least 1; the last batch may hold fewer.
+            seed: Of the order.
+            epoch: From 0; each epoch has an order of its own.
+
+        Raises:
+            DataError: A sample can't be read, or holds NaN or infinity.
+        """
+        (whole,) = self.batches(len(self))
+        order = np.random.default_rng((seed, epoch)).permutation(len(self))
+        for start in range(0, len(self), size):
+            rows = order[start : start + size]
+            feeds = {name: array[rows] for name, array in whole.feeds.items()}
+            yield Batch(feeds=feeds, labels=None if whole.labels is None else whole.labels[rows])
+
     def take(self, n: int) -> Dataset:
         """The first ``n`` samples, or all where there are fewer."""
         if n < 1:
