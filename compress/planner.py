@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tinsmith.compress.passes.conversion import Convert, ConvertStep
-from tinsmith.compress.passes.quantization import Quantize, QuantizeStep
-from tinsmith.compress.passes.slim import Slim, SlimStep
+from tinsmith.compress.passes.table import pass_of
 from tinsmith.runtime.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def plan(model: Model, recipe: Recipe, target: Target) -> tuple[PlannedPass, ...
     planned: list[PlannedPass] = []
     at: Format = model.format
     for number, step in enumerate(recipe.steps, start=1):
-        work = _pass(step, target)
+        work = pass_of(step, target)
         if at not in work.takes and target in work.takes and at != target:
             planned.append(_conversion(at, target))
             at = target
@@ -83,17 +82,6 @@ def plan(model: Model, recipe: Recipe, target: Target) -> tuple[PlannedPass, ...
     if at != target:
         planned.append(_conversion(at, target))
     return tuple(planned)
-
-
-def _pass(step: Step, target: Target) -> Pass:
-    match step:
-        case ConvertStep():
-            return Convert(step, target=target)
-        case QuantizeStep():
-            return Quantize(step, target=target)
-        case SlimStep():
-            return Slim(step, target=target)
-    raise TypeError(f"no pass carries out {type(step).__name__}")
 
 
 def _conversion(at: Format, target: Target) -> PlannedPass:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tinsmith.compress.passes.conversion import ConvertStep
-from tinsmith.compress.passes.quantization import QuantizeStep
-from tinsmith.compress.passes.slim import SlimStep
+from tinsmith.compress.passes.base import Needs, Quantity, Step
+from tinsmith.compress.passes.table import PASSES
 from tinsmith.runtime.errors import RecipeError, first_line
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ __all__ = ["BuiltinRecipe", "Recipe", "RecipeStep", "builtin_recipes", "load_rec
 
 _FOLDER = Path(__file__).parent / "recipes"
 
-RecipeStep = Annotated[ConvertStep | QuantizeStep | SlimStep, Field(discriminator="kind")]
+if TYPE_CHECKING:
+    RecipeStep = Step
+else:  # whatever the table of passes reads
+    RecipeStep = Annotated[reduce(or_, (kind.reads for kind in PASSES)), Field(discriminator="kind")]
 
 
 class Recipe(BaseModel):
@@ -39,9 +43,15 @@ class Recipe(BaseModel):
     steps: tuple[RecipeStep, ...]
 
     @property
-    def needs_data(self) -> bool:
-        """Whether a step can't do without samples."""
-        return any(step.needs_data for step in self.steps)
+    def needs(self) -> Needs:
+        """What its steps can't do without."""
+        return reduce(or_, (step.needs for step in self.steps), Needs())
+
+    @property
+    def moves(self) -> tuple[Quantity, ...]:
+        """What its steps move, in the order of ``Quantity``."""
+        moved = {quantity for step in self.steps for quantity in step.effects.moves}
+        return tuple(quantity for quantity in get_args(Quantity) if quantity in moved)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 
 import rich_click as click
 
@@ -21,13 +22,16 @@ def recipe() -> None:
 @recipe.command("list")
 @options.format_option
 def list_recipes(output_format: str) -> None:
-    """List the built-in recipes, with what each needs."""
+    """List the built-in recipes, with what each needs and what it moves."""
     from tinsmith.compress.recipe import builtin_recipes
 
     recipes = builtin_recipes()
-    rows = [[r.name, "data" if r.recipe.needs_data else "-", r.summary] for r in recipes]
-    document = {"recipes": [{"name": r.name, "summary": r.summary, "needs_data": r.recipe.needs_data} for r in recipes]}
-    print_result(output_format, document, [table(["recipe", "needs", "what it does"], rows)])
+    rows = [[r.name, r.recipe.needs, ", ".join(r.recipe.moves) or "-", r.summary] for r in recipes]
+    listed = [
+        {"name": r.name, "summary": r.summary, "needs": asdict(r.recipe.needs), "moves": r.recipe.moves}
+        for r in recipes
+    ]
+    print_result(output_format, {"recipes": listed}, [table(["recipe", "needs", "moves", "what it does"], rows)])
 
 
 @recipe.command("show")

@@ -16,7 +16,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,9 +27,53 @@ if TYPE_CHECKING:
     from tinsmith.convert.model import Format, Model
     from tinsmith.convert.parity import Tolerance
 
-__all__ = ["Pass", "PassDefectError", "PassResult", "Step"]
+__all__ = ["Effects", "Needs", "Pass", "PassDefectError", "PassResult", "Quantity", "Step"]
 
 logger = logging.getLogger(__name__)
+
+
+# What a pass can move: the file; the same deflated, as a download costs it; weights and graph on the device; peak
+# memory while it runs; time a run; how often it is right.
+Quantity = Literal["file", "zip", "flash", "ram", "latency", "accuracy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a user must bring, besides the model.
+
+    Attributes:
+        data: Samples.
+        labels: What each sample should be answered with.
+        training: Minutes to hours: weights are trained.
+    """
+
+    data: bool = False
+    labels: bool = False
+    training: bool = False
+
+    def __or__(self, other: Needs) -> Needs:
+        return Needs(
+            data=self.data or other.data,
+            labels=self.labels or other.labels,
+            training=self.training or other.training,
+        )
+
+    def __str__(self) -> str:
+        named = [name for name in ("data", "labels", "training") if getattr(self, name)]
+        return ", ".join(named) or "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effects:
+    """What a step is going to move; said before it runs, and held against what it did afterwards.
+
+    Attributes:
+        moves: Quantities that change; all others stay as they are.
+        remark: Under which condition, or why something stays that people expect to move.
+    """
+
+    moves: frozenset[Quantity]
+    remark: str = ""
 
 
 class Step(BaseModel):
@@ -37,10 +81,17 @@ class Step(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    kind: str
+
     @property
-    def needs_data(self) -> bool:
-        """Whether it can't do without samples."""
-        return False
+    def needs(self) -> Needs:
+        """What it can't do without."""
+        return Needs()
+
+    @property
+    def effects(self) -> Effects:
+        """What it moves."""
+        return Effects(moves=frozenset())
 
     def document(self) -> dict[str, Any]:
         """The step in full, defaults included."""
@@ -55,11 +106,14 @@ class PassResult:
         model: The new model; the one that went in, if nothing was to be done.
         modified: Whether it is another model than went in.
         measured: What the pass found out, by name, for the report.
+        stands_for: The trained model that ``model`` holds the answers of, where training has moved them: what an
+            artifact is proven against from here on. None where the answers are still those of what went in.
     """
 
     model: Model
     modified: bool
     measured: Mapping[str, float | str] = field(default_factory=dict)
+    stands_for: Model | None = None
 
 
 class PassDefectError(RuntimeError):
@@ -71,9 +125,17 @@ class Pass(ABC):
 
     Attributes:
         kind: The step's name in a recipe.
+        reads: The class of step that it carries out.
+        degrades: Whether the model is worse afterwards, so that the one before is the better teacher.
     """
 
     kind: ClassVar[str]
+    reads: ClassVar[type[Step]]
+    degrades: ClassVar[bool] = False
+
+    @abstractmethod
+    def __init__(self, step: Any, *, target: Literal["tflite", "onnx"]) -> None:
+        """Take a step of the class ``reads``; raises ``RecipeError`` where it can't work towards the target."""
 
     @property
     @abstractmethod

@@ -31,6 +31,7 @@ class Convert(Pass):
     """Any format to TFLite or ONNX, float32."""
 
     kind: ClassVar[str] = "convert"
+    reads = ConvertStep
 
     def __init__(self, step: ConvertStep, *, target: Literal["tflite", "onnx"]) -> None:
         self._step = step

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tinsmith.compress.passes.base import Pass, PassResult, Step
+from tinsmith.compress.passes.base import Effects, Needs, Pass, PassResult, Step
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT16, INTEGER
 from tinsmith.convert.quantization import Float16, Int8, choose_quantizer, scheme_named
@@ -14,6 +14,7 @@ from tinsmith.convert.quantization import Float16, Int8, choose_quantizer, schem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tinsmith.compress.passes.base import Quantity
     from tinsmith.convert.data import Feeds
     from tinsmith.convert.delivery import Workbench
     from tinsmith.convert.model import Format
@@ -47,9 +48,19 @@ class QuantizeStep(Step):
         return self
 
     @property
-    def needs_data(self) -> bool:
+    def needs(self) -> Needs:
         """Static schemes calibrate."""
-        return self.typed_scheme().static
+        return Needs(data=self.typed_scheme().static)
+
+    @property
+    def effects(self) -> Effects:
+        """Fewer bits in the file; fewer in memory where activations are integers too."""
+        moves: frozenset[Quantity] = frozenset(["file", "zip", "flash", "accuracy"])
+        if self.scheme == "float16":
+            return Effects(moves=moves, remark="CPUs compute float16 models in float32: memory and latency stay")
+        if self.scheme == "dynamic-int8":
+            return Effects(moves=moves | {"latency"}, remark="activations stay float, so peak memory stays")
+        return Effects(moves=moves | {"ram", "latency"})
 
     def typed_scheme(self) -> Scheme:
         """The scheme as the quantizers take it."""
@@ -60,6 +71,7 @@ class Quantize(Pass):
     """One quantizer with one scheme."""
 
     kind: ClassVar[str] = "quantize"
+    reads = QuantizeStep
 
     def __init__(self, step: QuantizeStep, *, target: Literal["tflite", "onnx"]) -> None:
         self._scheme = step.typed_scheme()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from tinsmith.compress.passes.base import Pass, PassResult, Step
+from tinsmith.compress.passes.base import Effects, Pass, PassResult, Step
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import EXACT
 from tinsmith.runtime.errors import RecipeError
@@ -24,11 +24,17 @@ class SlimStep(Step):
 
     kind: Literal["slim"] = "slim"
 
+    @property
+    def effects(self) -> Effects:
+        """Bytes beside the weights go; what runs is the same."""
+        return Effects(moves=frozenset(["file", "zip", "flash"]))
+
 
 class Slim(Pass):
     """Lossless: names of inner tensors, ranges and unread bytes go, and what is equal is stored once."""
 
     kind: ClassVar[str] = "slim"
+    reads = SlimStep
 
     def __init__(self, step: SlimStep, *, target: Literal["tflite", "onnx"]) -> None:  # noqa: ARG002 - as every pass
         if target != "tflite":

@@ -31,7 +31,7 @@ def test_the_first_recipes_are_built_in_and_say_what_they_need():
     recipes = {r.name: r for r in builtin_recipes()}
 
     assert recipes.keys() == {"float32", "float16", "dynamic-int8", "int8", "int8-slim", "int16x8", "slim"}
-    assert {name for name, r in recipes.items() if r.recipe.needs_data} == {"int8", "int8-slim", "int16x8"}
+    assert {name for name, r in recipes.items() if r.recipe.needs.data} == {"int8", "int8-slim", "int16x8"}
     assert all(r.summary.endswith(".") for r in recipes.values())
 
 

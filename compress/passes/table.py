@@ -1,0 +1,37 @@
+"""Every pass that a recipe can name: the one place where a new one is entered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from tinsmith.compress.passes.conversion import Convert
+from tinsmith.compress.passes.quantization import Quantize
+from tinsmith.compress.passes.slim import Slim
+
+if TYPE_CHECKING:
+    from tinsmith.compress.passes.base import Pass, Step
+
+__all__ = ["PASSES", "pass_of"]
+
+# Each pass reads one class of step, and both say the same kind.
+PASSES: tuple[type[Pass], ...] = (
+    Convert,
+    Quantize,
+    Slim,
+)
+
+
+def pass_of(step: Step, target: Literal["tflite", "onnx"]) -> Pass:
+    """The pass that carries out a step.
+
+    Args:
+        step: Of a recipe.
+        target: The artifact's format.
+
+    Raises:
+        RecipeError: The pass can't work towards this target.
+    """
+    for kind in PASSES:
+        if type(step) is kind.reads:
+            return kind(step, target=target)
+    raise TypeError(f"no pass carries out {type(step).__name__}")
