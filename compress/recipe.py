@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tinsmith.compress.passes.base import Needs, Quantity, Step
 from tinsmith.compress.passes.table import PASSES
-from tinsmith.runtime.errors import RecipeError, first_line
+from tinsmith.convert.documents import mistakes, read_mapping
+from tinsmith.runtime.errors import RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,22 +132,7 @@ def _nearest(name: str, names: list[str]) -> str:
 
 
 def _parse(path: Path) -> Any:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise RecipeError(f"{where}: not YAML: {getattr(error, 'problem', None) or first_line(error)}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"cannot read the recipe {path}: {first_line(error)}") from error
-    if not isinstance(document, dict):
-        raise RecipeError(
-            f"{path}:1: a recipe is a mapping with version and steps", hint="see `tinsmith recipe show int8`"
-        )
-    return document
+    return read_mapping(path, what="recipe", holds="version and steps", error=RecipeError)
 
 
 def _override(document: Any, override: str) -> None:
@@ -176,33 +162,5 @@ def _validate(document: Any, path: Path) -> Recipe:
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:
-        problems = [_problem(document, path, detail) for detail in error.errors()]
-        raise RecipeError("; ".join(problems), hint="`tinsmith recipe schema` prints what a recipe may hold") from None
-
-
-def _problem(document: Any, path: Path, detail: Any) -> str:
-    """One problem with its place: ``file:line``, the key, and what is wrong with it."""
-    place = detail["loc"]
-    # behind a step's number pydantic puts its kind, which is no key of the file
-    keys = [key for at, key in enumerate(place) if not (at and isinstance(place[at - 1], int))]
-    value = f" (found {detail['input']!r})" if isinstance(detail["input"], str | int | float) else ""
-    return f"{path}:{_line(document, keys)}: {'.'.join(map(str, keys))}: {detail['msg']}{value}"
-
-
-def _position(place: Any, key: Any) -> Any:
-    """Line and column, from 0, where the YAML parser saw a key or an item."""
-    return place.lc.item(key) if isinstance(key, int) else place.lc.key(key)
-
-
-def _line(document: Any, keys: list[Any]) -> int:
-    """The line, from 1, of the deepest key that stands in the file."""
-    line = 1
-    place = document
-    for key in keys:
-        try:
-            position = _position(place, key)
-            place = place[key]
-        except (AttributeError, KeyError, IndexError, TypeError):
-            break
-        line = position[0] + 1
-    return line
+        hint = "`tinsmith recipe schema` prints what a recipe may hold"
+        raise RecipeError(mistakes(document, path, error), hint=hint) from None

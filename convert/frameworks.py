@@ -21,6 +21,7 @@ _HOME = {
     "tensorflow": ("tensorflow", "tensorflow"),
     "keras": ("keras", "tensorflow"),
     "tf_keras": ("tf-keras", "tensorflow"),
+    "tensorflow_datasets": ("tensorflow-datasets", "tfds"),
     "tf2onnx": ("tf2onnx", "onnx"),
     "ai_edge_quantizer": ("ai-edge-quantizer", "tensorflow"),
     "ai_edge_litert": ("ai-edge-litert", "all"),
@@ -44,7 +45,7 @@ def require(module: str, *, needed_for: str) -> Any:
         MissingDependencyError: Its package is not installed.
     """
     top = module.split(".", maxsplit=1)[0]
-    if top in ("tensorflow", "keras", "tf_keras", "tf2onnx"):
+    if top in ("tensorflow", "tensorflow_datasets", "keras", "tf_keras", "tf2onnx"):
         for name, value in _TENSORFLOW_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
     if top == "onnxruntime":

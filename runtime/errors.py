@@ -7,6 +7,8 @@
     ├── UsageError                     2   a command, option or argument is wrong
     │   ├── RecipeError                    a recipe says something that can't be done
     │   └── DataError                      a dataset is missing, damaged or does not fit the model
+    │       ├── UnreadableSampleError          one of its samples can't be read
+    │       └── NotFiniteError                 one of its samples holds NaN or infinity
     ├── HostError                      3   this machine is missing something
     │   ├── MissingDependencyError         a package of an extra is not installed
     │   ├── AcceleratorError               an accelerator is missing, or does not take the model
@@ -41,10 +43,12 @@ __all__ = [
     "ModelError",
     "ModelLoadError",
     "ModelTimeoutError",
+    "NotFiniteError",
     "OutputError",
     "RecipeError",
     "RolledBackError",
     "TinsmithError",
+    "UnreadableSampleError",
     "UnsafeModelError",
     "UnsupportedOperatorError",
     "UsageError",
@@ -107,6 +111,20 @@ class DataError(UsageError):
 
     code = "data"
     usual_hint = "`tinsmith inspect MODEL` shows what the model takes"
+
+
+class UnreadableSampleError(DataError):
+    """A single sample can't be read: a damaged image, text in another encoding."""
+
+    code = "unreadable-sample"
+    usual_hint = "`tinsmith data check` lists all of them; mend them or move them away"
+
+
+class NotFiniteError(DataError):
+    """A sample holds NaN or infinity."""
+
+    code = "not-finite"
+    usual_hint = "`tinsmith data check` lists all of them; mend what made them, or leave them out"
 
 
 class HostError(TinsmithError):

@@ -28,6 +28,7 @@ def cli(capsys):
 def test_exit_codes_are_the_documented_ones():
     codes = {
         errors.BudgetMissedError: 1, errors.UsageError: 2, errors.RecipeError: 2, errors.DataError: 2,
+        errors.UnreadableSampleError: 2, errors.NotFiniteError: 2,
         errors.HostError: 3, errors.MissingDependencyError: 3, errors.OutputError: 3, errors.AcceleratorError: 3,
         errors.ModelError: 4, errors.ModelLoadError: 4, errors.ModelTimeoutError: 4,
         errors.UnsupportedOperatorError: 4, errors.UnsafeModelError: 4, errors.DeviceError: 5,

@@ -1,0 +1,206 @@
+"""Operations on pictures: decode, resize, crop, and the order of the axes.
+
+A picture is an array [height, width, channels], channels last, until ``ChannelsFirst``.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from tinsmith.runtime.errors import MissingDependencyError, UnreadableSampleError, first_line
+from tinsmith.runtime.preprocessing.operation import Operation, as_array, check_count
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tinsmith.runtime.preprocessing.operation import Array, Raw
+
+__all__ = ["CenterCrop", "ChannelsFirst", "Decode", "Resize"]
+
+_MODES = {"rgb": ("RGB", 3), "grey": ("L", 1)}
+_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+_FITS = ("stretch", "cover", "contain")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decode(Operation):
+    """Read an image file: PNG, JPEG, BMP and whatever else Pillow reads.
+
+    Attributes:
+        channels: ``rgb`` for red, green, blue; ``grey`` for one channel (ITU-R 601-2 luma).
+    """
+
+    kind: ClassVar[str] = "decode"
+
+    channels: Literal["rgb", "grey"] = "rgb"
+
+    def __post_init__(self) -> None:
+        if self.channels not in _MODES:
+            raise self.refuse(f"channels must be rgb or grey, not {self.channels!r}")
+
+    def apply(self, sample: Raw) -> Array:
+        """Decode a path or the bytes of a file; an array passes if it has these channels already.
+
+        Returns:
+            uint8 [height, width, 3 or 1], 0 to 255.
+
+        Raises:
+            UnreadableSampleError: It can't be read as an image, or would unfold into gigabytes.
+            DataError: It is text, or an array with other channels.
+            MissingDependencyError: Pillow is not installed.
+        """
+        mode, count = _MODES[self.channels]
+        if isinstance(sample, np.ndarray):
+            if sample.ndim == 3 and sample.shape[2] == count:
+                return sample
+            raise self.refuse(f"an array of shape {list(sample.shape)} is no {self.channels} picture")
+        if isinstance(sample, str):
+            raise self.refuse("the sample is text, not an image file")
+        pixels = np.asarray(_open(sample, mode), dtype=np.uint8)
+        return pixels.reshape(*pixels.shape[:2], count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize(Operation):
+    """Change a picture's size with Pillow's filters, the same on every machine.
+
+    Attributes:
+        height: In pixels.
+        width: In pixels.
+        filter: How pixels are mixed: ``nearest``, ``box``, ``bilinear``, ``hamming``, ``bicubic`` or ``lanczos``.
+        fit: What becomes of the aspect ratio. ``stretch`` changes it; ``cover`` keeps it and cuts off what juts out on
+            both sides; ``contain`` keeps it and fills both sides with zeros.
+    """
+
+    kind: ClassVar[str] = "resize"
+
+    height: int
+    width: int
+    filter: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = "bilinear"
+    fit: Literal["stretch", "cover", "contain"] = "stretch"
+
+    def __post_init__(self) -> None:
+        check_count(self, height=self.height, width=self.width)
+        if self.filter not in _FILTERS:
+            raise self.refuse(f"filter must be one of {', '.join(_FILTERS)}, not {self.filter!r}")
+        if self.fit not in _FITS:
+            raise self.refuse(f"fit must be one of {', '.join(_FITS)}, not {self.fit!r}")
+
+    def apply(self, sample: Raw) -> Array:
+        """Resize a picture [height, width, channels] of uint8, or of real numbers as float32; the dtype stays.
+
+        Raises:
+            DataError: It is no such picture.
+            MissingDependencyError: Pillow is not installed.
+        """
+        picture = _as_picture(self, sample)
+        if self.fit == "stretch":
+            return self._scaled(picture, self.height, self.width)
+        ratios = self.height / picture.shape[0], self.width / picture.shape[1]
+        ratio = max(ratios) if self.fit == "cover" else min(ratios)
+        height, width = (max(1, round(n * ratio)) for n in picture.shape[:2])
+        return _centred(self._scaled(picture, height, width), self.height, self.width)
+
+    def _scaled(self, picture: Array, height: int, width: int) -> Array:
+        pillow = _pillow()
+        method = pillow.Resampling[self.filter.upper()]
+        bands = [
+            np.asarray(pillow.fromarray(np.ascontiguousarray(picture[:, :, band])).resize((width, height), method))
+            for band in range(picture.shape[2])
+        ]
+        return np.stack(bands, axis=-1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CenterCrop(Operation):
+    """Cut the middle out of a picture.
+
+    Attributes:
+        height: In pixels.
+        width: In pixels.
+    """
+
+    kind: ClassVar[str] = "center-crop"
+
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        check_count(self, height=self.height, width=self.width)
+
+    def apply(self, sample: Raw) -> Array:
+        """Cut a picture [height, width, channels]; an odd margin is one pixel wider at the bottom and the right.
+
+        Raises:
+            DataError: It is no picture, or smaller than the cut.
+        """
+        picture = _as_picture(self, sample)
+        if picture.shape[0] < self.height or picture.shape[1] < self.width:
+            raise self.refuse(
+                f"a picture of {picture.shape[0]}x{picture.shape[1]} is smaller than {self.height}x{self.width}",
+                "put a resize operation before it",
+            )
+        return _centred(picture, self.height, self.width)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelsFirst(Operation):
+    """Turn [height, width, channels] into [channels, height, width], as models from PyTorch take it."""
+
+    kind: ClassVar[str] = "channels-first"
+
+    def apply(self, sample: Raw) -> Array:
+        """Move the channels; raises ``DataError`` if it is no picture."""
+        return np.ascontiguousarray(_as_picture(self, sample).transpose(2, 0, 1))
+
+
+def _as_picture(operation: Operation, sample: Raw) -> NDArray[Any]:
+    array = as_array(operation, sample)
+    if array.ndim != 3 or 0 in array.shape:
+        raise operation.refuse(f"an array of shape {list(array.shape)} is no picture [height, width, channels]")
+    if array.dtype == np.uint8 or array.dtype.kind != "f":
+        if array.dtype != np.uint8:
+            raise operation.refuse(f"a picture holds uint8 or real numbers, not {array.dtype}")
+        return array
+    return array.astype(np.float32, copy=False)
+
+
+def _centred(picture: Array, height: int, width: int) -> Array:
+    """Cut or fill with zeros, the same on both sides; what is odd goes to the bottom and the right."""
+    result = np.zeros((height, width, picture.shape[2]), dtype=picture.dtype)
+    (from_y, to_y, rows), (from_x, to_x, columns) = (
+        (max(0, (have - want) // 2), max(0, (want - have) // 2), min(have, want))
+        for have, want in zip(picture.shape, (height, width), strict=False)
+    )
+    result[to_y : to_y + rows, to_x : to_x + columns] = picture[from_y : from_y + rows, from_x : from_x + columns]
+    return result
+
+
+def _open(sample: Path | bytes, mode: str) -> Any:
+    pillow = _pillow()
+    name = str(sample) if isinstance(sample, Path) else f"a sample of {len(sample)} bytes"
+    try:
+        with warnings.catch_warnings():
+            # A few kilobytes that unfold into gigabytes: an error, not a warning.
+            warnings.simplefilter("error", pillow.DecompressionBombWarning)
+            with pillow.open(sample if isinstance(sample, Path) else io.BytesIO(sample)) as image:
+                return image.convert(mode)
+    except Exception as error:  # Pillow's decoders raise whatever they please, SyntaxError included
+        raise UnreadableSampleError(
+            f"{name} can't be read as an image: {first_line(error)}",
+            hint="mend the file, or move it out of the folder",
+        ) from error
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingDependencyError("Pillow", extra="images", needed_for="reading images") from error
+    return Image
