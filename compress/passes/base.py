@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tinsmith.convert.delivery import Workbench
+    from tinsmith.compress.bench import Bench
     from tinsmith.convert.model import Format, Model
     from tinsmith.convert.parity import Tolerance
 
@@ -152,18 +152,18 @@ class Pass(ABC):
     def tolerance(self) -> Tolerance:
         """How far the pass may move the model's answers."""
 
-    def requires(self, model: Model, bench: Workbench) -> None:  # noqa: B027 - most passes have nothing to ask
+    def requires(self, model: Model, bench: Bench) -> None:  # noqa: B027 - most passes have nothing to ask
         """Raise a ``TinsmithError`` when the pass can't work on this model or without this data."""
 
     @abstractmethod
-    def run(self, model: Model, bench: Workbench) -> PassResult:
+    def run(self, model: Model, bench: Bench) -> PassResult:
         """Do the work, and give a new model below ``bench.folder``."""
 
     def ensures(self, model: Model, result: PassResult) -> None:  # noqa: B027 - as requires
         """Raise a ``VerificationError`` when the result is not what was promised."""
 
     @final
-    def apply(self, model: Model, bench: Workbench) -> PassResult:
+    def apply(self, model: Model, bench: Bench) -> PassResult:
         """Run all three parts.
 
         Raises:

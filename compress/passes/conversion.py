@@ -13,7 +13,7 @@ from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT32
 
 if TYPE_CHECKING:
-    from tinsmith.convert.delivery import Workbench
+    from tinsmith.compress.bench import Bench
     from tinsmith.convert.model import Format
     from tinsmith.convert.parity import Tolerance
 
@@ -52,7 +52,7 @@ class Convert(Pass):
         """Other kernels, the same numbers."""
         return FLOAT32
 
-    def run(self, model: Model, bench: Workbench) -> PassResult:
+    def run(self, model: Model, bench: Bench) -> PassResult:
         """Convert."""
         output = bench.place(f"model.{self._target}")
         convert_model(model, self._target, output, batch=self._step.batch, allow_unsafe=bench.allow_unsafe)

@@ -14,9 +14,9 @@ from tinsmith.convert.quantization import Float16, Int8, choose_quantizer, schem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tinsmith.compress.bench import Bench
     from tinsmith.compress.passes.base import Quantity
     from tinsmith.convert.data import Feeds
-    from tinsmith.convert.delivery import Workbench
     from tinsmith.convert.model import Format
     from tinsmith.convert.parity import Tolerance
     from tinsmith.convert.quantization import Scheme
@@ -93,7 +93,7 @@ class Quantize(Pass):
         """Half precision rounds; integers lose."""
         return FLOAT16 if isinstance(self._scheme, Float16) else INTEGER
 
-    def run(self, model: Model, bench: Workbench) -> PassResult:
+    def run(self, model: Model, bench: Bench) -> PassResult:
         """Quantize, calibrating on all samples of the dataset where the scheme is static."""
         output = bench.place(f"{self._scheme.name}.{self.gives}")
         samples = self._samples(bench) if self._scheme.static else None
@@ -105,12 +105,12 @@ class Quantize(Pass):
         return PassResult(model=Model(path=output, format=self.gives), modified=True, measured=measured)
 
     @staticmethod
-    def _samples(bench: Workbench) -> Iterator[Feeds] | None:
+    def _samples(bench: Bench) -> Iterator[Feeds] | None:
         if bench.dataset is None:
             return None
         return (batch.feeds for batch in bench.dataset.batches(_BATCH))
 
-    def _from_trained(self, model: Model, output: Any, samples: Any, bench: Workbench) -> Any:
+    def _from_trained(self, model: Model, output: Any, samples: Any, bench: Bench) -> Any:
         """The converter quantizes while it converts, so it starts from the hub format."""
         from tinsmith.convert.loading import load_trained
         from tinsmith.convert.tflite_target import savedmodel_of

@@ -11,7 +11,7 @@ from tinsmith.runtime.errors import RecipeError
 from tinsmith.runtime.files import write_bytes
 
 if TYPE_CHECKING:
-    from tinsmith.convert.delivery import Workbench
+    from tinsmith.compress.bench import Bench
     from tinsmith.convert.model import Format
     from tinsmith.convert.parity import Tolerance
     from tinsmith.convert.slimming import Slimmed
@@ -58,7 +58,7 @@ class Slim(Pass):
         """Not one bit."""
         return EXACT
 
-    def run(self, model: Model, bench: Workbench) -> PassResult:
+    def run(self, model: Model, bench: Bench) -> PassResult:
         """Write it again, and run both files on the same samples.
 
         Raises:

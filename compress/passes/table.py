@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from tinsmith.compress.passes.bn_recalibrate import BnRecalibrate
+from tinsmith.compress.passes.channels import Channels
 from tinsmith.compress.passes.conversion import Convert
+from tinsmith.compress.passes.distill import Distill
 from tinsmith.compress.passes.quantization import Quantize
 from tinsmith.compress.passes.slim import Slim
 
@@ -15,7 +18,10 @@ __all__ = ["PASSES", "pass_of"]
 
 # Each pass reads one class of step, and both say the same kind.
 PASSES: tuple[type[Pass], ...] = (
+    BnRecalibrate,
+    Channels,
     Convert,
+    Distill,
     Quantize,
     Slim,
 )

@@ -1,0 +1,36 @@
+"""What a pass has at hand while it works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tinsmith.compress.training.tracking import Trackers
+from tinsmith.convert.delivery import Workbench
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tinsmith.compress.training.watching import Watcher
+    from tinsmith.convert.model import Model
+
+__all__ = ["Bench"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench(Workbench):
+    """A workbench with what passes that train need as well.
+
+    Attributes:
+        data: Names the samples, for the process that trains; None where the user gave none.
+        teacher: The model before anything was taken away; None where the source is no Keras model.
+        checkpoints: The folder in which a training keeps where it stands; None to keep nothing.
+        watcher: Is told how a training goes; None where nobody watches.
+        trackers: Where else the course of a training is written.
+    """
+
+    data: str | None = None
+    teacher: Model | None = None
+    checkpoints: Path | None = None
+    watcher: Watcher | None = None
+    trackers: Trackers = field(default_factory=Trackers)

@@ -1,0 +1,98 @@
+"""Groups of channels among which can be chosen, and what each costs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from numpy.typing import NDArray
+
+    from tinsmith.compress.structure.coupling import Channels, Coupling
+
+    Atoms = NDArray[np.int64]
+
+__all__ = ["Costs", "Space", "spaces_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """Channels that the same layers make together: of one convolution, or of all whose outputs are added up.
+
+    Attributes:
+        makers: Names of the layers.
+        roots: One a channel; see ``Coupling.roots``.
+    """
+
+    makers: tuple[str, ...]
+    roots: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """For reports."""
+        return " + ".join(self.makers)
+
+
+def spaces_of(coupling: Coupling) -> tuple[Space, ...]:
+    """All channels that may go, grouped by who makes them."""
+    makers: dict[int, list[str]] = {}
+    for name, channels in coupling.layers.items():
+        for root in coupling.roots(_made(channels)):
+            if root not in coupling.frozen and name not in makers.setdefault(int(root), []):
+                makers[int(root)].append(name)
+    grouped: dict[tuple[str, ...], list[int]] = {}
+    for root, names in sorted(makers.items()):
+        grouped.setdefault(tuple(names), []).append(root)
+    return tuple(Space(makers=names, roots=tuple(roots)) for names, roots in grouped.items() if names)
+
+
+def _made(channels: Channels) -> Atoms:
+    """The channels that a layer makes itself, rather than hands on."""
+    if len(channels.heads):
+        return channels.heads
+    return channels.given if hasattr(channels.layer, "filters") or hasattr(channels.layer, "units") else channels.heads
+
+
+class Costs:
+    """Multiply-accumulates of a model without some of its channels, without building it.
+
+    Args:
+        coupling: Of the model's channels.
+    """
+
+    def __init__(self, coupling: Coupling) -> None:
+        self._terms = [term for channels in coupling.layers.values() for term in _terms(coupling, channels)]
+
+    def macs(self, dropped: Collection[int]) -> int:
+        """For one sample; free axes count as 1."""
+        gone = np.array(sorted(dropped), dtype=np.int64)
+        return sum(
+            round(each * math.prod(int((~np.isin(axis, gone)).sum()) for axis in axes)) for each, axes in self._terms
+        )
+
+
+def _terms(coupling: Coupling, channels: Channels) -> list[tuple[float, tuple[Atoms, ...]]]:
+    """Products of channel counts, each with its factor."""
+    layer = channels.layer
+    taken, given, heads = (coupling.roots(a) for a in (channels.taken, channels.given, channels.heads))
+    shape = layer.get_output_shape_at(0)
+    positions = math.prod(n or 1 for n in shape[1:-1]) if isinstance(shape, tuple) else 1
+    kind = type(layer).__name__
+    if kind == "MultiHeadAttention":
+        config = layer.get_config()
+        width = config["key_dim"] + (config["value_dim"] or config["key_dim"])
+        return [(positions * width * (2 * len(taken) + positions), (heads,))]
+    window = math.prod(getattr(layer, "kernel_size", (1,)))
+    if kind.startswith("Depthwise"):
+        return [(positions * window, (taken,))]
+    if kind.startswith("Separable"):
+        return [(positions * window, (taken,)), (positions, (taken, given))]
+    if kind == "Conv2DTranspose":
+        into = layer.get_input_shape_at(0)
+        return [(math.prod(n or 1 for n in into[1:-1]) * window, (taken, given))]
+    return [(positions * window, (taken, given))] if hasattr(layer, "kernel") else []

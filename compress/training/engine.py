@@ -1,0 +1,313 @@
+"""The one training loop: every pass that trains calls ``fit``.
+
+It is the same on Keras 3 and tf_keras models, and the same run to run: the order of the samples, what is drawn by
+chance, and the arithmetic depend on the seed alone, so that a training that was killed goes on to the same weights.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinsmith.compress.training.augmentation import augmented
+from tinsmith.compress.training.checkpoint import Standing
+from tinsmith.compress.training.losses import TaughtLoss, head_of
+from tinsmith.compress.training.schedule import CosineSchedule
+from tinsmith.compress.training.watching import EpochRecord
+from tinsmith.convert.frameworks import require
+from tinsmith.runtime.errors import DataError, ModelError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tinsmith.compress.training.checkpoint import Checkpoint
+    from tinsmith.compress.training.features import FeatureTaps
+    from tinsmith.compress.training.settings import TrainingStep
+    from tinsmith.compress.training.watching import Watcher
+    from tinsmith.convert.data import Batch, Dataset
+    from tinsmith.convert.trained import TrainedModel
+
+__all__ = ["Course", "Fitted", "fit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What a model is trained on, and who watches.
+
+    Attributes:
+        train: Samples to learn from.
+        validation: Samples to judge by, never learned from; None where there are too few.
+        judge: Scores the model on samples, more is better; None where nothing can be judged.
+        seed: Of all chance.
+        watcher: Is told how it goes.
+        checkpoint: Where it is kept after each epoch; None to keep nothing.
+        teacher: Whose answers are learned; None to learn from labels alone.
+        features: What of the teacher's inner layers is learned as well; None for its answers alone.
+        before_step: Is called with each step's number, from 0.
+        settled: Share of the epochs after which a model may be kept as the best one: pruned all it should be.
+    """
+
+    train: Dataset
+    validation: Dataset | None
+    judge: Callable[[TrainedModel, Dataset], float] | None
+    seed: int
+    watcher: Watcher
+    checkpoint: Checkpoint | None = None
+    teacher: TrainedModel | None = None
+    features: FeatureTaps | None = None
+    before_step: Callable[[int], None] | None = None
+    settled: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """How a training went.
+
+    Attributes:
+        history: One record an epoch.
+        kept_epoch: Whose weights the model has now, from 1; 0 for those it came with.
+    """
+
+    history: tuple[EpochRecord, ...]
+    kept_epoch: int
+
+
+def fit(model: TrainedModel, step: TrainingStep, course: Course) -> Fitted:
+    """Train a model in place.
+
+    Args:
+        model: Of Keras 3 or tf_keras; its weights change.
+        step: How long, how fast.
+        course: On what.
+
+    Returns:
+        How it went. The model has the weights of the last epoch; with ``patience``, those of the best one.
+
+    Raises:
+        DataError: The samples have no labels, or labels that the model has no score for.
+        UsageError: The settings don't fit the model, or the checkpoint belongs to another training.
+        ModelError: The loss is not a number any more.
+    """
+    _check(model, step, course)
+    loop = _Loop(model, step, course)
+    loop.restore()
+    while not loop.ended:
+        loop.epoch()
+    return loop.finish()
+
+
+def _check(model: TrainedModel, step: TrainingStep, course: Course) -> None:
+    labels = course.train.labels
+    if labels is None and course.teacher is None:
+        raise DataError(
+            f"{course.train.name} has no labels to learn from", hint="add y to the .npz; bn-recalibrate needs none"
+        )
+    classes = model.outputs[0].shape[-1]
+    if labels is not None and head_of(model) in ("probabilities", "logits") and labels.max() >= (classes or 0):
+        raise DataError(
+            f"{course.train.name} holds the label {labels.max()}, but the model knows {classes} classes",
+            hint="give labels that fit the head, or a new head: finetune with `classes`",
+        )
+    if step.augment and any(len(spec.shape) != 4 for spec in model.inputs):
+        raise UsageError("augment is for images shaped [n, height, width, channels]", hint="leave augment out")
+    if course.teacher is not None and [s.shape for s in course.teacher.inputs] != [s.shape for s in model.inputs]:
+        raise UsageError(
+            f"the teacher takes {[list(s.shape) for s in course.teacher.inputs]}, but the student "
+            f"{[list(s.shape) for s in model.inputs]}",
+            hint="the teacher must take the student's input",
+        )
+
+
+class _Loop:
+    """The state of one training between two epochs."""
+
+    def __init__(self, model: TrainedModel, step: TrainingStep, course: Course) -> None:
+        self._model, self._settings, self._course = model, step, course
+        self._keras = require(model.framework, needed_for="training")
+        self._tf = require("tensorflow", needed_for="training")
+        self._steps = _steps_per_epoch(len(course.train), step.batch_size)
+        self._schedule = CosineSchedule.of(
+            peak=step.learning_rate, steps=max(1, self._steps * step.epochs), warmup=step.warmup
+        )
+        self._optimizer = _optimizer(self._keras, step)
+        self._optimizer.build(model.native.trainable_variables)
+        self._head = head_of(model)
+        self._learn: Any = None
+        self._history: list[EpochRecord] = []
+        self._best: tuple[int, float, list[Any]] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether all epochs are done, or none of the last ones brought anything."""
+        done = len(self._history)
+        patience = self._settings.patience
+        waited = done - self._best[0] if self._best is not None else 0
+        return done >= self._settings.epochs or (patience is not None and waited >= patience)
+
+    def restore(self) -> None:
+        """Go on where the checkpoint stands."""
+        standing = self._course.checkpoint.load() if self._course.checkpoint else None
+        if standing is None:
+            return
+        _assign(self._model.native.variables, standing.variables)
+        _assign(_variables(self._optimizer), standing.optimizer)
+        for record in standing.history:
+            self._history.append(record)
+            if standing.best is not None:
+                self._consider(record, standing.best)
+
+    def epoch(self) -> None:
+        """Learn every sample once, judge, and keep where it stands."""
+        number = len(self._history)
+        started = time.perf_counter()
+        self._draw_anew(number)
+        losses = [self._step(number, at, batch) for at, batch in enumerate(self._batches(number))]
+        if not np.isfinite(losses).all():
+            raise ModelError(
+                f"the loss is not a number any more in epoch {number + 1}",
+                hint=f"lower learning_rate, which is {self._settings.learning_rate:g}",
+            )
+        course = self._course
+        score = course.judge(self._model, course.validation) if course.judge and course.validation else None
+        record = EpochRecord(
+            epoch=number + 1,
+            epochs=self._settings.epochs,
+            loss=float(np.mean(losses)),
+            score=score,
+            learning_rate=self._schedule((number + 1) * self._steps - 1),
+            seconds=time.perf_counter() - started,
+        )
+        self._history.append(record)
+        self._consider(record, None)
+        self._keep()
+        course.watcher.epoch_done(record)
+
+    def finish(self) -> Fitted:
+        """Take the best weights where the settings ask for them."""
+        kept = len(self._history)
+        if self._best is not None:
+            kept = self._best[0]
+            _assign(self._model.native.variables, self._best[2])
+        return Fitted(history=tuple(self._history), kept_epoch=kept)
+
+    def _consider(self, record: EpochRecord, best: Any) -> None:
+        """Whether this epoch's weights are the best so far; ties go to the later one, which has trained longer."""
+        if self._settings.patience is None or record.score is None:
+            return
+        if record.epoch <= self._course.settled * self._settings.epochs:
+            return
+        if self._best is None or record.score >= self._best[1]:
+            self._best = (record.epoch, record.score, best or _numbers(self._model.native.variables))
+
+    def _keep(self) -> None:
+        if self._course.checkpoint is not None:
+            standing = Standing(
+                variables=_numbers(self._model.native.variables),
+                optimizer=_numbers(_variables(self._optimizer)),
+                best=self._best[2] if self._best else None,
+                history=tuple(self._history),
+            )
+            self._course.checkpoint.save(standing)
+
+    def _draw_anew(self, number: int) -> None:
+        """Make this epoch's chance depend on its number alone: kernels of traced functions keep a state otherwise."""
+        if self._learn is None or _draws(self._model.native):
+            self._keras.utils.set_random_seed((self._course.seed * 1_000_003 + number) % 2**31)
+            self._learn = self._tf.function(self._learned, reduce_retracing=True)
+
+    def _step(self, number: int, at: int, batch: Batch) -> float:
+        overall = number * self._steps + at
+        if self._course.before_step:
+            self._course.before_step(overall)
+        self._optimizer.learning_rate.assign(self._schedule(overall))
+        feeds = {spec.name: self._tf.constant(batch.feeds[spec.name], dtype=spec.dtype) for spec in self._model.inputs}
+        labels = None if batch.labels is None else self._tf.constant(batch.labels)
+        loss = float(self._learn(feeds, labels))
+        self._course.watcher.stepped(
+            epoch=number + 1, epochs=self._settings.epochs, step=at + 1, steps=self._steps, loss=loss
+        )
+        return loss
+
+    def _learned(self, feeds: dict[str, Any], labels: Any) -> Any:
+        """One step of the optimizer; gives the loss."""
+        variables = self._model.native.trainable_variables
+        with self._tf.GradientTape() as tape:
+            loss = self._loss(feeds, labels)
+        self._optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    def _loss(self, feeds: dict[str, Any], labels: Any) -> Any:
+        settings, course = self._settings, self._course
+        features = course.features
+        student = features.student if features else self._model
+        answers, *maps = student.function(feeds, training=True).values()
+        taught, *taught_maps = self._taught(feeds, labels) or [None]
+        objective = TaughtLoss(
+            head=self._head, teacher_weight=settings.teacher_weight, temperature=settings.temperature
+        )
+        loss = objective(answers, labels, taught) + sum(self._model.native.losses)
+        return loss + features(maps, taught_maps) if features else loss
+
+    def _taught(self, feeds: dict[str, Any], labels: Any) -> list[Any]:
+        """What the teacher says; nothing where nobody listens to it."""
+        course = self._course
+        teacher = course.features.teacher if course.features else course.teacher
+        if teacher is None or (self._settings.teacher_weight == 0 and labels is not None and not course.features):
+            return []
+        given = dict(zip((spec.name for spec in teacher.inputs), feeds.values(), strict=True))
+        return list(teacher.function(given).values())
+
+    def _batches(self, number: int) -> Iterator[Batch]:
+        """This epoch's batches; a last one below half the size is left out, too few for batch statistics."""
+        settings, course = self._settings, self._course
+        mixed = course.train.mixed_batches(settings.batch_size, seed=course.seed, epoch=number)
+        rng = np.random.default_rng((course.seed, number, 1))
+        for batch, _ in zip(mixed, range(self._steps), strict=False):
+            for spec in self._model.inputs if settings.augment else ():
+                images = np.asarray(batch.feeds[spec.name], dtype=np.float32)
+                batch.feeds[spec.name] = augmented(images, settings.augment, rng)
+            yield batch
+
+
+def _steps_per_epoch(samples: int, batch_size: int) -> int:
+    whole, rest = divmod(samples, batch_size)
+    return whole + (rest * 2 >= batch_size or whole == 0)
+
+
+def _optimizer(keras: Any, step: TrainingStep) -> Any:
+    decay = {"weight_decay": step.weight_decay} if step.weight_decay else {}
+    if step.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(step.learning_rate, momentum=0.9, nesterov=True, **decay)
+    else:
+        optimizer = keras.optimizers.Adam(step.learning_rate, **decay)
+    if decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    return optimizer
+
+
+def _draws(model: Any) -> bool:
+    """Whether training draws anything by chance inside the model."""
+    chance = ("Dropout", "Noise", "Random", "Attention", "LSTM", "GRU", "RNN")
+    return any(word in type(layer).__name__ for layer in _layers(model) for word in chance)
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    for layer in getattr(model, "layers", ()):
+        yield layer
+        yield from _layers(layer)
+
+
+def _variables(optimizer: Any) -> list[Any]:
+    return list(optimizer.variables)
+
+
+def _numbers(variables: Any) -> list[Any]:
+    return [np.array(variable) for variable in variables]
+
+
+def _assign(variables: Any, numbers: Any) -> None:
+    for variable, array in zip(variables, numbers, strict=True):
+        variable.assign(array)

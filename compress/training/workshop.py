@@ -1,0 +1,193 @@
+"""Inside the process that trains: what a pass has at hand there, and how its task is carried out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinsmith.compress.training.batch_norm import recalibrate
+from tinsmith.compress.training.checkpoint import Checkpoint
+from tinsmith.compress.training.engine import Course, fit
+from tinsmith.compress.training.task import Outcome
+from tinsmith.compress.training.trainable import load_trainable, save_trainable
+from tinsmith.convert.data import open_dataset
+from tinsmith.convert.evaluation import evaluate
+from tinsmith.convert.frameworks import require
+from tinsmith.convert.model import Model, identify
+from tinsmith.convert.trained import from_keras
+from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.files import sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tinsmith.compress.training.features import FeatureTaps
+    from tinsmith.compress.training.settings import TrainingStep
+    from tinsmith.compress.training.task import Task
+    from tinsmith.compress.training.watching import Watcher
+    from tinsmith.convert.data import Dataset
+    from tinsmith.convert.trained import TrainedModel
+    from tinsmith.runtime.tensors import TensorSpec
+
+__all__ = ["Transformed", "Workshop", "as_trained", "carry_out"]
+
+_VALIDATION_SHARE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transformed:
+    """What a pass made of a model.
+
+    Attributes:
+        model: The tf_keras model; the one that went in, if nothing was to be done.
+        modified: Whether it differs from what went in.
+        measured: What the pass found out, by name.
+        artifact: What the pass wrote for the target itself; None where the planner's conversion does it.
+    """
+
+    model: Any
+    modified: bool
+    measured: dict[str, float | str]
+    artifact: tuple[str, str] | None = None
+
+
+class Workshop:
+    """Samples, teacher and engine for one pass.
+
+    Args:
+        task: What to do.
+        inputs: Of the model.
+        watcher: Is told how a training goes.
+    """
+
+    def __init__(self, task: Task, inputs: tuple[TensorSpec, ...], watcher: Watcher) -> None:
+        self.task = task
+        self.seed = task.seed
+        self._inputs = inputs
+        self._watcher = watcher
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """All samples; raises ``DataError`` where the user gave none."""
+        if self.task.data is None:
+            raise DataError(f"{self.task.step['kind']} needs samples", hint="give them with --data")
+        return open_dataset(Path(self.task.data), self._inputs)
+
+    @cached_property
+    def _parts(self) -> tuple[Dataset, Dataset | None]:
+        held_out = round(len(self.dataset) * _VALIDATION_SHARE)
+        if self.dataset.labels is None or held_out < 1:
+            return self.dataset, None
+        validation, train = self.dataset.stratified_split(held_out, seed=self.seed)
+        return train, validation
+
+    @property
+    def train(self) -> Dataset:
+        """Samples to learn from."""
+        return self._parts[0]
+
+    @property
+    def validation(self) -> Dataset | None:
+        """Samples to judge by; None where there are no labels."""
+        return self._parts[1]
+
+    @cached_property
+    def teacher(self) -> TrainedModel | None:
+        """The model before anything was taken away."""
+        return None if self.task.teacher is None else self.load(self.task.teacher)
+
+    def load(self, named: tuple[str, str]) -> TrainedModel:
+        """A model by path and format, as one of tf_keras."""
+        form: Any = named[1]
+        return load_trainable(Model(path=Path(named[0]), format=form), allow_unsafe=self.task.allow_unsafe)
+
+    def load_path(self, path: Path) -> TrainedModel:
+        """A model that the recipe names; raises ``ModelLoadError``."""
+        return load_trainable(identify(path), allow_unsafe=self.task.allow_unsafe)
+
+    def judge(self, model: TrainedModel) -> float | None:
+        """The metric on the validation samples; None where there are none."""
+        return None if self.validation is None else self._score(model, self.validation)
+
+    def recalibrate(self, model: TrainedModel) -> int:
+        """Batch-norm statistics on the samples to learn from; see ``recalibrate``."""
+        return recalibrate(model, self.train, seed=self.seed)
+
+    def fit(
+        self,
+        model: TrainedModel,
+        step: TrainingStep,
+        *,
+        teacher: TrainedModel | None = None,
+        features: FeatureTaps | None = None,
+        before_step: Callable[[int], None] | None = None,
+        settled: float = 0.0,
+    ) -> dict[str, float | str]:
+        """Train a model in place, and measure its batch-norm statistics again; see ``fit`` and ``Course``.
+
+        Returns:
+            Epochs, and the score on the validation samples.
+        """
+        course = Course(
+            train=self.train,
+            validation=self.validation,
+            judge=self._score,
+            seed=self.seed,
+            watcher=self._watcher,
+            checkpoint=self._checkpoint(),
+            teacher=teacher if teacher is not None else self.teacher,
+            features=features,
+            before_step=before_step,
+            settled=settled,
+        )
+        fitted = fit(model, step, course)
+        self.recalibrate(model)
+        score = self.judge(model)
+        measured: dict[str, float | str] = {"epochs": len(fitted.history), "kept epoch": fitted.kept_epoch}
+        return measured if score is None else {**measured, f"validation {self.task.metric}": score}
+
+    def _score(self, model: TrainedModel, samples: Dataset) -> float:
+        return evaluate(model, samples).accuracy
+
+    def _checkpoint(self) -> Checkpoint | None:
+        if self.task.checkpoint is None:
+            return None
+        run = self.task.run(sha256_of(Path(self.task.source[0])), self.dataset.sha256)
+        return Checkpoint(Path(self.task.checkpoint), run)
+
+
+def carry_out(task: Task, watcher: Watcher) -> Outcome:
+    """Load the model, let the pass change it, and save what came out.
+
+    Raises:
+        TinsmithError: As the pass says.
+    """
+    from pydantic import TypeAdapter
+
+    from tinsmith.compress.passes.table import pass_of
+    from tinsmith.compress.passes.trained import TrainedPass
+    from tinsmith.compress.recipe import RecipeStep
+
+    tf = require("tensorflow", needed_for="training")
+    tf.config.experimental.enable_op_determinism()
+    require("tf_keras", needed_for="training").utils.set_random_seed(task.seed)
+    target: Any = task.target
+    work = pass_of(TypeAdapter(RecipeStep).validate_python(task.step), target)
+    if not isinstance(work, TrainedPass):
+        raise TypeError(f"{work.kind} does not train")
+    form: Any = task.source[1]
+    source = Model(path=Path(task.source[0]), format=form)
+    model = load_trainable(source, allow_unsafe=task.allow_unsafe)
+    done = work.transform(model, Workshop(task, model.inputs, watcher))
+    if not done.modified:
+        return Outcome(model=task.source, stands_for=task.source, modified=False, measured=done.measured)
+    saved = save_trainable(done.model, Path(f"{task.output}.keras"))
+    stands_for = (str(saved.path), saved.format)
+    return Outcome(model=done.artifact or stands_for, stands_for=stands_for, modified=True, measured=done.measured)
+
+
+def as_trained(model: Any) -> TrainedModel:
+    """A tf_keras model that a pass has built."""
+    return from_keras(model, "tf_keras")
