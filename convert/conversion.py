@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from tinsmith.convert.delivery import Delivery, Job, Workbench, deliver
+from tinsmith.convert.delivery import Delivery, Job, Made, Workbench, deliver
 from tinsmith.convert.formats import sources_of
 from tinsmith.convert.parity import FLOAT16, FLOAT32
 from tinsmith.runtime.errors import UsageError
@@ -50,12 +50,12 @@ def convert(
             f"{model} is {target} already", hint=f"to make it smaller: tinsmith compress {model} -r int8 -o {output}"
         )
 
-    def make(bench: Workbench) -> Path:
+    def make(bench: Workbench) -> Made:
         made = job.source.path
         if job.source.format != target:
             made = bench.place(f"float32.{target}")
             convert_model(job.source, target, made, batch=batch, allow_unsafe=bench.allow_unsafe)
-        return _halved(made, target, bench) if precision == "float16" else made
+        return Made(path=_halved(made, target, bench) if precision == "float16" else made)
 
     steps: list[dict[str, Any]] = [{"kind": "convert", "target": target, "batch": batch, "precision": precision}]
     return deliver(job, make, tolerance=FLOAT16 if precision == "float16" else FLOAT32, steps=steps)

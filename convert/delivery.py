@@ -13,11 +13,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinsmith.convert.comparison import samples_for
+from tinsmith.convert.comparison import Comparison, Samples, compare_predictors, samples_for
 from tinsmith.convert.inspection import operator_precisions
 from tinsmith.convert.model import identify
 from tinsmith.convert.parity import FLOAT32, INTEGER, PROOF_SAMPLES, Proof, Tolerance, prove
-from tinsmith.convert.predictors import SandboxedArtifact, opened_predictor
+from tinsmith.convert.predictors import SandboxedArtifact, opened_predictor, rename_feeds
 from tinsmith.runtime.artifact import Artifact, Lineage, manifest_path, manifest_text
 from tinsmith.runtime.errors import UsageError
 from tinsmith.runtime.files import check_writable, sha256_of, staged_file
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tinsmith.convert.model import Model
     from tinsmith.convert.predictors import Predictor
 
-__all__ = ["Allowances", "Delivery", "Job", "Workbench", "deliver"]
+__all__ = ["Allowances", "Delivery", "Job", "Made", "Workbench", "deliver"]
 
 # Whatever can change an artifact's bytes.
 _TOOLS = (
@@ -108,19 +108,44 @@ class Workbench:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What the work in between gives.
+
+    Attributes:
+        path: The finished file.
+        stands_for: The model whose answers it must give; None for the source's. Training makes other answers.
+    """
+
+    path: Path
+    stands_for: Model | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """An artifact in its place, and the proof it passed."""
+    """An artifact in its place, and the proof it passed.
+
+    Attributes:
+        artifact: As it was written.
+        proof: Against the source, or against the trained model that the source became.
+        from_source: How far its answers lie from the source's, where training has moved them; None otherwise.
+    """
 
     artifact: Artifact
     proof: Proof
+    from_source: Comparison | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
-        return {"artifact": str(self.artifact.path), "manifest": self.artifact.to_json(), "proof": self.proof.to_json()}
+        document = {
+            "artifact": str(self.artifact.path),
+            "manifest": self.artifact.to_json(),
+            "proof": self.proof.to_json(),
+        }
+        return document if self.from_source is None else {**document, "from_source": self.from_source.to_json()}
 
 
 def deliver(
-    job: Job, make: Callable[[Workbench], Path], *, tolerance: Tolerance, steps: Sequence[Mapping[str, Any]]
+    job: Job, make: Callable[[Workbench], Made], *, tolerance: Tolerance, steps: Sequence[Mapping[str, Any]]
 ) -> Delivery:
     """Make an artifact, prove it against its source, and put it in its place with its manifest.
 
@@ -147,13 +172,20 @@ def deliver(
         )
         dataset = _dataset(job, reference)
         bench = Workbench(folder=folder, dataset=dataset, seed=job.seed, allow_unsafe=job.allow.unsafe_layers)
-        produced = make(bench)
+        made = make(bench)
         bound = Tolerance(name="--force parity") if job.allow.parity else _reachable(tolerance, job.source)
-        answering = stack.enter_context(SandboxedArtifact(produced, sandbox))
-        proof = _prove(reference, answering, produced, job, bound, dataset)
-        artifact = _describe(job, produced, answering, proof, _lineage(job, steps, dataset))
-        _put(produced, artifact)
-    return Delivery(artifact=artifact, proof=proof)
+        answering = stack.enter_context(SandboxedArtifact(made.path, sandbox))
+        samples = samples_for(reference.inputs, dataset, limit=PROOF_SAMPLES, seed=job.seed)
+        operators = operator_precisions(made.path)
+        from_source = None
+        if made.stands_for is not None:
+            from_source = _from_source(reference, answering, samples)
+            reference = stack.enter_context(opened_predictor(made.stands_for, allow_unsafe=job.allow.unsafe_layers))
+            samples = Samples(feeds=rename_feeds(reference, samples.feeds), origin=samples.origin)
+        proof = prove(reference, answering, samples, tolerance=bound, operators=operators)
+        artifact = _describe(job, made.path, answering, proof, _lineage(job, steps, dataset))
+        _put(made.path, artifact)
+    return Delivery(artifact=artifact, proof=proof, from_source=from_source)
 
 
 def _refuse_overwriting(job: Job) -> None:
@@ -174,16 +206,11 @@ def _dataset(job: Job, reference: Predictor) -> Dataset | None:
     return open_dataset(job.data, reference.inputs)
 
 
-def _prove(
-    reference: Predictor,
-    artifact: Predictor,
-    produced: Path,
-    job: Job,
-    tolerance: Tolerance,
-    dataset: Dataset | None,
-) -> Proof:
-    samples = samples_for(reference.inputs, dataset, limit=PROOF_SAMPLES, seed=job.seed)
-    return prove(reference, artifact, samples, tolerance=tolerance, operators=operator_precisions(produced))
+def _from_source(source: Predictor, artifact: Predictor, samples: Samples) -> Comparison | None:
+    """How far training has moved the answers; None where it gave the model a new head."""
+    if [spec.shape[1:] for spec in source.outputs] != [spec.shape[1:] for spec in artifact.outputs]:
+        return None
+    return compare_predictors(source, artifact, samples)[0]
 
 
 def _reachable(tolerance: Tolerance, source: Model) -> Tolerance:

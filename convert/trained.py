@@ -27,14 +27,15 @@ class TrainedModel:
         native: The framework's own object.
         inputs: What goes in; names are unique and those of the model's input layers.
         outputs: What comes out; names are unique and those of the model's output layers.
-        function: Maps a dict of tensors by input name to one by output name, in inference mode; can be traced.
+        function: Maps a dict of tensors by input name to one by output name, in inference mode; can be traced. That
+            of a Keras model takes ``training=True`` for the other mode.
     """
 
     framework: Literal["keras", "tf_keras", "savedmodel"]
     native: Any
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    function: Callable[[dict[str, Any]], dict[str, Any]]
+    function: Callable[..., dict[str, Any]]
     _compiled: list[Any] = field(default_factory=list, repr=False)
 
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
@@ -90,9 +91,9 @@ def from_keras(model: Any, framework: Literal["keras", "tf_keras"]) -> TrainedMo
     source_names = _unique(_layer_name(tensor) for tensor in model.inputs)
     answer_names = _unique((_layer_name(tensor) for tensor in model.outputs), taken=source_names)
 
-    def function(feeds: dict[str, Any]) -> dict[str, Any]:
+    def function(feeds: dict[str, Any], *, training: bool = False) -> dict[str, Any]:
         packed = tf.nest.pack_sequence_as(structure, [feeds[name] for name in source_names])
-        answers = tf.nest.flatten(model(packed, training=False))
+        answers = tf.nest.flatten(model(packed, training=training))
         return dict(zip(answer_names, answers, strict=True))
 
     return TrainedModel(

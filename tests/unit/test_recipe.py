@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tinsmith.compress.bench import Bench
 from tinsmith.compress.passes.base import Pass, PassDefectError, PassResult
 from tinsmith.compress.planner import plan, target_of
 from tinsmith.compress.recipe import Recipe, builtin_recipes, load_recipe, recipe_schema, recipe_text
-from tinsmith.convert.delivery import Workbench
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT32
 from tinsmith.runtime.errors import RecipeError
@@ -161,13 +161,13 @@ class Careless(Pass):
     ],
 )
 def test_a_pass_is_held_to_what_it_declares(tmp_path, result, said):
-    bench = Workbench(folder=tmp_path, dataset=None, seed=0)
+    bench = Bench(folder=tmp_path, dataset=None, seed=0)
 
     with pytest.raises(PassDefectError, match=said):
         Careless(result).apply(TFLITE, bench)
 
 
 def test_a_pass_that_has_nothing_to_do_gives_its_model_back(tmp_path):
-    bench = Workbench(folder=tmp_path, dataset=None, seed=0)
+    bench = Bench(folder=tmp_path, dataset=None, seed=0)
 
     assert not Careless(PassResult(model=TFLITE, modified=False)).apply(TFLITE, bench).modified

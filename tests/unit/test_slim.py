@@ -12,11 +12,11 @@ from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinsmith.compress.bench import Bench
 from tinsmith.compress.compression import compress
 from tinsmith.compress.passes.slim import Slim, SlimStep
 from tinsmith.compress.planner import plan
 from tinsmith.compress.recipe import Recipe, load_recipe
-from tinsmith.convert.delivery import Workbench
 from tinsmith.convert.model import Model
 from tinsmith.convert.predictors import SandboxedArtifact
 from tinsmith.convert.slimming import reading, slim_content, slim_file
@@ -57,7 +57,7 @@ def test_every_golden_model_gets_smaller_and_answers_the_same_bits(tmp_path, nam
     model = Model(path=GOLDEN / f"{name}.tflite", format="tflite")
     source = model.path.read_bytes()
 
-    result = Slim(SlimStep(), target="tflite").apply(model, Workbench(folder=tmp_path, dataset=None, seed=0))
+    result = Slim(SlimStep(), target="tflite").apply(model, Bench(folder=tmp_path, dataset=None, seed=0))
 
     assert result.modified
     assert model.path.read_bytes() == source
@@ -84,7 +84,7 @@ def test_a_slim_model_is_given_back_as_it_is(tmp_path):
     path.write_bytes(slim_file(GOLDEN / "cnn.tflite").content)
     model = Model(path=path, format="tflite")
 
-    result = Slim(SlimStep(), target="tflite").apply(model, Workbench(folder=tmp_path, dataset=None, seed=0))
+    result = Slim(SlimStep(), target="tflite").apply(model, Bench(folder=tmp_path, dataset=None, seed=0))
 
     assert not result.modified
     assert result.model == model
