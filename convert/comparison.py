@@ -106,7 +106,7 @@ def compare_models(
     reference: Path,
     other: Path,
     *,
-    data: Path | None = None,
+    data: str | Path | None = None,
     seed: int = 0,
     allow_unsafe: bool = False,
     time_limit_s: float = 60.0,

@@ -67,7 +67,7 @@ class Job:
     Attributes:
         source: The model; it is never changed.
         output: The artifact to write; its manifest goes beside it.
-        data: Samples for calibration and proof; None where the user gave none.
+        data: Samples for calibration and proof, as ``open_dataset`` takes them; None where the user gave none.
         seed: Of all chance.
         allow: Checks to leave out.
         time_limit_s: For a model's load, and for each run.
@@ -75,7 +75,7 @@ class Job:
 
     source: Model
     output: Path
-    data: Path | None = None
+    data: str | Path | None = None
     seed: int = 0
     allow: Allowances = Allowances()
     time_limit_s: float = 60.0

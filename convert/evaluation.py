@@ -85,7 +85,7 @@ def evaluate(predictor: Predictor, dataset: Dataset) -> Evaluation:
 
 
 def evaluate_models(
-    models: Sequence[Path], data: Path, *, allow_unsafe: bool = False, time_limit_s: float = 60.0
+    models: Sequence[Path], data: str | Path, *, allow_unsafe: bool = False, time_limit_s: float = 60.0
 ) -> list[Evaluation]:
     """Evaluate models of any format on the same samples; raises as ``evaluate`` and ``open_predictor``."""
     from tinsmith.convert.data import open_dataset

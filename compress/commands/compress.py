@@ -34,7 +34,7 @@ def compress(
     model: Path,
     recipe_name: str,
     output: Path,
-    data: Path | None,
+    data: str | None,
     overrides: tuple[str, ...],
     dry_run: bool,
     forced: tuple[str, ...],

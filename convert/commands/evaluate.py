@@ -14,12 +14,12 @@ __all__ = ["evaluate"]
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), required=True, help=options.DATA_HELP)
+@click.option("--data", required=True, help=options.DATA_HELP)
 @options.force_option("unsafe-layers")
 @options.time_limit_option
 @options.format_option
 def evaluate(
-    models: tuple[Path, ...], data: Path, forced: tuple[str, ...], time_limit_s: float, output_format: str
+    models: tuple[Path, ...], data: str, forced: tuple[str, ...], time_limit_s: float, output_format: str
 ) -> None:
     """Measure a model's accuracy on labelled samples.
 

@@ -1,44 +1,89 @@
 """Datasets: named samples with labels, streamed in batches, checked before and while they are read.
 
-Two kinds are read today: an .npz file, and a folder with one folder of images a class. Whatever is missing, damaged or
-does not fit the model is a ``DataError``; nothing is ever made up in its place.
+Whatever is missing, damaged or does not fit the model is a ``DataError``; nothing is ever made up in its place.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinsmith.convert.data.dataset import Batch, Dataset, Feeds
+from tinsmith.convert.data.dataset import Batch, Dataset, Splits
+from tinsmith.convert.data.shares import Shares
+from tinsmith.convert.data.source import Feeds, Request
 from tinsmith.runtime.errors import DataError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from tinsmith.convert.data.source import Source
     from tinsmith.runtime.tensors import TensorSpec
 
-__all__ = ["Batch", "Dataset", "Feeds", "open_dataset"]
+__all__ = ["Batch", "Dataset", "Feeds", "Shares", "Splits", "open_dataset"]
+
+_TABLES = (".csv", ".jsonl")
+_DESCRIPTIONS = (".yaml", ".yml")
 
 
-def open_dataset(path: Path, inputs: tuple[TensorSpec, ...]) -> Dataset:
+def open_dataset(reference: str | Path, inputs: tuple[TensorSpec, ...] | None) -> Dataset:
     """Open samples for a model, and check their names, shapes and dtypes against its inputs.
 
     Args:
-        path: An .npz file, or a folder that holds one folder of images a class.
-        inputs: What the model takes, with the batch on the first axis.
+        reference: An .npz, .csv or .jsonl file, a folder that holds one folder of images or texts a class,
+            ``tfds:NAME[:SPLIT]``, ``package.module:function``, or a data.yaml that names one of them.
+        inputs: What the model takes, with the batch on the first axis; None takes the samples as they are.
 
     Returns:
         A dataset whose values are checked as they stream: reading every batch checks every sample.
 
     Raises:
         DataError: There is nothing there, it can't be read, or it does not fit the model.
-        MissingDependencyError: It is a folder of images, and Pillow is not installed.
+        MissingDependencyError: It needs a package that is not installed, such as Pillow for images.
     """
+    path = Path(reference)
+    if path.suffix.lower() in _DESCRIPTIONS and path.is_file():
+        return _open_described(path, inputs)
+    return Dataset(_open_source(str(reference), Request(inputs=inputs)))
+
+
+def _open_described(path: Path, inputs: tuple[TensorSpec, ...] | None) -> Dataset:
+    from tinsmith.convert.data.description import read_description
+
+    said = read_description(path)
+    if Path(said.source).suffix.lower() in _DESCRIPTIONS:
+        raise DataError(f"{path}: source names another data.yaml: {said.source}", hint="name its source instead")
+    split = said.split
+    request = Request(
+        inputs=inputs,
+        preprocessing=said.preprocessing,
+        class_names=said.labels or (),
+        split_column=(split and split.column) or "split",
+        split_folders=bool(split and split.folders),
+    )
+    beside = path.parent / said.source
+    source = _open_source(str(beside) if beside.exists() else said.source, request)
+    return Dataset(source, name=path.name, shares=split.shares if split else None)
+
+
+def _open_source(reference: str, request: Request) -> Source:
+    """Open what a reference names, whatever it is."""
+    from tinsmith.convert.data.functions import is_function, open_function
+
+    if reference.startswith("tfds:"):
+        from tinsmith.convert.data.tfds import open_tfds
+
+        return open_tfds(reference, request)
+    path = Path(reference)
     if path.is_dir():
         from tinsmith.convert.data.folder import open_folder
 
-        return Dataset(open_folder(path, inputs))
+        return open_folder(path, request)
+    if not path.is_file() and is_function(reference):
+        return open_function(reference, request)
     if not path.is_file():
         raise DataError(f"there is no dataset {path}", hint="check the path; tinsmith never makes samples up")
+    if path.suffix.lower() in _TABLES:
+        from tinsmith.convert.data.tables import open_table
+
+        return open_table(path, request)
     from tinsmith.convert.data.npz import open_npz
 
-    return Dataset(open_npz(path, inputs))
+    return open_npz(path, request)

@@ -6,15 +6,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinsmith.runtime.errors import DataError, UnsupportedOperatorError
+from tinsmith.runtime.errors import DataError, NotFiniteError, UnsupportedOperatorError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import DTypeLike
 
-    from tinsmith.convert.data.dataset import Array, Labels, Positions
+    from tinsmith.convert.data.source import Array, Positions
     from tinsmith.runtime.tensors import TensorSpec
 
-__all__ = ["as_fed", "as_labels", "check_dtype", "check_finite", "check_shape", "fed_dtype", "takes_real_numbers"]
+__all__ = [
+    "as_fed",
+    "check_dtype",
+    "check_finite",
+    "check_shape",
+    "fed_dtype",
+    "kind_of",
+    "match_inputs",
+    "takes_real_numbers",
+]
 
 
 def takes_real_numbers(spec: TensorSpec) -> bool:
@@ -67,7 +78,8 @@ def check_dtype(where: str, dtype: DTypeLike, spec: TensorSpec) -> None:
     if given.kind in accepted:
         return
     raise DataError(
-        f"{where} holds {_kind(given)} ({given}), but the model's input {spec.name!r} takes {_kind(wanted)} ({wanted})",
+        f"{where} holds {kind_of(given)} ({given}), but the model's input {spec.name!r} takes "
+        f"{kind_of(wanted)} ({wanted})",
         hint=f"save it as {'uint8 or float32' if wanted.kind == 'f' else wanted}",
     )
 
@@ -98,50 +110,45 @@ def check_finite(where: str, array: Array, positions: Positions) -> None:
     """Find the first sample that holds NaN or infinity.
 
     Raises:
-        DataError: There is one.
+        NotFiniteError: There is one.
     """
-    if np.isfinite(array).all():
+    if array.dtype.kind != "f" or np.isfinite(array).all():
         return
     row = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))[0])
     what = "NaN" if np.isnan(array[row]).any() else "infinity"
-    raise DataError(
+    raise NotFiniteError(
         f"{where}: sample {positions[row]} (counted from 0) holds {what}",
         hint="remove the sample, or mend what made it; a model can't answer it, and a calibration would be void",
     )
 
 
-def as_labels(where: str, array: Array, samples: int) -> Labels:
-    """Class numbers from what stands in a file.
-
-    Args:
-        where: The file and the array, for the message.
-        array: Whole numbers of any dtype, shaped [n] or [n, 1].
-        samples: How many there must be.
+def match_inputs(where: str, keys: Collection[str], inputs: tuple[TensorSpec, ...]) -> dict[str, TensorSpec]:
+    """Find the array of each input: by its name, by its name without TensorFlow's ornaments, or ``x``.
 
     Raises:
-        DataError: They are no class numbers, or not one a sample.
+        DataError: An input has none.
     """
-    if array.dtype.kind not in "iuf":
-        raise DataError(f"{where} holds {_kind(array.dtype)}, not class numbers", hint="save labels as 0, 1, 2, ...")
-    if array.ndim == 2 and array.shape[1] > 1:
-        raise DataError(
-            f"{where} has shape {_text(array.shape)}, but labels are one class number a sample",
-            hint="turn one-hot labels into numbers: y.argmax(axis=1)",
-        )
-    flat = array.reshape(-1)
-    if len(flat) != samples:
-        raise DataError(f"{where} holds {len(flat)} labels for {samples} samples", hint="save one label a sample")
-    numbers = flat.astype(np.float64)
-    odd = numbers[~(np.isfinite(numbers) & (numbers >= 0) & (numbers == np.floor(numbers)))]
-    if len(odd):
-        raise DataError(f"{where} holds {odd[0]:g}, which is no class number", hint="save labels as 0, 1, 2, ...")
-    return flat.astype(np.int64)
+    if len(inputs) == 1 and "x" in keys:
+        return {"x": inputs[0]}
+    matched = {}
+    for spec in inputs:
+        plain = spec.name.removeprefix("serving_default_").rsplit(":", maxsplit=1)[0]
+        key = spec.name if spec.name in keys else plain
+        if key not in keys:
+            raise DataError(
+                f"{where} holds {', '.join(map(repr, keys)) or 'nothing'}, but no array for the model's input "
+                f"{spec.name!r}",
+                hint="save one array an input name" + (", or x" if len(inputs) == 1 else ""),
+            )
+        matched[key] = spec
+    return matched
+
+
+def kind_of(dtype: np.dtype[np.generic]) -> str:
+    """What a dtype holds, in words."""
+    names = {"f": "real numbers", "i": "integers", "u": "integers", "b": "truth values", "c": "complex numbers"}
+    return names.get(dtype.kind, "text" if dtype.kind in "US" else "no numbers")
 
 
 def _text(shape: tuple[int | str | None, ...]) -> str:
     return "[" + ", ".join("?" if n is None else str(n) for n in shape) + "]"
-
-
-def _kind(dtype: np.dtype[np.generic]) -> str:
-    names = {"f": "real numbers", "i": "integers", "u": "integers", "b": "truth values", "c": "complex numbers"}
-    return names.get(dtype.kind, "text" if dtype.kind in "US" else "no numbers")

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tinsmith.convert.data.metadata import SPLITS
+from tinsmith.convert.data.mixing import mixed_samples
+from tinsmith.convert.data.shares import Shares, share_out
 from tinsmith.runtime.errors import DataError
-from tinsmith.runtime.files import sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
-Array = NDArray[np.generic]
-Feeds = dict[str, Array]
-Labels = NDArray[np.int64]
-Positions = NDArray[np.int64]
+    from numpy.typing import NDArray
 
-__all__ = ["Array", "Batch", "Dataset", "Feeds", "Labels", "Positions", "Source"]
+    from tinsmith.convert.data.metadata import Labels, Metadata, Targets
+    from tinsmith.convert.data.source import Feeds, Positions, Source
+    from tinsmith.runtime.preprocessing import Preprocessing
+
+__all__ = ["Batch", "Dataset", "Splits", "digest_of"]
+
+_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,39 +35,30 @@ class Batch:
         feeds: One array an input name, samples on axis 0: real numbers as float32 where the model's input is float or
             quantized, the input's own dtype where it takes integers.
         labels: One class number a sample, int64; None where the samples have none.
+        targets: Numbers to predict, float32 [samples, numbers]: of a regression, or one truth value a class. None where
+            the labels are class numbers, or there are none.
     """
 
     feeds: Feeds
     labels: Labels | None
+    targets: Targets | None = None
 
 
-class Source(Protocol):
-    """Where samples lie.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splits:
+    """The four parts of a dataset; no sample is in two of them, and one that would be empty is None.
 
     Attributes:
-        path: The file or folder.
-        labels: One class number a sample, in the order of the samples; None where there are none.
-        class_names: The name of each class number; empty where they are not known.
+        train: To learn from.
+        calibration: To find the ranges of activations on.
+        validation: To choose among models on.
+        test: To report on.
     """
 
-    path: Path
-    labels: Labels | None
-    class_names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        """How many samples there are; at least one."""
-        ...
-
-    def read(self, batches: Iterable[Positions]) -> Iterator[Feeds]:
-        """Read one batch after the other, and check its values.
-
-        Args:
-            batches: Which samples stand in each batch; none is empty, and the positions rise from first to last.
-
-        Raises:
-            DataError: A sample can't be read, or holds NaN or infinity.
-        """
-        ...
+    train: Dataset | None
+    calibration: Dataset | None
+    validation: Dataset | None
+    test: Dataset | None
 
 
 class Dataset:
@@ -73,34 +67,70 @@ class Dataset:
     Args:
         source: Where they lie.
         positions: Which of the source's samples, rising; None for all.
-        name: What to call them in messages; None for the file's name.
+        name: What to call them in messages; None for the source's name.
+        shares: Of the splits, where the source does not say them; None for the usual ones.
+        digests: The ``digest_of`` of each sample, where somebody has read them all already.
     """
 
-    def __init__(self, source: Source, positions: Positions | None = None, name: str | None = None) -> None:
-        self._source = source
-        self._positions = np.arange(len(source)) if positions is None else positions
-        self.name = name or source.path.name
+    def __init__(
+        self,
+        source: Source,
+        positions: Positions | None = None,
+        name: str | None = None,
+        *,
+        shares: Shares | None = None,
+        digests: NDArray[np.bytes_] | None = None,
+    ) -> None:
+        self.source = source
+        self.positions = np.arange(len(source)) if positions is None else positions
+        self.name = name or source.origin.name
+        self.shares = shares or Shares()
+        self._digests = digests
 
     def __len__(self) -> int:
-        return len(self._positions)
+        return len(self.positions)
 
     @property
     def labels(self) -> Labels | None:
-        """One class number a sample, int64; None where the samples have none."""
-        return None if self._source.labels is None else self._source.labels[self._positions]
+        """One class number a sample, int64; None where the samples have none.
+
+        Raises:
+            DataError: A label is none of the set.
+        """
+        facts = self.source.metadata
+        if facts.outside:
+            self._refuse_outside(facts)
+        return None if facts.labels is None else facts.labels[self.positions]
+
+    @property
+    def targets(self) -> Targets | None:
+        """Numbers to predict, float32 [samples, numbers]; None where the labels are class numbers."""
+        targets = self.source.metadata.targets
+        return None if targets is None else targets[self.positions]
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The name of each class number; empty where they are not known."""
-        return self._source.class_names
+        return self.source.metadata.class_names
+
+    @property
+    def slices(self) -> tuple[str, ...] | None:
+        """What kind of sample each is, such as ``night``; None where the source does not say."""
+        slices = self.source.metadata.slices
+        return None if slices is None else tuple(slices[at] for at in self.positions)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """All that is done to a raw sample; what a device must do as well."""
+        return self.source.preprocessing
 
     @property
     def sha256(self) -> str:
         """Names the very samples: of the file or folder, and of the positions where only some are taken."""
-        whole = sha256_of(self._source.path)
-        if len(self) == len(self._source):
+        whole = self.source.origin.sha256
+        if len(self) == len(self.source):
             return whole
-        return hashlib.sha256(whole.encode() + self._positions.astype("<i8").tobytes()).hexdigest()
+        return hashlib.sha256(whole.encode() + self.positions.astype("<i8").tobytes()).hexdigest()
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Stream the samples; only one batch is in memory at a time.
@@ -109,17 +139,18 @@ class Dataset:
             size: Samples a batch, at least 1; the last batch may hold fewer.
 
         Raises:
-            DataError: A sample can't be read, or holds NaN or infinity.
+            DataError: A sample can't be read, holds NaN or infinity, or has a label that is none of the set.
         """
         if size < 1:
             raise ValueError(f"a batch holds at least one sample, not {size}")
-        cuts = [slice(start, start + size) for start in range(0, len(self), size)]
-        labels = self.labels
-        for cut, feeds in zip(cuts, self._source.read(self._positions[cut] for cut in cuts), strict=True):
-            yield Batch(feeds=feeds, labels=None if labels is None else labels[cut])
+        cuts = [np.arange(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+        yield from self._labelled(zip(self.source.read(self.positions[cut] for cut in cuts), cuts, strict=True))
 
     def mixed_batches(self, size: int, *, seed: int, epoch: int) -> Iterator[Batch]:
         """Stream the samples in an order that depends on ``seed`` and ``epoch`` alone, each sample exactly once.
+
+        Sources that can be read in any order give a permutation; an .npz or a stream passes through a buffer of 512 MiB
+        at most, and gives a permutation where it fits in.
 
         Args:
             size: Samples a batch, at least 1; the last batch may hold fewer.
@@ -127,20 +158,56 @@ class Dataset:
             epoch: From 0; each epoch has an order of its own.
 
         Raises:
-            DataError: A sample can't be read, or holds NaN or infinity.
+            DataError: As ``batches``.
         """
-        (whole,) = self.batches(len(self))
-        order = np.random.default_rng((seed, epoch)).permutation(len(self))
-        for start in range(0, len(self), size):
-            rows = order[start : start + size]
-            feeds = {name: array[rows] for name, array in whole.feeds.items()}
-            yield Batch(feeds=feeds, labels=None if whole.labels is None else whole.labels[rows])
+        if size < 1:
+            raise ValueError(f"a batch holds at least one sample, not {size}")
+        rng = np.random.default_rng((seed, epoch))
+        yield from self._labelled(mixed_samples(self.source, self.positions, size, rng))
+
+    def splits(self, seed: int, shares: Shares | None = None) -> Splits:
+        """Split into train, calibration, validation and test.
+
+        Where the source says the splits, they are taken as they are. Else samples are drawn by the seed, class by class
+        where there are labels, and samples that are alike byte for byte stay together.
+
+        Args:
+            seed: Of the draw.
+            shares: Of the splits; None for those of the data.yaml, or the usual ones. Not used where the source says
+                the splits.
+
+        Raises:
+            DataError: As ``batches``: every sample is read once.
+        """
+        said = self.source.metadata.splits
+        if said is not None:
+            chosen = np.asarray([SPLITS.index(said[at]) for at in self.positions])
+        else:
+            chosen = share_out(self.labels, self._digested(), shares or self.shares, seed)
+        parts = [self.where(chosen == at, f"{name} of {self.name}") for at, name in enumerate(SPLITS)]
+        return Splits(train=parts[0], calibration=parts[1], validation=parts[2], test=parts[3])
+
+    def where(self, chosen: NDArray[np.bool_], name: str) -> Dataset | None:
+        """The chosen samples.
+
+        Args:
+            chosen: Whether each sample is, bool [samples].
+            name: What to call them in messages.
+
+        Returns:
+            A part, or None where nothing is chosen.
+        """
+        if chosen.all():
+            return self
+        digests = None if self._digests is None else self._digests[chosen]
+        part = Dataset(self.source, self.positions[chosen], name, shares=self.shares, digests=digests)
+        return part if len(part) else None
 
     def take(self, n: int) -> Dataset:
         """The first ``n`` samples, or all where there are fewer."""
         if n < 1:
             raise ValueError(f"take at least one sample, not {n}")
-        return self._part(self._positions[:n], f"the first {min(n, len(self))} of {self.name}")
+        return self.where(np.arange(len(self)) < n, f"the first {min(n, len(self))} of {self.name}") or self
 
     def stratified_split(self, n: int, seed: int) -> tuple[Dataset, Dataset]:
         """Split so that each class has the same share in both parts, as nearly as whole samples allow.
@@ -168,13 +235,52 @@ class Dataset:
         classes, counts = np.unique(labels, return_counts=True)
         for label, quota in zip(classes, _shares(counts, n), strict=True):
             picked[rng.permutation(np.flatnonzero(labels == label))[:quota]] = True
-        return (
-            self._part(self._positions[picked], f"{n} samples of {self.name}"),
-            self._part(self._positions[~picked], f"the other {len(self) - n} samples of {self.name}"),
-        )
+        first = self.where(picked, f"{n} samples of {self.name}")
+        rest = self.where(~picked, f"the other {len(self) - n} samples of {self.name}")
+        return first or self, rest or self
 
-    def _part(self, positions: Positions, name: str) -> Dataset:
-        return self if len(positions) == len(self) else Dataset(self._source, positions, name)
+    def _labelled(self, read: Iterator[tuple[Feeds, Positions]]) -> Iterator[Batch]:
+        labels, targets = self.labels, self.targets
+        for feeds, rows in read:
+            yield Batch(
+                feeds=feeds,
+                labels=None if labels is None else labels[rows],
+                targets=None if targets is None else targets[rows],
+            )
+
+    def _digested(self) -> NDArray[np.bytes_]:
+        if self._digests is None:
+            self._digests = np.asarray(
+                [
+                    digest_of({name: array[row] for name, array in batch.feeds.items()})
+                    for batch in self.batches(_BATCH)
+                    for row in range(len(next(iter(batch.feeds.values()))))
+                ],
+                dtype="S32",
+            )
+        return self._digests
+
+    def _refuse_outside(self, facts: Metadata) -> None:
+        for at in self.positions:
+            if int(at) in facts.outside:
+                names = ", ".join(facts.class_names[:8]) + (", ..." if len(facts.class_names) > 8 else "")
+                raise DataError(
+                    f"{self.source.origin.where}: sample {at} (counted from 0) has the label "
+                    f"{facts.outside[int(at)]!r}, which is none of {names}",
+                    hint="add it to `labels:` in the data.yaml; `tinsmith data check` lists all of them",
+                )
+
+
+def digest_of(sample: Feeds) -> bytes:
+    """Names one sample, without a batch axis, by its content: 31 of the bytes of a sha256.
+
+    The last byte is always 1, because numpy drops zeros at the end of bytes.
+    """
+    digest = hashlib.sha256()
+    for array in sample.values():
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.digest()[:31] + b"\x01"
 
 
 def _shares(counts: NDArray[np.int64], n: int) -> NDArray[np.int64]:

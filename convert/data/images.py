@@ -1,28 +1,18 @@
-"""One image file, decoded and resized to what a model takes.
-
-A module of its own, because the same must happen on the device: it moves to ``runtime`` when preprocessing becomes
-data.
-"""
+"""What must be done to an image file because of the model's input alone: decode, resize, order of the axes."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from tinsmith.convert.frameworks import require
-from tinsmith.runtime.errors import DataError, first_line
+from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.preprocessing import CenterCrop, ChannelsFirst, Decode, Preprocessing, Resize
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
+    from tinsmith.runtime.preprocessing import Operation
     from tinsmith.runtime.tensors import TensorSpec
 
-__all__ = ["ImageShape", "decode", "image_shape"]
+__all__ = ["ImageShape", "image_preprocessing", "image_shape"]
 
 _CHANNELS = (1, 3)
 
@@ -59,38 +49,54 @@ def image_shape(spec: TensorSpec) -> ImageShape:
         layout = "channels-first"
     else:
         raise DataError(
-            f"a folder of images was given, but the model's input {spec.name!r} has shape {list(shape)}",
+            f"images were given, but the model's input {spec.name!r} has shape {list(shape)}",
             hint="images go into [n, height, width, 1 or 3] or [n, 1 or 3, height, width]; give an .npz otherwise",
         )
     if height is None or width is None or channels is None:
         raise DataError(
             f"the model's input {spec.name!r} takes images of any size, so it is open how to resize",
-            hint="fix the height and width when exporting the model, or give an .npz",
+            hint="name a resize operation in a data.yaml, or fix the height and width when exporting the model",
         )
     return ImageShape(height=height, width=width, channels=channels, layout=layout)
 
 
-def decode(path: Path, shape: ImageShape) -> NDArray[np.uint8]:
-    """Read one image, stretched to the model's size by bilinear filtering.
+def image_preprocessing(given: Preprocessing | None, spec: TensorSpec | None) -> Preprocessing:
+    """Complete what a data.yaml says by what the model's input leaves no choice about.
 
-    Returns:
-        Raw 0..255 in the model's layout, without a batch axis.
+    An image is decoded with the model's channels, stretched to its size by bilinear filtering where no operation sets a
+    size, and its channels come first where the model wants them first. Operations that are given stay as they are.
 
     Raises:
-        DataError: It can't be read as an image.
-        MissingDependencyError: Pillow is not installed.
+        DataError: As ``image_shape``, where something must follow from it.
     """
-    pillow = require("PIL.Image", needed_for="reading images")
-    try:
-        with warnings.catch_warnings():
-            # A few kilobytes that unfold into gigabytes: an error, not a warning.
-            warnings.simplefilter("error", pillow.DecompressionBombWarning)
-            with pillow.open(path) as image:
-                grey_or_colour = image.convert("L" if shape.channels == 1 else "RGB")
-                resized = grey_or_colour.resize((shape.width, shape.height), pillow.Resampling.BILINEAR)
-    except Exception as error:  # Pillow's decoders raise whatever they please, SyntaxError included
-        raise DataError(
-            f"{path} can't be read as an image: {first_line(error)}", hint="mend the file, or move it out of the folder"
-        ) from error
-    pixels = np.asarray(resized, dtype=np.uint8).reshape(shape.height, shape.width, shape.channels)
-    return pixels if shape.layout == "channels-last" else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    operations = list(given.operations) if given else []
+    if spec is None:
+        return Preprocessing(operations=(*_missing(operations, Decode()), *operations))
+    if _has(operations, (Resize, CenterCrop)):
+        channels, first = _channels(spec)
+        size: list[Operation] = []
+    else:
+        shape = image_shape(spec)
+        channels, first = shape.channels, shape.layout == "channels-first"
+        size = [Resize(height=shape.height, width=shape.width)]
+    head = _missing(operations, Decode(channels="grey" if channels == 1 else "rgb"))
+    if not head and isinstance(operations[0], Decode):
+        head = [operations.pop(0)]
+    tail = _missing(operations, ChannelsFirst()) if first else []
+    return Preprocessing(operations=(*head, *size, *operations, *tail))
+
+
+def _missing(operations: list[Operation], operation: Operation) -> list[Operation]:
+    return [] if _has(operations, type(operation)) else [operation]
+
+
+def _has(operations: list[Operation], kinds: type[Operation] | tuple[type[Operation], ...]) -> bool:
+    return any(isinstance(operation, kinds) for operation in operations)
+
+
+def _channels(spec: TensorSpec) -> tuple[int, bool]:
+    """How many channels the input takes, and whether they come first."""
+    shape = spec.shape
+    if len(shape) == 4 and shape[3] not in _CHANNELS and shape[1] in _CHANNELS:
+        return shape[1] or 3, True
+    return (shape[3] or 3) if len(shape) == 4 else 3, False

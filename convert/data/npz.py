@@ -12,14 +12,18 @@ import numpy as np
 from numpy.lib import format as npy
 
 from tinsmith.convert.data import checks
+from tinsmith.convert.data.fitting import Fit
+from tinsmith.convert.data.metadata import Metadata, labels_of_array
+from tinsmith.convert.data.source import Origin
 from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.preprocessing import Preprocessing
+from tinsmith.runtime.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from tinsmith.convert.data.dataset import Array, Feeds, Labels, Positions
-    from tinsmith.runtime.tensors import TensorSpec
+    from tinsmith.convert.data.source import Array, Feeds, Positions, Request
 
 __all__ = ["NpzSource", "open_npz"]
 
@@ -54,37 +58,64 @@ class _Scaling:
         return real
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Column:
+    """One array of the archive, and how it comes to fit an input."""
+
+    key: str
+    fit: Fit
+    scaling: _Scaling | None
+
+    def batch(self, array: Array, positions: Positions) -> Array:
+        """Samples on axis 0, preprocessed and checked."""
+        real = array if self.scaling is None else self.scaling(array)
+        if self.fit.preprocessing.operations or self.fit.spec is None:
+            return self.fit.batch(list(real), positions)
+        return checks.as_fed(self.fit.where, real, self.fit.spec, positions)
+
+
 class NpzSource:
     """An .npz file whose arrays were matched with a model's inputs; see ``Source``."""
 
-    def __init__(
-        self, path: Path, arrays: dict[str, TensorSpec], samples: int, labels: Labels | None, scaling: _Scaling | None
-    ) -> None:
-        self.path = path
-        self.labels = labels
-        self.class_names: tuple[str, ...] = ()
-        self._arrays = arrays
-        self._samples = samples
-        self._scaling = scaling
+    random_access = False
+
+    def __init__(self, path: Path, columns: dict[str, _Column], metadata: Metadata, origin: Origin) -> None:
+        self.origin = origin
+        self.metadata = metadata
+        self.preprocessing = next(iter(columns.values())).fit.preprocessing
+        self._path = path
+        self._columns = columns
+        with zipfile.ZipFile(path) as archive, archive.open(f"{next(iter(columns.values())).key}.npy") as stream:
+            self._samples = _read_header(stream).shape[0]
 
     def __len__(self) -> int:
         return self._samples
 
     def read(self, batches: Iterable[Positions]) -> Iterator[Feeds]:
         """Stream batches; see ``Source.read``."""
-        with contextlib.ExitStack() as stack, _translated(self.path):
-            archive = stack.enter_context(zipfile.ZipFile(self.path))
-            rows = {key: stack.enter_context(contextlib.closing(_Rows(archive, key))) for key in self._arrays}
-            for positions in batches:
-                yield {
-                    spec.name: self._fed(key, rows[key].read(positions), spec, positions)
-                    for key, spec in self._arrays.items()
-                }
+        for positions, arrays in self._raw(batches):
+            yield {name: column.batch(arrays[name], positions) for name, column in self._columns.items()}
 
-    def _fed(self, key: str, array: Array, spec: TensorSpec, positions: Positions) -> Array:
-        if self._scaling is not None:
-            array = self._scaling(array)
-        return checks.as_fed(f"{self.path}, array {key!r}", array, spec, positions)
+    def examine(self, positions: Positions) -> Iterator[Feeds | DataError]:
+        """Stream single samples; see ``Source.examine``."""
+        for at, arrays in self._raw(np.split(positions, len(positions))):
+            yield self._examined(arrays, at)
+
+    def _examined(self, arrays: dict[str, Array], at: Positions) -> Feeds | DataError:
+        try:
+            return {name: np.asarray(column.batch(arrays[name], at)[0]) for name, column in self._columns.items()}
+        except DataError as error:
+            return error
+
+    def _raw(self, batches: Iterable[Positions]) -> Iterator[tuple[Positions, dict[str, Array]]]:
+        with contextlib.ExitStack() as stack, _translated(self._path):
+            archive = stack.enter_context(zipfile.ZipFile(self._path))
+            rows = {
+                name: stack.enter_context(contextlib.closing(_Rows(archive, column.key)))
+                for name, column in self._columns.items()
+            }
+            for positions in batches:
+                yield positions, {name: rows[name].read(positions) for name in self._columns}
 
 
 class _Rows:
@@ -113,15 +144,31 @@ class _Rows:
         return np.frombuffer(content, dtype=self._header.dtype).reshape(count, *self._header.shape[1:])
 
 
-def open_npz(path: Path, inputs: tuple[TensorSpec, ...]) -> NpzSource:
+def open_npz(path: Path, request: Request) -> NpzSource:
     """Open an .npz file and check everything but the samples' values.
 
-    A model with one input reads ``x``; any model reads one array an input name. ``y`` holds class numbers. Where ``x``
-    holds integers that stand for real numbers, ``scale`` and ``zero_point`` say how: ``x = (q - zero_point) * scale``.
+    A model with one input reads ``x``; any model reads one array an input name. ``y`` holds labels. Where ``x`` holds
+    integers that stand for real numbers, ``scale`` and ``zero_point`` say how: ``x = (q - zero_point) * scale``.
 
     Raises:
         DataError: As ``open_dataset``.
     """
+    _check_is_npz(path)
+    with _translated(path), zipfile.ZipFile(path) as archive:
+        headers = _headers(path, archive)
+        inputs = _inputs(path, headers) if request.inputs is None else request.inputs
+        arrays = checks.match_inputs(str(path), headers, inputs)
+        scaling = _scaling(path, archive, headers, arrays)
+        samples = _check(path, headers, arrays, request)
+        metadata = Metadata(class_names=request.class_names)
+        if "y" in headers and "y" not in arrays:
+            metadata = labels_of_array(f"{path}, array 'y'", _load(archive, "y"), samples, request.class_names)
+    columns = {spec.name: _column(path, key, spec, request, scaling) for key, spec in arrays.items()}
+    origin = Origin(name=path.name, where=str(path), files=(path,), said=request.said)
+    return NpzSource(path, columns, metadata, origin)
+
+
+def _check_is_npz(path: Path) -> None:
     try:
         with path.open("rb"):
             pass
@@ -129,15 +176,22 @@ def open_npz(path: Path, inputs: tuple[TensorSpec, ...]) -> NpzSource:
         raise DataError(f"cannot read {path}: {error.strerror}", hint="check its permissions") from error
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path} is no .npz file", hint="save one with numpy.savez_compressed(path, x=x, y=y)")
-    with _translated(path), zipfile.ZipFile(path) as archive:
-        headers = _headers(path, archive)
-        arrays = _match(path, headers, inputs)
-        scaling = _scaling(path, archive, headers, arrays)
-        samples = _check(path, headers, arrays)
-        labels = None
-        if "y" in headers and "y" not in arrays:
-            labels = checks.as_labels(f"{path}, array 'y'", _load(archive, "y"), samples)
-    return NpzSource(path, arrays, samples, labels, scaling)
+
+
+def _column(path: Path, key: str, spec: TensorSpec, request: Request, scaling: _Scaling | None) -> _Column:
+    preprocessing = request.preprocessing or Preprocessing()
+    known = None if request.inputs is None and preprocessing.operations else spec
+    fit = Fit(where=f"{path}, array {key!r}", spec=known, preprocessing=preprocessing)
+    return _Column(key=key, fit=fit, scaling=scaling)
+
+
+def _inputs(path: Path, headers: dict[str, _Header]) -> tuple[TensorSpec, ...]:
+    """The arrays as the inputs of a model that takes them as they are."""
+    keys = ["x"] if "x" in headers else [key for key in headers if key not in _RESERVED]
+    if not keys:
+        raise DataError(f"{path} holds no samples: {', '.join(headers)}", hint="save them as x")
+    dtypes = {key: "float32" if "scale" in headers else headers[key].dtype.name for key in keys}
+    return tuple(TensorSpec(name=key, dtype=dtypes[key], shape=(None, *headers[key].shape[1:])) for key in keys)
 
 
 def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, _Header]:
@@ -152,24 +206,6 @@ def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, _Header]:
                 hint="save plain arrays of one shape and dtype: numpy.savez(path, x=numpy.stack(samples))",
             )
     return headers
-
-
-def _match(path: Path, headers: dict[str, _Header], inputs: tuple[TensorSpec, ...]) -> dict[str, TensorSpec]:
-    """Find the array of each input: by its name, by its name without TensorFlow's ornaments, or ``x``."""
-    if len(inputs) == 1 and "x" in headers:
-        return {"x": inputs[0]}
-    matched = {}
-    for spec in inputs:
-        plain = spec.name.removeprefix("serving_default_").rsplit(":", maxsplit=1)[0]
-        key = spec.name if spec.name in headers else plain
-        if key not in headers:
-            raise DataError(
-                f"{path} holds {', '.join(map(repr, headers)) or 'nothing'}, but no array for the model's input "
-                f"{spec.name!r}",
-                hint="save one array an input name" + (", or x" if len(inputs) == 1 else ""),
-            )
-        matched[key] = spec
-    return matched
 
 
 def _scaling(
@@ -197,9 +233,14 @@ def _scalar(path: Path, archive: zipfile.ZipFile, headers: dict[str, _Header], k
     return float(_load(archive, key).reshape(-1)[0])
 
 
-def _check(path: Path, headers: dict[str, _Header], arrays: dict[str, TensorSpec]) -> int:
-    """Hold every array to its input; gives the number of samples."""
+def _check(path: Path, headers: dict[str, _Header], arrays: dict[str, TensorSpec], request: Request) -> int:
+    """Hold every array to its input, unless preprocessing changes it; gives the number of samples."""
+    changed = request.preprocessing is not None and request.preprocessing.operations
+    if changed and len(arrays) > 1:
+        raise DataError(f"{path}: preprocessing is for models with one input", hint="save what the model takes")
     for key, spec in arrays.items():
+        if changed and headers[key].shape:
+            continue
         where = f"{path}, array {key!r}"
         checks.check_dtype(where, headers[key].dtype, spec)
         checks.check_shape(where, headers[key].shape, spec)

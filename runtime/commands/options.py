@@ -30,9 +30,12 @@ __all__ = [
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
 
-DATA_HELP = "Samples: an .npz file (x, y or one array per input), or a folder with one folder per class."
+DATA_HELP = (
+    "Samples: an .npz, .csv or .jsonl file, a folder with one folder of images or texts per class, "
+    "tfds:NAME, package.module:function, or a data.yaml."
+)
 
-data_option = click.option("--data", type=click.Path(path_type=Path), help=DATA_HELP)
+data_option = click.option("--data", help=DATA_HELP)
 engine_option = click.option("--engine", help="Run it with this engine: litert, onnxruntime or tflite-runtime.")
 accelerator_option = click.option(
     "--accelerator",
