@@ -77,11 +77,25 @@ def plan(model: Model, recipe: Recipe, target: Target) -> tuple[PlannedPass, ...
             at = target
         if at not in work.takes:
             raise _out_of_order(number, work, at, planned)
+        _refuse_undoing(number, work, planned)
         planned.append(PlannedPass(step=step, work=work, inserted=False, takes=at, gives=work.gives or at))
         at = work.gives or at
     if at != target:
         planned.append(_conversion(at, target))
     return tuple(planned)
+
+
+def _refuse_undoing(number: int, work: Pass, planned: list[PlannedPass]) -> None:
+    """A step that spoils what an earlier one made is out of order."""
+    for earlier, before in enumerate(planned, start=1):
+        for form in sorted(before.work.makes & work.undoes):
+            said = {"sparse": "the zeros", "clustered": "the shared values", "integers": "the integers"}[form]
+            raise RecipeError(
+                f"step {number} ({work.kind}) would undo {said} that step {earlier} ({before.work.kind}) made",
+                hint=f"put {work.kind} before {before.work.kind}"
+                if work.kind != before.work.kind
+                else f"leave one of the two {work.kind} steps out",
+            )
 
 
 def _conversion(at: Format, target: Target) -> PlannedPass:

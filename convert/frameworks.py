@@ -21,6 +21,7 @@ _HOME = {
     "tensorflow": ("tensorflow", "tensorflow"),
     "keras": ("keras", "tensorflow"),
     "tf_keras": ("tf-keras", "tensorflow"),
+    "tensorflow_model_optimization": ("tensorflow-model-optimization", "tensorflow"),
     "tensorflow_datasets": ("tensorflow-datasets", "tfds"),
     "tf2onnx": ("tf2onnx", "onnx"),
     "ai_edge_quantizer": ("ai-edge-quantizer", "tensorflow"),

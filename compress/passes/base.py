@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tinsmith.convert.model import Format, Model
     from tinsmith.convert.parity import Tolerance
 
-__all__ = ["Effects", "Needs", "Pass", "PassDefectError", "PassResult", "Quantity", "Step"]
+__all__ = ["Effects", "Form", "Needs", "Pass", "PassDefectError", "PassResult", "Quantity", "Step"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,10 @@ logger = logging.getLogger(__name__)
 # What a pass can move: the file; the same deflated, as a download costs it; weights and graph on the device; peak
 # memory while it runs; time a run; how often it is right.
 Quantity = Literal["file", "zip", "flash", "ram", "latency", "accuracy"]
+
+
+# What weights can be brought into, and what a later pass can spoil.
+Form = Literal["sparse", "clustered", "integers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +131,15 @@ class Pass(ABC):
         kind: The step's name in a recipe.
         reads: The class of step that it carries out.
         degrades: Whether the model is worse afterwards, so that the one before is the better teacher.
+        makes: Forms that it brings the weights into.
+        undoes: Forms that are lost when it runs on a model that has them.
     """
 
     kind: ClassVar[str]
     reads: ClassVar[type[Step]]
     degrades: ClassVar[bool] = False
+    makes: ClassVar[frozenset[Form]] = frozenset()
+    undoes: ClassVar[frozenset[Form]] = frozenset()
 
     @abstractmethod
     def __init__(self, step: Any, *, target: Literal["tflite", "onnx"]) -> None:

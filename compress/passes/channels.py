@@ -66,6 +66,7 @@ class Channels(TrainedPass):
 
     kind: ClassVar[str] = "channels"
     reads = ChannelsStep
+    undoes = frozenset(["sparse", "clustered"])
     degrades = True
 
     def transform(self, model: TrainedModel, shop: Workshop) -> Transformed:

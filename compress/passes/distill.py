@@ -55,6 +55,7 @@ class Distill(TrainedPass):
 
     kind: ClassVar[str] = "distill"
     reads = DistillStep
+    undoes = frozenset(["sparse", "clustered"])
 
     def transform(self, model: TrainedModel, shop: Workshop) -> Transformed:
         """Train.

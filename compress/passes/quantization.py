@@ -72,6 +72,8 @@ class Quantize(Pass):
 
     kind: ClassVar[str] = "quantize"
     reads = QuantizeStep
+    makes = frozenset(["integers"])
+    undoes = frozenset(["integers"])
 
     def __init__(self, step: QuantizeStep, *, target: Literal["tflite", "onnx"]) -> None:
         self._scheme = step.typed_scheme()

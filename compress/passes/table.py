@@ -8,6 +8,7 @@ from tinsmith.compress.passes.bn_recalibrate import BnRecalibrate
 from tinsmith.compress.passes.channels import Channels
 from tinsmith.compress.passes.conversion import Convert
 from tinsmith.compress.passes.distill import Distill
+from tinsmith.compress.passes.magnitude import Magnitude
 from tinsmith.compress.passes.quantization import Quantize
 from tinsmith.compress.passes.slim import Slim
 
@@ -22,6 +23,7 @@ PASSES: tuple[type[Pass], ...] = (
     Channels,
     Convert,
     Distill,
+    Magnitude,
     Quantize,
     Slim,
 )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tinsmith.convert.data import Batch, Dataset
     from tinsmith.convert.trained import TrainedModel
 
-__all__ = ["Course", "Fitted", "fit"]
+__all__ = ["Course", "Fitted", "fit", "steps_per_epoch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ class _Loop:
         self._model, self._settings, self._course = model, step, course
         self._keras = require(model.framework, needed_for="training")
         self._tf = require("tensorflow", needed_for="training")
-        self._steps = _steps_per_epoch(len(course.train), step.batch_size)
+        self._steps = steps_per_epoch(len(course.train), step.batch_size)
         self._schedule = CosineSchedule.of(
             peak=step.learning_rate, steps=max(1, self._steps * step.epochs), warmup=step.warmup
         )
@@ -272,7 +272,8 @@ class _Loop:
             yield batch
 
 
-def _steps_per_epoch(samples: int, batch_size: int) -> int:
+def steps_per_epoch(samples: int, batch_size: int) -> int:
+    """How many batches an epoch has; a last one counts when it is half full."""
     whole, rest = divmod(samples, batch_size)
     return whole + (rest * 2 >= batch_size or whole == 0)
 

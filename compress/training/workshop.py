@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.training.batch_norm import recalibrate
 from tinsmith.compress.training.checkpoint import Checkpoint
-from tinsmith.compress.training.engine import Course, fit
+from tinsmith.compress.training.engine import Course, fit, steps_per_epoch
 from tinsmith.compress.training.task import Outcome
 from tinsmith.compress.training.trainable import load_trainable, save_trainable
 from tinsmith.convert.data import open_dataset
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tinsmith.convert.trained import TrainedModel
     from tinsmith.runtime.tensors import TensorSpec
 
-__all__ = ["Transformed", "Workshop", "as_trained", "carry_out"]
+__all__ = ["Shaping", "Transformed", "Workshop", "as_trained", "carry_out"]
 
 _VALIDATION_SHARE = 0.1
 
@@ -51,6 +51,21 @@ class Transformed:
     modified: bool
     measured: dict[str, float | str]
     artifact: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shaping:
+    """What happens to weights while they are trained, besides the training.
+
+    Attributes:
+        before_step: Is called with each step's number, from 0.
+        settle: Brings the weights into the form in which they will be used; is called before they are judged.
+        settled: Share of the epochs after which a model may be kept as the best one.
+    """
+
+    before_step: Callable[[int], None]
+    settle: Callable[[], None]
+    settled: float
 
 
 class Workshop:
@@ -122,10 +137,16 @@ class Workshop:
         *,
         teacher: TrainedModel | None = None,
         features: FeatureTaps | None = None,
-        before_step: Callable[[int], None] | None = None,
-        settled: float = 0.0,
+        shaping: Shaping | None = None,
     ) -> dict[str, float | str]:
         """Train a model in place, and measure its batch-norm statistics again; see ``fit`` and ``Course``.
+
+        Args:
+            model: Changes.
+            step: How long, how fast.
+            teacher: Another one than the model before anything was taken away.
+            features: What of the teacher's inner layers is learned as well.
+            shaping: What else happens to the weights.
 
         Returns:
             Epochs, and the score on the validation samples.
@@ -133,20 +154,30 @@ class Workshop:
         course = Course(
             train=self.train,
             validation=self.validation,
-            judge=self._score,
+            judge=self._score if shaping is None else lambda *judged: self._shaped(shaping, *judged),
             seed=self.seed,
             watcher=self._watcher,
             checkpoint=self._checkpoint(),
             teacher=teacher if teacher is not None else self.teacher,
             features=features,
-            before_step=before_step,
-            settled=settled,
+            before_step=shaping.before_step if shaping else None,
+            settled=shaping.settled if shaping else 0.0,
         )
         fitted = fit(model, step, course)
+        if shaping is not None:
+            shaping.settle()
         self.recalibrate(model)
         score = self.judge(model)
         measured: dict[str, float | str] = {"epochs": len(fitted.history), "kept epoch": fitted.kept_epoch}
         return measured if score is None else {**measured, f"validation {self.task.metric}": score}
+
+    def steps(self, step: TrainingStep) -> int:
+        """How many steps of the optimizer a training takes."""
+        return max(1, steps_per_epoch(len(self.train), step.batch_size) * step.epochs)
+
+    def _shaped(self, shaping: Shaping, model: TrainedModel, samples: Dataset) -> float:
+        shaping.settle()
+        return self._score(model, samples)
 
     def _score(self, model: TrainedModel, samples: Dataset) -> float:
         return evaluate(model, samples).accuracy

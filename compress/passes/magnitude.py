@@ -1,0 +1,119 @@
+"""Magnitude pruning: small weights become zero, in a pattern or wherever they stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from tinsmith.compress.passes.base import Effects
+from tinsmith.compress.passes.trained import TrainedPass
+from tinsmith.compress.training.settings import TrainingStep
+from tinsmith.runtime.errors import VerificationError
+
+if TYPE_CHECKING:
+    from tinsmith.compress.training.sparsity import Pruning
+    from tinsmith.compress.training.workshop import Transformed, Workshop
+    from tinsmith.convert.trained import TrainedModel
+
+__all__ = ["Magnitude", "MagnitudeStep"]
+
+# Within a layer the threshold falls between two weights.
+_ROUNDING = 0.01
+
+
+class MagnitudeStep(TrainingStep):
+    """Set the smallest weights of each layer to zero while training, more of them step by step."""
+
+    kind: Literal["magnitude"] = "magnitude"
+    sparsity: float = Field(default=0.5, gt=0, lt=1, description="Share of each layer's weights that become zero.")
+    start: float = Field(default=0.3, ge=0, lt=1, description="Share that is zero from the beginning.")
+    until: float = Field(default=0.5, gt=0, le=1, description="Share of the training after which all of them are.")
+    pattern: tuple[int, int] | None = Field(
+        default=None, description="N:M: [2, 4] keeps two of four neighbours; fixes the sparsity."
+    )
+    block: tuple[int, int] = Field(
+        default=(1, 1),
+        description="Rows and columns that become zero together; dense and 1x1 kernels only.",
+    )
+    skip: tuple[str, ...] = Field(default=(), description="Names of layers that stay dense.")
+    teacher_weight: float = Field(default=0.9, ge=0, le=1, description="Share of the loss that the teacher gives.")
+
+    @model_validator(mode="after")
+    def _one_pattern(self) -> MagnitudeStep:
+        if self.pattern is not None and self.block != (1, 1):
+            message = "give either pattern or block"
+            raise ValueError(message)
+        if self.pattern is not None and not 0 < self.pattern[0] < self.pattern[1]:
+            message = "pattern [n, m] keeps n of m neighbours, n below m"
+            raise ValueError(message)
+        return self
+
+    @property
+    def effects(self) -> Effects:
+        """Zeros zip well, and that is all: no format here stores them in fewer bytes."""
+        return Effects(
+            moves=frozenset(["zip", "accuracy"]),
+            remark="a .tflite and .onnx file stores zeros like any number; XNNPACK skips them only in 1x1 NHWC "
+            "convolutions that are two thirds zeros or more",
+        )
+
+
+class Magnitude(TrainedPass):
+    """tfmot's pruning (Zhu & Gupta 2017), layer by layer, with the sparsity held to what was asked."""
+
+    kind: ClassVar[str] = "magnitude"
+    reads = MagnitudeStep
+    degrades = True
+    makes = frozenset(["sparse"])
+
+    def transform(self, model: TrainedModel, shop: Workshop) -> Transformed:
+        """Prune while training.
+
+        Raises:
+            UnsupportedOperatorError: tfmot knows none of the layers.
+            VerificationError: The zeros are not there in the end.
+        """
+        from tinsmith.compress.training.sparsity import Pruning
+        from tinsmith.compress.training.workshop import Shaping, Transformed
+
+        step = self._step
+        pruning = Pruning.of(model, step, steps=shop.steps(step))
+        shaping = Shaping(before_step=pruning.at, settle=pruning.apply_masks, settled=step.until)
+        measured = shop.fit(pruning.wrapped, step, shaping=shaping)
+        stripped = pruning.stripped()
+        return Transformed(
+            model=stripped.native, modified=True, measured={**measured, **self._asserted(pruning, stripped)}
+        )
+
+    def _asserted(self, pruning: Pruning, stripped: TrainedModel) -> dict[str, float | str]:
+        """Hold the stripped model to its sparsity: tfmot can lose all of it without a word."""
+        step = self._step
+        wanted = step.sparsity if step.pattern is None else 1 - step.pattern[0] / step.pattern[1]
+        found = {name: _zeros(stripped.native.get_layer(name)) for name in pruning.layers}
+        poor = [name for name, (zeros, size) in found.items() if zeros < wanted * size - max(1, _ROUNDING * size)]
+        if poor:
+            zeros, size = found[poor[0]]
+            raise VerificationError(
+                f"layer {poor[0]!r} should be {wanted:.0%} zeros, and is {zeros / size:.0%}",
+                hint="train longer: more epochs, or a larger dataset",
+            )
+        zeros, size = (sum(pair[at] for pair in found.values()) for at in (0, 1))
+        return {
+            "sparsity of pruned layers": zeros / size,
+            "layers pruned": len(found),
+            "left dense": "; ".join(f"{name}: {why}" for name, why in pruning.left_dense.items()) or "nothing",
+            "without the pattern": ", ".join(pruning.unpatterned) or "none",
+        }
+
+    @property
+    def _step(self) -> MagnitudeStep:
+        assert isinstance(self._settings, MagnitudeStep)
+        return self._settings
+
+
+def _zeros(layer: Any) -> tuple[int, int]:
+    import numpy as np
+
+    kernel = np.array(layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel)
+    return int(np.sum(kernel == 0)), int(kernel.size)

@@ -1,0 +1,128 @@
+"""tfmot's magnitude pruning around a model, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tinsmith.convert.frameworks import require
+from tinsmith.convert.trained import from_keras
+from tinsmith.runtime.errors import UnsupportedOperatorError
+
+if TYPE_CHECKING:
+    from tinsmith.compress.passes.magnitude import MagnitudeStep
+    from tinsmith.convert.trained import TrainedModel
+
+__all__ = ["Pruning"]
+
+# How often the masks are drawn anew while the sparsity rises.
+_UPDATES = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """A model whose layers are pruned while it trains.
+
+    Attributes:
+        wrapped: The model to train; it shares the layers of the one it was made from.
+        layers: Names of the layers that are pruned.
+        left_dense: Why another layer with weights is not, by its name.
+        unpatterned: Pruned layers whose kernels can't take the pattern or block, and are pruned one by one.
+    """
+
+    wrapped: TrainedModel
+    layers: tuple[str, ...]
+    left_dense: dict[str, str]
+    unpatterned: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: TrainedModel, step: MagnitudeStep, *, steps: int) -> Pruning:
+        """Wrap every layer that tfmot can prune; a whole model it would refuse for one layer that it doesn't know.
+
+        Args:
+            model: Of tf_keras; its layers become part of the wrapped model.
+            step: What to prune.
+            steps: Of the optimizer, in all.
+
+        Raises:
+            UnsupportedOperatorError: tfmot knows none of the layers.
+        """
+        tfmot = require("tensorflow_model_optimization", needed_for="magnitude pruning").sparsity.keras
+        keras = require("tf_keras", needed_for="magnitude pruning")
+        settings = _settings(tfmot, step, steps)
+        left_dense: dict[str, str] = {}
+
+        def wrap(layer: Any) -> Any:
+            if not layer.trainable_weights or type(layer).__name__ == "BatchNormalization":
+                return layer
+            if layer.name in step.skip:
+                left_dense[layer.name] = "skipped by the recipe"
+                return layer
+            try:
+                return tfmot.prune_low_magnitude(layer, **settings)
+            except ValueError:
+                left_dense[layer.name] = f"tfmot does not know {type(layer).__name__}"
+                return layer
+
+        wrapped = keras.models.clone_model(model.native, clone_function=wrap)
+        found = [layer.layer for layer in wrapped.layers if hasattr(layer, "pruning_step")]
+        if not found:
+            raise UnsupportedOperatorError(
+                f"there is nothing to prune: {'; '.join(left_dense.values()) or 'no layer has weights'}",
+                hint="magnitude works on convolutions and dense layers",
+            )
+        special = step.pattern is not None or step.block != (1, 1)
+        return cls(
+            wrapped=from_keras(wrapped, "tf_keras"),
+            layers=tuple(layer.name for layer in found),
+            left_dense=left_dense,
+            unpatterned=tuple(layer.name for layer in found if special and not _takes(layer, step)),
+        )
+
+    def at(self, step: int) -> None:
+        """Tell the layers which step of the optimizer comes next."""
+        for layer in self._wrappers():
+            layer.pruning_step.assign(step)
+
+    def apply_masks(self) -> None:
+        """Set what is masked to zero: the optimizer has moved it since the last step."""
+        for layer in self._wrappers():
+            layer.pruning_obj.weight_mask_op()
+
+    def stripped(self) -> TrainedModel:
+        """The model without the wrappers."""
+        tfmot = require("tensorflow_model_optimization", needed_for="magnitude pruning").sparsity.keras
+        return from_keras(tfmot.strip_pruning(self.wrapped.native), "tf_keras")
+
+    def _wrappers(self) -> list[Any]:
+        return [layer for layer in self.wrapped.native.layers if hasattr(layer, "pruning_step")]
+
+
+def _settings(tfmot: Any, step: MagnitudeStep, steps: int) -> dict[str, Any]:
+    end = max(1, round(steps * step.until))
+    frequency = max(1, end // _UPDATES)
+    if step.pattern is not None:
+        keep, of = step.pattern
+        # tfmot counts the zeros; the pattern fixes the sparsity, so that the schedule only says when
+        schedule = tfmot.ConstantSparsity(1 - keep / of, begin_step=0, frequency=frequency)
+        return {"pruning_schedule": schedule, "sparsity_m_by_n": (of - keep, of)}
+    schedule = tfmot.PolynomialDecay(
+        initial_sparsity=min(step.start, step.sparsity),
+        final_sparsity=step.sparsity,
+        begin_step=0,
+        # the last update must fall on a multiple of the frequency, or the last share is never reached
+        end_step=max(frequency, end // frequency * frequency),
+        frequency=frequency,
+    )
+    return {"pruning_schedule": schedule, "block_size": step.block, "block_pooling_type": "AVG"}
+
+
+def _takes(layer: Any, step: MagnitudeStep) -> bool:
+    """Whether tfmot honours the pattern here: blocks need a kernel that is a matrix, N:M one that divides."""
+    kernel = getattr(layer, "kernel", None)
+    if kernel is None:
+        return False
+    shape = [int(n) for n in kernel.shape]
+    if step.pattern is not None:
+        return shape[-2] % step.pattern[1] == 0
+    return sum(n > 1 for n in shape) == 2
