@@ -10,6 +10,7 @@ from tinsmith.compress.passes.conversion import Convert
 from tinsmith.compress.passes.distill import Distill
 from tinsmith.compress.passes.magnitude import Magnitude
 from tinsmith.compress.passes.quantization import Quantize
+from tinsmith.compress.passes.quantize_aware import QuantizeAware
 from tinsmith.compress.passes.slim import Slim
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ PASSES: tuple[type[Pass], ...] = (
     Distill,
     Magnitude,
     Quantize,
+    QuantizeAware,
     Slim,
 )
 

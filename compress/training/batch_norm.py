@@ -22,15 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["batch_norms", "recalibrate"]
 
 _BATCH = 256
+_BATCH_NORMS = ("BatchNormalization", "SyncBatchNormalization")
 
 
 def batch_norms(model: Any) -> list[Any]:
-    """The model's batch-norm layers, nested ones too, in a fixed order."""
-    found: list[Any] = []
-    for layer in getattr(model, "layers", ()):
-        found += [layer] if type(layer).__name__ in ("BatchNormalization", "SyncBatchNormalization") else []
-        found += batch_norms(layer)
-    return found
+    """The model's batch-norm layers in a fixed order: nested and wrapped ones too."""
+    return [layer for layer in _flat(model) if type(layer).__name__ in _BATCH_NORMS]
 
 
 def recalibrate(model: TrainedModel, dataset: Dataset, *, seed: int = 0) -> int:
@@ -96,6 +93,8 @@ def _without_chance(model: Any) -> Iterator[None]:
 
 
 def _flat(model: Any) -> Iterator[Any]:
-    for layer in getattr(model, "layers", ()):
+    """Every layer, with those inside nested models and wrappers."""
+    inside = [model.layer] if hasattr(model, "layer") else getattr(model, "layers", ())
+    for layer in inside:
         yield layer
         yield from _flat(layer)

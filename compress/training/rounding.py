@@ -1,0 +1,172 @@
+"""tfmot's rounding around a model's layers while it trains, and the int8 file that comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinsmith.convert.frameworks import require
+from tinsmith.convert.trained import from_keras
+from tinsmith.runtime.errors import ModelError, UnsupportedOperatorError, first_line
+from tinsmith.runtime.files import write_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tinsmith.convert.data import Dataset
+    from tinsmith.convert.trained import TrainedModel
+
+__all__ = ["Rounding"]
+
+_NEEDED_FOR = "quantization-aware training"
+_RANGE_BATCHES = 8
+_RANGE_BATCH = 64
+# A pruned layer has at least so many zeros; a dense one hardly any.
+_SPARSE = 0.2
+# A clustered layer has at most so many values, and many times as many weights.
+_CLUSTERED = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounding:
+    """A model whose layers round what they hold and give while it trains.
+
+    Attributes:
+        wrapped: The model to train; a copy.
+        stay_float: Why a layer does not round, by its name.
+        kept: What of the weights is kept while they train: their zeros, their shared values, both, or nothing.
+    """
+
+    wrapped: TrainedModel
+    stay_float: dict[str, str]
+    kept: str
+
+    @classmethod
+    def of(cls, model: TrainedModel) -> Rounding:
+        """Wrap every layer that tfmot can; a whole model it would refuse for one layer that it doesn't know.
+
+        Raises:
+            UnsupportedOperatorError: There is no such layer, or tfmot refuses the graph.
+        """
+        tfmot = require("tensorflow_model_optimization", needed_for=_NEEDED_FOR)
+        keras = require("tf_keras", needed_for=_NEEDED_FOR)
+        known, stay_float = _registry(), {}
+        annotated = tfmot.quantization.keras.quantize_annotate_layer
+
+        def annotate(layer: Any) -> Any:
+            if isinstance(layer, keras.layers.InputLayer):
+                return layer
+            if not known.supports(layer) or "Separable" in type(layer).__name__:
+                stay_float[layer.name] = f"tfmot does not know {type(layer).__name__}"
+                return layer
+            return annotated(layer)
+
+        marked = keras.models.clone_model(model.native, clone_function=annotate)
+        marked.set_weights(model.native.get_weights())
+        kept = _kept(model.native)
+        try:
+            wrapped = tfmot.quantization.keras.quantize_apply(
+                marked, scheme=_scheme(tfmot, kept), quantized_layer_name_prefix=""
+            )
+        except (ValueError, RuntimeError) as error:
+            raise UnsupportedOperatorError(
+                f"tfmot can't train this model with rounding: {first_line(error)}",
+                hint="quantize with samples instead: kind: quantize, scheme: int8",
+            ) from error
+        return cls(wrapped=from_keras(wrapped, "tf_keras"), stay_float=stay_float, kept=" and ".join(kept))
+
+    def measure_ranges(self, model: TrainedModel, dataset: Dataset, *, seed: int) -> None:
+        """Start from the ranges that the float model has; tfmot's own start is -6 to 6, and moves slowly."""
+        keras = require("tf_keras", needed_for=_NEEDED_FOR)
+        tensors = {layer.name: layer.output for layer in model.native.layers if _single(layer)}
+        probe = keras.Model(model.native.inputs, list(tensors.values()))
+        low, high = dict.fromkeys(tensors, np.inf), dict.fromkeys(tensors, -np.inf)
+        batches = dataset.mixed_batches(_RANGE_BATCH, seed=seed, epoch=0)
+        for batch, _ in zip(batches, range(_RANGE_BATCHES), strict=False):
+            outputs = probe([batch.feeds[spec.name] for spec in model.inputs], training=False)
+            for name, array in zip(tensors, outputs if isinstance(outputs, list) else [outputs], strict=True):
+                low[name] = min(low[name], float(np.min(array)))
+                high[name] = max(high[name], float(np.max(array)))
+        for layer in self.wrapped.native.layers:
+            name = getattr(getattr(layer, "layer", None), "name", None) or _source_of(layer, model)
+            if name in low:
+                _assign_range(layer, min(low[name], 0.0), max(high[name], 0.0))
+
+    def write_tflite(self, path: Path, *, io: str) -> None:
+        """Write the int8 file with the ranges that were learned; raises ``ModelError`` where the converter can't."""
+        tf = require("tensorflow", needed_for=_NEEDED_FOR)
+        converter = tf.lite.TFLiteConverter.from_keras_model(self.wrapped.native)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if io == "int8":
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+        try:
+            content = converter.convert()
+        except Exception as error:  # the converter raises whatever its passes raise
+            raise ModelError(f"the TFLite converter can't write the trained model: {first_line(error)}") from error
+        write_bytes(path, content)
+
+    def stripped(self, model: TrainedModel) -> Any:
+        """The float model with the trained weights; what was not wrapped keeps its own."""
+        trained = {layer.name: layer for layer in _inner(self.wrapped.native)}
+        for layer in model.native.layers:
+            source = trained.get(layer.name)
+            if source is not None and layer.weights:
+                by_name = {weight.name.split("/")[-1]: np.array(weight) for weight in source.weights}
+                layer.set_weights([by_name[weight.name.split("/")[-1]] for weight in layer.weights])
+        return model.native
+
+
+def _inner(wrapped: Any) -> list[Any]:
+    return [getattr(layer, "layer", layer) for layer in wrapped.layers]
+
+
+def _single(layer: Any) -> bool:
+    return len(layer.inbound_nodes) == 1 and not isinstance(layer.output, list | tuple | dict)
+
+
+def _source_of(layer: Any, model: TrainedModel) -> str | None:
+    """The input that a layer rounds, for the one that tfmot puts behind it."""
+    if type(layer).__name__ != "QuantizeLayer":
+        return None
+    source = layer.input._keras_history.layer.name  # noqa: SLF001 - how Keras says where a tensor comes from
+    return source if source in {at.name for at in model.native.layers} else None
+
+
+def _assign_range(layer: Any, low: float, high: float) -> None:
+    """Set the range of what a layer gives; those of its weights are measured at each step anyway."""
+    for weight in layer.weights:
+        name = weight.name.split(":")[0].split("/")[-1]
+        if "kernel" in name or weight.shape.rank != 0:
+            continue
+        if name.endswith("_min"):
+            weight.assign(low)
+        elif name.endswith("_max"):
+            weight.assign(max(high, low + 1e-6))
+
+
+def _kept(model: Any) -> list[str]:
+    """What earlier passes made of the weights, told from the weights themselves."""
+    kernels = [np.array(layer.kernel) for layer in model.layers if getattr(layer, "kernel", None) is not None]
+    large = [kernel for kernel in kernels if kernel.size >= 4 * _CLUSTERED]
+    if not large:
+        return []
+    kept = ["zeros"] if np.mean([np.mean(kernel == 0) >= _SPARSE for kernel in large]) > 0.5 else []
+    shared = np.mean([len(np.unique(kernel)) <= _CLUSTERED for kernel in large]) > 0.5
+    return [*kept, "shared values"] if shared else kept
+
+
+def _scheme(tfmot: Any, kept: list[str]) -> Any:
+    combine = tfmot.experimental.combine
+    if "shared values" in kept:
+        return combine.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity="zeros" in kept)
+    if "zeros" in kept:
+        return combine.Default8BitPrunePreserveQuantizeScheme()
+    name = "tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_scheme"
+    return require(name, needed_for=_NEEDED_FOR).Default8BitQuantizeScheme()
+
+
+def _registry() -> Any:
+    name = "tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_registry"
+    return require(name, needed_for=_NEEDED_FOR).Default8BitQuantizeRegistry()
