@@ -51,6 +51,10 @@ SECTIONS = {
             "Make a model smaller by a recipe, and prove the cost.",
         ),
         "recipe": ("tinsmith.compress.commands.recipe:recipe", "List, show and check recipes."),
+        "data": (
+            "tinsmith.convert.commands.data:data",
+            "Show what a dataset holds, and what is wrong with it.",
+        ),
     },
     "Judge": {
         "evaluate": (

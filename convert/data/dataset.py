@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinsmith.convert.data.metadata import SPLITS
+from tinsmith.convert.data.metadata import OUTSIDE, SPLITS
 from tinsmith.convert.data.mixing import mixed_samples
 from tinsmith.convert.data.shares import Shares, share_out
 from tinsmith.runtime.errors import DataError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tinsmith.convert.data.metadata import Labels, Metadata, Targets
+    from tinsmith.convert.data.metadata import Labels, Targets
     from tinsmith.convert.data.source import Feeds, Positions, Source
     from tinsmith.runtime.preprocessing import Preprocessing
 
@@ -97,10 +97,12 @@ class Dataset:
         Raises:
             DataError: A label is none of the set.
         """
-        facts = self.source.metadata
-        if facts.outside:
-            self._refuse_outside(facts)
-        return None if facts.labels is None else facts.labels[self.positions]
+        if self.source.metadata.labels is None:
+            return None
+        labels = self.source.metadata.labels[self.positions]
+        if (labels == OUTSIDE).any():
+            self._refuse_label(int(self.positions[np.argmax(labels == OUTSIDE)]))
+        return labels
 
     @property
     def targets(self) -> Targets | None:
@@ -203,6 +205,12 @@ class Dataset:
         part = Dataset(self.source, self.positions[chosen], name, shares=self.shares, digests=digests)
         return part if len(part) else None
 
+    def cleaned(self, keep: NDArray[np.bool_], digests: NDArray[np.bytes_]) -> Dataset:
+        """The samples that are kept, at least one, with the ``digest_of`` of each of them."""
+        whole = bool(keep.all())
+        name = self.name if whole else f"the usable samples of {self.name}"
+        return Dataset(self.source, self.positions[keep], name, shares=self.shares, digests=digests)
+
     def take(self, n: int) -> Dataset:
         """The first ``n`` samples, or all where there are fewer."""
         if n < 1:
@@ -260,15 +268,13 @@ class Dataset:
             )
         return self._digests
 
-    def _refuse_outside(self, facts: Metadata) -> None:
-        for at in self.positions:
-            if int(at) in facts.outside:
-                names = ", ".join(facts.class_names[:8]) + (", ..." if len(facts.class_names) > 8 else "")
-                raise DataError(
-                    f"{self.source.origin.where}: sample {at} (counted from 0) has the label "
-                    f"{facts.outside[int(at)]!r}, which is none of {names}",
-                    hint="add it to `labels:` in the data.yaml; `tinsmith data check` lists all of them",
-                )
+    def _refuse_label(self, at: int) -> None:
+        names = ", ".join(self.class_names[:8]) + (", ..." if len(self.class_names) > 8 else "")
+        raise DataError(
+            f"{self.source.origin.where}: {self.source.name_of(at)} has the label "
+            f"{self.source.metadata.outside[at]!r}, which is none of {names}",
+            hint="add it to `labels:` in the data.yaml; `tinsmith data check` lists all of them",
+        )
 
 
 def digest_of(sample: Feeds) -> bytes:

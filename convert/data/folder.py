@@ -48,11 +48,12 @@ def open_folder(path: Path, request: Request) -> RecordSource:
     """
     spec = only_input(path, request.inputs)
     entries = _entries(path, split_folders=request.split_folders)
-    records, preprocessing = records_of_files([entry.file for entry in entries], path, spec, request.preprocessing)
+    files = [entry.file for entry in entries]
+    records, preprocessing = records_of_files(files, path, spec, request.preprocessing)
     name = "x" if spec is None else spec.name
     fit = Fit(where=str(path), spec=spec, preprocessing=preprocessing)
     origin = Origin(name=path.name, where=str(path), files=(path,), said=request.said)
-    return RecordSource({name: (records, fit)}, _metadata(path, entries, request), origin)
+    return RecordSource({name: (records, fit)}, _metadata(path, entries, request), origin, files)
 
 
 def only_input(path: Path, inputs: tuple[TensorSpec, ...] | None) -> TensorSpec | None:

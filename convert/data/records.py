@@ -70,18 +70,30 @@ class RecordSource:
         columns: The raw samples of each input, and how they come to fit it, by its name; all of one length.
         metadata: Of the samples.
         origin: Of the samples.
+        files: Where each sample is a file, that file.
     """
 
     random_access = True
 
-    def __init__(self, columns: Mapping[str, tuple[Records, Fit]], metadata: Metadata, origin: Origin) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, tuple[Records, Fit]],
+        metadata: Metadata,
+        origin: Origin,
+        files: Sequence[Path] = (),
+    ) -> None:
         self.origin = origin
         self.metadata = metadata
         self.preprocessing = next(iter(columns.values()))[1].preprocessing
         self._columns = columns
+        self._files = files
 
     def __len__(self) -> int:
         return len(next(iter(self._columns.values()))[0])
+
+    def name_of(self, at: int) -> str:
+        """Its file, or its number; see ``Source.name_of``."""
+        return str(self._files[at]) if self._files else f"sample {at} (counted from 0)"
 
     def read(self, batches: Iterable[Positions]) -> Iterator[Feeds]:
         """Read batches, in any order; see ``Source.read``."""

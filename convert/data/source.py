@@ -98,6 +98,10 @@ class Source(Protocol):
         """How many samples there are; at least one."""
         ...
 
+    def name_of(self, at: int) -> str:
+        """What to call a sample in messages, by its position: its file, or its number."""
+        ...
+
     def read(self, batches: Iterable[Positions]) -> Iterator[Feeds]:
         """Read one batch after the other, and check its values.
 

@@ -49,6 +49,10 @@ class StreamSource:
     def __len__(self) -> int:
         return self._samples
 
+    def name_of(self, at: int) -> str:
+        """Its number; see ``Source.name_of``."""
+        return f"sample {at} (counted from 0)"
+
     def read(self, batches: Iterable[Positions]) -> Iterator[Feeds]:
         """Stream batches; see ``Source.read``."""
         walk = self._walk()

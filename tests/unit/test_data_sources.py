@@ -84,7 +84,7 @@ class TestTexts:
     def test_a_label_that_is_none_of_the_set_is_named(self, reviews, tmp_path):
         path = described(tmp_path, "reviews", TOKENISE + "labels: [pos, neutral]\n")
 
-        assert "sample 0 (counted from 0) has the label 'neg', which is none of pos, neutral" in refusal(path, TOKENS)
+        assert "0.txt has the label 'neg', which is none of pos, neutral" in refusal(path, TOKENS)
 
     def test_text_without_an_operation_that_reads_it(self, reviews):
         assert "sample 0 (counted from 0): the sample is text, and no operation" in refusal(reviews, TOKENS)
