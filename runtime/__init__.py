@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tinsmith.runtime.artifact import Artifact
     from tinsmith.runtime.measurement import Measurement
+    from tinsmith.runtime.preprocessing import Preprocessing
     from tinsmith.runtime.profile import Profile, load_profile
     from tinsmith.runtime.sandbox import Sandbox
     from tinsmith.runtime.session import Session, open_session
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Artifact",
     "Measurement",
+    "Preprocessing",
     "Profile",
     "Quantization",
     "Sandbox",
@@ -31,6 +33,7 @@ __all__ = [
 _HOME = {
     "Artifact": "artifact",
     "Measurement": "measurement",
+    "Preprocessing": "preprocessing",
     "Profile": "profile",
     "Quantization": "tensors",
     "Sandbox": "sandbox",

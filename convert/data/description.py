@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from tinsmith.convert.data.shares import Shares
 from tinsmith.convert.documents import mistakes, read_mapping
 from tinsmith.runtime.errors import DataError
-from tinsmith.runtime.preprocessing import Operation, Preprocessing, operation_from_json, read_vocabulary
+from tinsmith.runtime.preprocessing import Operation, Preprocessing, operation_from_json, read_lines, read_vocabulary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,7 +109,7 @@ def _with_files(document: Any, path: Path) -> dict[str, Any]:
     """The document, with the content of a vocabulary or a labels file in place of its name."""
     content = dict(document)
     if isinstance(content.get("labels"), str):
-        content["labels"] = read_vocabulary(path.parent / content["labels"])
+        content["labels"] = read_lines(path.parent / content["labels"], "file of labels")
     if isinstance(content.get("preprocess"), list):
         content["preprocess"] = [_with_vocabulary(item, path) for item in content["preprocess"]]
     return content

@@ -52,7 +52,7 @@ def open_folder(path: Path, request: Request) -> RecordSource:
     records, preprocessing = records_of_files(files, path, spec, request.preprocessing)
     name = "x" if spec is None else spec.name
     fit = Fit(where=str(path), spec=spec, preprocessing=preprocessing)
-    origin = Origin(name=path.name, where=str(path), files=(path,), said=request.said)
+    origin = Origin(name=path.resolve().name, where=str(path), files=(path,), said=request.said)
     return RecordSource({name: (records, fit)}, _metadata(path, entries, request), origin, files)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -37,49 +38,65 @@ def open_tfds(reference: str, request: Request) -> StreamSource:
         MissingDependencyError: tensorflow-datasets is not installed.
     """
     tfds = require("tensorflow_datasets", needed_for=f"--data {reference}")
+    _stay_offline(tfds)
     name, _, split = reference.removeprefix(PREFIX).partition(":")
     try:
         builder = tfds.builder(name)
     except Exception as error:  # a registry's error, whose class moved from version to version
         raise DataError(f"tfds knows no dataset {name!r}: {first_line(error)}", hint="check the name") from error
-    sizes = {key: info.num_examples for key, info in builder.info.splits.items()}
-    if not sizes:
+    if not builder.is_prepared():
         raise DataError(
             f"{reference} does not lie on this machine, and tinsmith downloads nothing",
             hint=f"python -c \"import tensorflow_datasets as t; t.load('{name}')\"",
         )
+    keys = _keys(builder.info, reference)
+    sizes = {key: info.num_examples for key, info in builder.info.splits.items()}
     splits = [split] if split else [key for key in sizes if key in ("train", "validation", "test")]
-    known = Metadata(class_names=_class_names(builder.info), splits=None if split else _splits(splits, sizes))
+    known = Metadata(
+        class_names=tuple(getattr(builder.info.features[keys[1]], "names", None) or ()),
+        splits=None if split else split_names(reference, [key for key in splits for _ in range(sizes[key])]),
+    )
 
     def pairs() -> Iterator[Any]:
-        return itertools.chain.from_iterable(_pairs(tfds, builder, key, reference) for key in splits)
+        return itertools.chain.from_iterable(_pairs(tfds, builder, key, keys, reference) for key in splits)
 
-    return open_stream(pairs, known, reference, _completed(builder.info, request))
+    return open_stream(pairs, known, reference, _completed(builder.info.features[keys[0]], request))
 
 
-def _pairs(tfds: Any, builder: Any, split: str, reference: str) -> Iterator[Any]:
+def _stay_offline(tfds: Any) -> None:
+    """Keep it from asking Google's servers for what it does not find here."""
+    with contextlib.suppress(AttributeError):
+        tfds.core.utils.gcs_utils._is_gcs_disabled = True  # noqa: SLF001 - the switch that its documentation names
+
+
+def _keys(info: Any, reference: str) -> tuple[str, str]:
+    """The names of the sample and of its label."""
+    keys = info.supervised_keys
+    if isinstance(keys, tuple) and len(keys) == 2 and all(isinstance(key, str) for key in keys):
+        return keys[0], keys[1]
+    found = [key for key in ("image", "text") if key in info.features]
+    if len(found) == 1 and "label" in info.features:
+        return found[0], "label"
+    raise DataError(
+        f"{reference} holds {', '.join(info.features)}, and does not say which of them is the sample",
+        hint="write a function that gives pairs of a sample and its label, and name it: --data module:function",
+    )
+
+
+def _pairs(tfds: Any, builder: Any, split: str, keys: tuple[str, str], reference: str) -> Iterator[Any]:
     """Pairs of a sample and its label, in the order in which they lie on the disk."""
     try:
         config = tfds.ReadConfig(interleave_cycle_length=1)
-        made = builder.as_dataset(split=split, as_supervised=True, shuffle_files=False, read_config=config)
+        made = builder.as_dataset(split=split, shuffle_files=False, read_config=config)
     except (ValueError, KeyError, AssertionError, TypeError) as error:
         raise DataError(f"{reference}: {first_line(error)}", hint="name a split that it has") from error
-    for raw, label in tfds.as_numpy(made):
+    for example in tfds.as_numpy(made):
+        raw, label = (example[key] for key in keys)
         yield raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw, label
 
 
-def _class_names(info: Any) -> tuple[str, ...]:
-    feature = (info.features or {}).get((info.supervised_keys or ("", ""))[1])
-    return tuple(getattr(feature, "names", None) or ())
-
-
-def _splits(names: list[str], sizes: dict[str, int]) -> tuple[str, ...]:
-    return split_names("tfds", [name for name in names for _ in range(sizes[name])])
-
-
-def _completed(info: Any, request: Request) -> Request:
+def _completed(feature: Any, request: Request) -> Request:
     """The request with the preprocessing that follows from the model's input, where the samples are images."""
-    feature = (info.features or {}).get((info.supervised_keys or ("", ""))[0])
     if type(feature).__name__ != "Image" or not request.inputs:
         return request
     return replace(request, preprocessing=image_preprocessing(request.preprocessing, request.inputs[0]))

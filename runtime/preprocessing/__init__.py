@@ -8,7 +8,7 @@ from tinsmith.runtime.preprocessing.numbers import Normalize, Scale
 from tinsmith.runtime.preprocessing.operation import Array, Operation, Raw
 from tinsmith.runtime.preprocessing.pictures import CenterCrop, ChannelsFirst, Decode, Resize
 from tinsmith.runtime.preprocessing.pipeline import Preprocessing, operation_from_json
-from tinsmith.runtime.preprocessing.text import Pad, Tokenise, read_vocabulary
+from tinsmith.runtime.preprocessing.text import Pad, Tokenise, read_lines, read_vocabulary
 
 __all__ = [
     "Array",
@@ -24,5 +24,6 @@ __all__ = [
     "Scale",
     "Tokenise",
     "operation_from_json",
+    "read_lines",
     "read_vocabulary",
 ]

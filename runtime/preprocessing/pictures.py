@@ -32,6 +32,8 @@ _FITS = ("stretch", "cover", "contain")
 class Decode(Operation):
     """Read an image file: PNG, JPEG, BMP and whatever else Pillow reads.
 
+    Lossless files give the same pixels everywhere; those of a JPEG may differ by one from one libjpeg to another.
+
     Attributes:
         channels: ``rgb`` for red, green, blue; ``grey`` for one channel (ITU-R 601-2 luma).
     """
@@ -110,6 +112,8 @@ class Resize(Operation):
     def _scaled(self, picture: Array, height: int, width: int) -> Array:
         pillow = _pillow()
         method = pillow.Resampling[self.filter.upper()]
+        if picture.dtype == np.uint8 and picture.shape[2] == 3:
+            return np.asarray(pillow.fromarray(np.ascontiguousarray(picture)).resize((width, height), method))
         bands = [
             np.asarray(pillow.fromarray(np.ascontiguousarray(picture[:, :, band])).resize((width, height), method))
             for band in range(picture.shape[2])

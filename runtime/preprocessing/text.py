@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.errors import DataError, first_line
 from tinsmith.runtime.preprocessing.operation import Operation, as_array, check_count, check_numbers
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tinsmith.runtime.preprocessing.operation import Array, Raw
 
-__all__ = ["Pad", "Tokenise", "read_vocabulary"]
+__all__ = ["Pad", "Tokenise", "read_lines", "read_vocabulary"]
 
 _NUMBERED = re.compile(r"(\S+)[ \t]+(\d+)")
 _MOST_TOKENS = 10_000_000
@@ -112,21 +112,35 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: It can't be read, holds no words, or gives two words one number.
     """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the vocabulary {path}: {error}", hint="check its path") from error
-    while lines and not lines[-1]:
-        lines.pop()
-    if not lines:
-        raise DataError(f"the vocabulary {path} holds no words", hint="write one word a line")
+    lines = read_lines(path, "vocabulary")
     numbered = [_NUMBERED.fullmatch(line) for line in lines]
     if not all(numbered):
-        return tuple(lines)
+        return lines
     words = {int(match[2]): match[1] for match in numbered if match}
     if len(words) < len(lines) or max(words) > _MOST_TOKENS:
         raise DataError(f"the vocabulary {path} gives two words one number, or a number beyond {_MOST_TOKENS:,}")
     return tuple(words.get(number, "") for number in range(max(words) + 1))
+
+
+def read_lines(path: Path, what: str) -> tuple[str, ...]:
+    """Read a UTF-8 file of one name a line; empty lines at its end are none.
+
+    Args:
+        path: The file.
+        what: What to call it in messages.
+
+    Raises:
+        DataError: It can't be read, or holds nothing.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the {what} {path}: {first_line(error)}", hint="check its path") from error
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise DataError(f"the {what} {path} is empty", hint="write one a line")
+    return tuple(lines)
 
 
 def _fits(value: float, dtype: np.dtype[np.generic]) -> bool:

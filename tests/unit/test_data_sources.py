@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -239,7 +240,90 @@ class TestFunctions:
         assert "there is no dataset mine" in refusal("mine", FLOATS)
 
 
+class FakeTfds:
+    """As much of tensorflow-datasets as is used: one dataset of three images in train and one in test."""
+
+    IMAGES = {"train": [10, 20, 30], "test": [40]}
+
+    class Image:
+        pass
+
+    class ClassLabel:
+        names = ["cat", "dog"]
+
+    def __init__(self, *, prepared=True, keys=("image", "label")):
+        self.prepared = prepared
+        self.features = {"image": self.Image(), "label": self.ClassLabel(), "id": None}
+        self.supervised_keys = keys
+        self.splits = {name: SimpleNamespace(num_examples=len(held)) for name, held in self.IMAGES.items()}
+        self.info = self
+
+    def builder(self, name):
+        if name != "pets":
+            raise LookupError(f"Dataset {name} not found.")
+        return self
+
+    def is_prepared(self):
+        return self.prepared
+
+    def as_dataset(self, *, split, shuffle_files, read_config):
+        assert not shuffle_files
+        if split not in self.IMAGES:
+            raise ValueError(f"Unknown split '{split}'.")
+        return [
+            {"image": np.full((6, 8, 3), value, np.uint8), "label": np.int64(value == 40), "id": b"x"}
+            for value in self.IMAGES[split]
+        ]
+
+    def as_numpy(self, made):
+        return iter(made)
+
+    ReadConfig = dict
+
+
 class TestTfds:
+    @pytest.fixture
+    def pets(self, monkeypatch):
+        def install(**settings):
+            monkeypatch.setitem(sys.modules, "tensorflow_datasets", FakeTfds(**settings))
+            return "tfds:pets"
+
+        return install
+
+    def test_all_splits_are_read_and_kept(self, pets):
+        dataset = open_dataset(pets(), (IMAGES,))
+        splits = dataset.splits(0)
+
+        assert [image[0][0][0] for image in rows(dataset, "image")] == [10, 20, 30, 40]
+        assert dataset.class_names == ("cat", "dog")
+        assert (len(splits.train), splits.validation, splits.test.labels.tolist()) == (3, None, [1])
+        assert [o.kind for o in dataset.preprocessing.operations] == ["decode", "resize"]
+
+    def test_one_split_is_left_open(self, pets):
+        dataset = open_dataset(f"{pets(keys=None)}:train", (IMAGES,))
+
+        assert len(dataset) == 3
+        assert dataset.splits(0).train is not None
+
+    @pytest.mark.parametrize(
+        ("settings", "reference", "said"),
+        [
+            ({}, "tfds:dogs", "tfds knows no dataset 'dogs': Dataset dogs not found."),
+            ({}, "tfds:pets:some", "tfds:pets:some: Unknown split 'some'."),
+            ({"prepared": False}, "tfds:pets", "does not lie on this machine, and tinsmith downloads nothing"),
+        ],
+    )
+    def test_mistakes_are_named(self, pets, settings, reference, said):
+        pets(**settings)
+
+        assert said in refusal(reference, IMAGES)
+
+    def test_a_dataset_without_pairs(self, pets, monkeypatch):
+        reference = pets(keys=None)
+        del sys.modules["tensorflow_datasets"].features["label"]
+
+        assert "does not say which of them is the sample" in refusal(reference, IMAGES)
+
     @pytest.mark.skipif(importlib.util.find_spec("tensorflow_datasets") is not None, reason="it is installed")
     def test_the_missing_package_is_named_with_the_command(self):
         with pytest.raises(MissingDependencyError) as caught:
@@ -335,7 +419,7 @@ class TestDescriptions:
             ("source: a.npz\nsplit: {train: 0.5}\n", "the shares add up to 0.5"),
             ("source: a.npz\nsplit: {train: 1, column: a}\n", "data.yaml:2: split: name either shares"),
             ("source: a.npz\nsplit: {train: 2}\n", "data.yaml:2: split.train"),
-            ("source: a.npz\nlabels: none.txt\n", "cannot read the vocabulary"),
+            ("source: a.npz\nlabels: none.txt\n", "cannot read the file of labels"),
             ("source: other.yaml\n", "source names another data.yaml"),
             ("source: none.npz\n", "there is no dataset none.npz"),
         ],

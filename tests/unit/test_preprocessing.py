@@ -184,7 +184,7 @@ class TestText:
         with pytest.raises(DataError, match="two words one number"):
             read_vocabulary(path)
         path.write_text("")
-        with pytest.raises(DataError, match="holds no words"):
+        with pytest.raises(DataError, match="is empty"):
             read_vocabulary(path)
 
 
