@@ -127,7 +127,7 @@ class _Course:
         What comes before a training does not count: the artifact is proven against what the training gave.
         """
         trained = [at for at, planned in enumerate(self._planned) if isinstance(planned.work, TrainedPass)]
-        proven = self._planned[trained[-1] + 1 :] if trained else self._planned
+        proven = self._planned[trained[-1] :] if trained else self._planned
         tolerances = [FLOAT32, *(planned.work.tolerance for planned in proven)]
         unbound = [t for t in tolerances if t.relative is None]
         return unbound[-1] if unbound else max(tolerances, key=lambda t: t.relative or 0.0)

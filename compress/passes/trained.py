@@ -10,7 +10,7 @@ from tinsmith.compress.passes.base import Pass, PassResult
 from tinsmith.compress.training.process import run_apart
 from tinsmith.compress.training.task import Task
 from tinsmith.convert.model import Model
-from tinsmith.convert.parity import Tolerance
+from tinsmith.convert.parity import EXACT
 from tinsmith.runtime.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.passes.base import Step
     from tinsmith.compress.training.workshop import Transformed, Workshop
     from tinsmith.convert.model import Format
+    from tinsmith.convert.parity import Tolerance
     from tinsmith.convert.trained import TrainedModel
 
 __all__ = ["TrainedPass"]
@@ -42,8 +43,8 @@ class TrainedPass(Pass):
 
     @property
     def tolerance(self) -> Tolerance:
-        """Not bound: what comes after is proven against what this pass gives."""
-        return Tolerance(name=self.kind)
+        """None: what comes after is proven against what this pass gives."""
+        return EXACT
 
     def requires(self, model: Model, bench: Bench) -> None:  # noqa: ARG002 - as every pass
         """Samples and labels, where the step needs them.

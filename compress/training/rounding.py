@@ -58,7 +58,7 @@ class Rounding:
         def annotate(layer: Any) -> Any:
             if isinstance(layer, keras.layers.InputLayer):
                 return layer
-            if not known.supports(layer) or "Separable" in type(layer).__name__:
+            if not (known.supports(layer) or _folds(layer)) or "Separable" in type(layer).__name__:
                 stay_float[layer.name] = f"tfmot does not know {type(layer).__name__}"
                 return layer
             return annotated(layer)
@@ -109,7 +109,8 @@ class Rounding:
 
     def stripped(self, model: TrainedModel) -> Any:
         """The float model with the trained weights; what was not wrapped keeps its own."""
-        trained = {layer.name: layer for layer in _inner(self.wrapped.native)}
+        # a wrapper holds the weights of its layer beside its own
+        trained = {getattr(layer, "layer", layer).name: layer for layer in self.wrapped.native.layers}
         for layer in model.native.layers:
             source = trained.get(layer.name)
             if source is not None and layer.weights:
@@ -118,8 +119,12 @@ class Rounding:
         return model.native
 
 
-def _inner(wrapped: Any) -> list[Any]:
-    return [getattr(layer, "layer", layer) for layer in wrapped.layers]
+def _folds(layer: Any) -> bool:
+    """A batch norm right behind weights: tfmot knows the pair."""
+    if type(layer).__name__ != "BatchNormalization" or len(layer.inbound_nodes) != 1:
+        return False
+    before = layer.input._keras_history.layer  # noqa: SLF001 - how Keras says where a tensor comes from
+    return type(before).__name__ in ("Conv2D", "DepthwiseConv2D", "Dense") and len(before.outbound_nodes) == 1
 
 
 def _single(layer: Any) -> bool:
