@@ -96,7 +96,7 @@ class _Table:
             stream.seek(int(self.begins[at]))
             lines = iter(_Lines(stream))
             if self.path.suffix.lower() == ".jsonl":
-                cell = json.loads(next(lines).removeprefix("\ufeff"))[self.column]
+                cell = json.loads(next(lines).removeprefix("\ufeff")).get(self.column)
             else:
                 cell = _named(self.header, next(csv.reader(lines, strict=True)))[self.column]
         return _raw(self.path, self.column, cell, at)
@@ -138,9 +138,9 @@ def _scan(path: Path, request: Request) -> tuple[NDArray[np.int64], list[str], d
                 header = header or list(row)
                 begins.append(at)
                 for name, cells in kept.items():
-                    if name in row:
+                    if row.get(name) is not None:
                         cells.append(row[name])
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error, RecursionError) as error:
         raise DataError(
             f"{path} is damaged behind row {len(begins)}: {first_line(error)}",
             hint="save it as UTF-8, one header line and one row a sample; .jsonl takes texts of any length",
@@ -182,6 +182,8 @@ def _metadata(path: Path, kept: dict[str, list[Any]], request: Request) -> Metad
 
 
 def _raw(path: Path, column: str, cell: Any, at: int) -> Raw:
+    if cell is None:
+        raise UnreadableSampleError(f"{path}, sample {at} (counted from 0) has no {column}", hint="remove the row")
     if column == "text":
         return str(cell)
     if column == "image":
