@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Normalize", "Scale"]
 
+_SMALLEST = float(np.finfo(np.float32).tiny)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale(Operation):
@@ -36,9 +38,9 @@ class Scale(Operation):
 
     def apply(self, sample: Raw) -> Array:
         """Scale numbers of any shape; gives float32."""
-        scaled = _as_numbers(self, sample) * np.float32(self.multiply)
-        scaled += np.float32(self.offset)
-        return scaled
+        numbers = _as_numbers(self, sample)
+        with np.errstate(over="ignore"):
+            return np.asarray(numbers * np.float32(self.multiply) + np.float32(self.offset))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +61,13 @@ class Normalize(Operation):
         for name in ("mean", "std"):
             value = getattr(self, name)
             object.__setattr__(self, name, value if isinstance(value, tuple) else (value,))
-        check_numbers(self, mean=self.mean, std=self.std)
+        for mean in self.mean:
+            check_numbers(self, mean=mean)
+        for std in self.std:
+            check_numbers(self, std=std)
         if len(self.mean) != len(self.std) or not self.mean:
             raise self.refuse(f"mean has {len(self.mean)} numbers, and std has {len(self.std)}")
-        if any(number <= 0 for number in self.std):
+        if any(std < _SMALLEST for std in self.std):
             raise self.refuse(f"std must be above zero, not {min(self.std)}")
 
     def apply(self, sample: Raw) -> Array:
@@ -78,11 +83,13 @@ class Normalize(Operation):
                 "give one mean a channel of the last axis, and put channels-first behind",
             )
         mean, std = (np.asarray(value, dtype=np.float32) for value in (self.mean, self.std))
-        return np.asarray((numbers - mean) / std)
+        with np.errstate(over="ignore"):
+            return np.asarray((numbers - mean) / std)
 
 
 def _as_numbers(operation: Operation, sample: Raw) -> NDArray[np.float32]:
     array = as_array(operation, sample)
     if array.dtype.kind not in "fiub":
         raise operation.refuse(f"the sample holds {array.dtype}, not numbers")
-    return array.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite; whoever checks samples names it
+        return array.astype(np.float32)

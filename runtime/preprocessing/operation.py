@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,6 +22,7 @@ Raw = Path | bytes | str | Array
 
 __all__ = ["Array", "Operation", "Raw", "as_array", "check_count", "check_numbers"]
 
+_LARGEST = float(np.finfo(np.float32).max)
 _USUAL_HINT = "mend the operation in the data.yaml or in the bundle's manifest"
 
 
@@ -99,15 +99,15 @@ def check_count(operation: Operation, **settings: object) -> None:
 
 
 def check_numbers(operation: Operation, **settings: object) -> None:
-    """Hold settings to one finite number, or a tuple of them.
+    """Hold settings to single numbers that float32 can hold.
 
     Raises:
         DataError: One is none.
     """
     for name, value in settings.items():
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-                raise operation.refuse(f"{name} must be a number, not {number!r}")
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+        if not number:
+            raise operation.refuse(f"{name} must be a number that float32 can hold, not {value!r}")
 
 
 def _missing(error: TypeError) -> str:

@@ -54,7 +54,8 @@ class Preprocessing:
                 f"the sample is {what}, and no operation turns it into numbers",
                 hint=f"name a {kind} operation under `preprocess:` in a data.yaml",
             )
-        return sample.astype(np.float32) if sample.dtype == np.float64 else sample
+        with np.errstate(over="ignore"):
+            return sample.astype(np.float32) if sample.dtype == np.float64 else sample
 
     def to_json(self) -> list[dict[str, Any]]:
         """The form that stands in a bundle."""
@@ -77,7 +78,7 @@ def operation_from_json(data: Mapping[str, Any]) -> Operation:
         DataError: Its kind or a setting is unknown, missing, or has a value that can't be.
     """
     kind = data.get("kind") if hasattr(data, "get") else None
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise DataError(
             f"{kind!r} is no operation" if kind else "an operation without a kind",
             hint=f"there are: {', '.join(_KINDS)}",

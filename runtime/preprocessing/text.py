@@ -101,7 +101,8 @@ class Pad(Operation):
             raise self.refuse("the sample is a single number, not a sequence")
         if array.dtype.kind in "iu" and not (float(self.value).is_integer() and _fits(self.value, array.dtype)):
             raise self.refuse(f"the value {self.value} does not fit {array.dtype}")
-        result = np.full((self.length, *array.shape[1:]), self.value, dtype=array.dtype)
+        value = int(self.value) if array.dtype.kind in "iu" else float(self.value)
+        result = np.full((self.length, *array.shape[1:]), value, dtype=array.dtype)
         result[: len(array)] = array[: self.length]
         return result
 
