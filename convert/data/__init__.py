@@ -14,6 +14,7 @@ from tinsmith.convert.data.source import Feeds, Request
 from tinsmith.runtime.errors import DataError
 
 if TYPE_CHECKING:
+    from tinsmith.convert.data.description import SplitDescription
     from tinsmith.convert.data.source import Source
     from tinsmith.runtime.tensors import TensorSpec
 
@@ -59,8 +60,27 @@ def _open_described(path: Path, inputs: tuple[TensorSpec, ...] | None) -> Datase
         split_folders=bool(split and split.folders),
     )
     beside = path.parent / said.source
-    source = _open_source(str(beside) if beside.exists() else said.source, request)
-    return Dataset(source, name=path.name, shares=split.shares if split else None)
+    reference = str(beside) if beside.exists() else said.source
+    if split is not None:
+        _check_split(path, split, reference)
+    source = _open_source(reference, request)
+    shares = split.shares if split else None
+    if shares is not None and source.metadata.splits is not None:
+        raise DataError(
+            f"{path}: split names shares, but {said.source} says itself which sample is in which split",
+            hint="leave out one of them",
+        )
+    return Dataset(source, name=path.name, shares=shares)
+
+
+def _check_split(path: Path, split: SplitDescription, reference: str) -> None:
+    """Refuse a way to split that the source has not."""
+    if split.column is not None and Path(reference).suffix.lower() not in _TABLES:
+        raise DataError(
+            f"{path}: split names a column, but {reference} is no table", hint="columns are for .csv, .jsonl"
+        )
+    if split.folders and not Path(reference).is_dir():
+        raise DataError(f"{path}: split names folders, but {reference} is no folder", hint="name shares instead")
 
 
 def _open_source(reference: str, request: Request) -> Source:

@@ -136,6 +136,8 @@ def _matched(arrays: Mapping[str, Array], reference: str, request: Request) -> t
     else:
         matched = checks.match_inputs(reference, arrays, request.inputs)
         pairs = {spec.name: (key, spec) for key, spec in matched.items()}
+    if preprocessing.operations and len(pairs) > 1:
+        raise DataError(f"{reference}: preprocessing is for models with one input", hint="give what the model takes")
     lengths = {len(arrays[key]) for key, _ in pairs.values()}
     if len(lengths) != 1 or 0 in lengths:
         raise DataError(f"{reference} gives no samples, or arrays of different lengths: {sorted(lengths)}")

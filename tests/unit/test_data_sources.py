@@ -424,8 +424,13 @@ class TestDescriptions:
             ("source: a.npz\nsplit: {train: 2}\n", "data.yaml:2: split.train"),
             ("source: a.npz\nlabels: none.txt\n", "cannot read the file of labels"),
             ("source: other.yaml\n", "source names another data.yaml"),
+            ("source: a.npz\nsplit: {column: fold}\n", "split names a column, but a.npz is no table"),
+            ("source: a.npz\nsplit: {folders: true}\n", "split names folders, but a.npz is no folder"),
+            ("source: t.csv\nsplit: {train: 1}\n", "says itself which sample is in which split"),
             ("source: none.npz\n", "there is no dataset none.npz"),
         ],
     )
     def test_mistakes_are_named_with_file_and_line(self, tmp_path, text, said):
+        write(tmp_path / "t.csv", 'x,split\n"[1, 2]",train\n')
+
         assert said in refusal(write(tmp_path / "data.yaml", text), FLOATS)
