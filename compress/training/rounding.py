@@ -79,20 +79,15 @@ class Rounding:
 
     def measure_ranges(self, model: TrainedModel, dataset: Dataset, *, seed: int) -> None:
         """Start from the ranges that the float model has; tfmot's own start is -6 to 6, and moves slowly."""
-        keras = require("tf_keras", needed_for=_NEEDED_FOR)
-        tensors = {layer.name: layer.output for layer in model.native.layers if _single(layer)}
-        probe = keras.Model(model.native.inputs, list(tensors.values()))
-        low, high = dict.fromkeys(tensors, np.inf), dict.fromkeys(tensors, -np.inf)
-        batches = dataset.mixed_batches(_RANGE_BATCH, seed=seed, epoch=0)
-        for batch, _ in zip(batches, range(_RANGE_BATCHES), strict=False):
-            outputs = probe([batch.feeds[spec.name] for spec in model.inputs], training=False)
-            for name, array in zip(tensors, outputs if isinstance(outputs, list) else [outputs], strict=True):
-                low[name] = min(low[name], float(np.min(array)))
-                high[name] = max(high[name], float(np.max(array)))
+        feeds = _some(model, dataset, seed)
+        ranges = _Ranges(model, feeds)
         for layer in self.wrapped.native.layers:
-            name = getattr(getattr(layer, "layer", None), "name", None) or _source_of(layer, model)
-            if name in low:
-                _assign_range(layer, min(low[name], 0.0), max(high[name], 0.0))
+            inner = getattr(layer, "layer", None)
+            source = inner.name if inner is not None else _source_of(layer, model)
+            for bound, variable in _bounds(layer):
+                found = ranges.before_activation(source) if "pre_activation" in variable.name else ranges.of(source)
+                if found is not None:
+                    variable.assign(found[bound])
 
     def write_tflite(self, path: Path, *, io: str) -> None:
         """Write the int8 file with the ranges that were learned; raises ``ModelError`` where the converter can't."""
@@ -139,16 +134,55 @@ def _source_of(layer: Any, model: TrainedModel) -> str | None:
     return source if source in {at.name for at in model.native.layers} else None
 
 
-def _assign_range(layer: Any, low: float, high: float) -> None:
-    """Set the range of what a layer gives; those of its weights are measured at each step anyway."""
-    for weight in layer.weights:
-        name = weight.name.split(":")[0].split("/")[-1]
-        if "kernel" in name or weight.shape.rank != 0:
-            continue
-        if name.endswith("_min"):
-            weight.assign(low)
-        elif name.endswith("_max"):
-            weight.assign(max(high, low + 1e-6))
+def _bounds(layer: Any) -> list[tuple[int, Any]]:
+    """The lower and upper ends of what a layer gives; those of its weights are measured at each step anyway."""
+    scalars = [weight for weight in layer.weights if weight.shape.rank == 0 and "kernel" not in weight.name]
+    ends = [(weight.name.split(":")[0].rsplit("_", maxsplit=1)[-1], weight) for weight in scalars]
+    return [(("min", "max").index(end), weight) for end, weight in ends if end in ("min", "max")]
+
+
+def _some(model: TrainedModel, dataset: Dataset, seed: int) -> list[Any]:
+    """A few hundred samples, one array an input."""
+    mixed = dataset.mixed_batches(_RANGE_BATCH, seed=seed, epoch=0)
+    batches = [batch.feeds for batch, _ in zip(mixed, range(_RANGE_BATCHES), strict=False)]
+    return [np.concatenate([feeds[spec.name] for feeds in batches]) for spec in model.inputs]
+
+
+class _Ranges:
+    """Smallest and largest values inside a float model on some samples; 0 always lies between them."""
+
+    def __init__(self, model: TrainedModel, feeds: list[Any]) -> None:
+        self._model, self._feeds = model.native, feeds
+        self._keras = require("tf_keras", needed_for=_NEEDED_FOR)
+        tensors = {layer.name: layer.output for layer in self._model.layers if _single(layer)}
+        self._found = dict(zip(tensors, map(_range, self._run(list(tensors.values()))), strict=True))
+
+    def of(self, layer: str | None) -> tuple[float, float] | None:
+        """Of what a layer gives; None for layers that the model does not have, or uses twice."""
+        return self._found.get(layer or "")
+
+    def before_activation(self, layer: str | None) -> tuple[float, float] | None:
+        """Of what a layer's activation is given."""
+        if layer not in self._found:
+            return None
+        found = self._model.get_layer(layer)
+        (taken,) = self._run([found.input])
+        activation = found.activation
+        try:
+            found.activation = self._keras.activations.linear
+            return _range(found.call(self._keras.backend.constant(taken)))
+        finally:
+            found.activation = activation
+
+    def _run(self, tensors: list[Any]) -> list[Any]:
+        probe = self._keras.Model(self._model.inputs, tensors)
+        outputs = probe.predict(self._feeds, batch_size=_RANGE_BATCH, verbose=0)
+        return outputs if isinstance(outputs, list) else [outputs]
+
+
+def _range(array: Any) -> tuple[float, float]:
+    low, high = min(float(np.min(array)), 0.0), max(float(np.max(array)), 0.0)
+    return low, max(high, low + 1e-6)
 
 
 def _kept(model: Any) -> list[str]:
