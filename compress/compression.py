@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.bench import Bench
-from tinsmith.compress.passes.base import Quantity
+from tinsmith.compress.passes.base import QUANTITIES
 from tinsmith.compress.passes.trained import TrainedPass
 from tinsmith.compress.planner import plan, target_of
 from tinsmith.compress.resuming import WorkFolder
@@ -188,7 +188,7 @@ class _Course:
 def _announced(planned: PlannedPass) -> str:
     """What is going to move, before it runs."""
     effects = planned.step.effects
-    moved = ", ".join(quantity for quantity in get_args(Quantity) if quantity in effects.moves)
-    stays = ", ".join(quantity for quantity in get_args(Quantity) if quantity not in effects.moves)
+    moved = ", ".join(quantity for quantity in QUANTITIES if quantity in effects.moves)
+    stays = ", ".join(quantity for quantity in QUANTITIES if quantity not in effects.moves)
     said = f"moves {moved}; not {stays}" if moved and stays else f"moves {moved or 'nothing'}"
     return f"{said} ({effects.remark})" if effects.remark else said

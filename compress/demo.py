@@ -131,10 +131,12 @@ def run_demo(output: Path, measure: Measure, *, seed: int = 0) -> DemoReport:
 def _variants(
     target: str, output: Path, reference: Evaluation, measure: Measure, seed: int, skipped: list[str]
 ) -> list[DemoRow]:
-    """Every built-in recipe on the float artifact of one format; what a target does not have is noted."""
+    """Every built-in recipe that an artifact can go through; what a target does not have is noted."""
     made = []
     for builtin in builtin_recipes():
         path = output / f"digits-{builtin.name}.{target}"
+        if builtin.recipe.from_layers:
+            continue
         try:
             _make(builtin.name, path, output, seed)
         except RecipeError as error:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tinsmith.compress.passes.base import Needs, Quantity, Step
+from tinsmith.compress.passes.base import QUANTITIES, Needs, Quantity, Step
 from tinsmith.compress.passes.table import PASSES
+from tinsmith.compress.passes.trained import TrainedPass
 from tinsmith.convert.documents import mistakes, read_mapping
 from tinsmith.runtime.errors import RecipeError
 
@@ -49,10 +50,16 @@ class Recipe(BaseModel):
         return reduce(or_, (step.needs for step in self.steps), Needs())
 
     @property
+    def from_layers(self) -> bool:
+        """Whether it takes a trained model apart, and so has no use for an artifact."""
+        passes = {kind.reads: kind for kind in PASSES}
+        return any(issubclass(passes[type(step)], TrainedPass) for step in self.steps)
+
+    @property
     def moves(self) -> tuple[Quantity, ...]:
         """What its steps move, in the order of ``Quantity``."""
         moved = {quantity for step in self.steps for quantity in step.effects.moves}
-        return tuple(quantity for quantity in get_args(Quantity) if quantity in moved)
+        return tuple(quantity for quantity in QUANTITIES if quantity in moved)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import print_result, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["recipe"]
 
@@ -26,12 +30,22 @@ def list_recipes(output_format: str) -> None:
     from tinsmith.compress.recipe import builtin_recipes
 
     recipes = builtin_recipes()
-    rows = [[r.name, r.recipe.needs, ", ".join(r.recipe.moves) or "-", r.summary] for r in recipes]
+    rows = [[r.name, r.recipe.needs, _moved(r.recipe.moves), r.summary] for r in recipes]
     listed = [
         {"name": r.name, "summary": r.summary, "needs": asdict(r.recipe.needs), "moves": r.recipe.moves}
         for r in recipes
     ]
     print_result(output_format, {"recipes": listed}, [table(["recipe", "needs", "moves", "what it does"], rows)])
+
+
+def _moved(quantities: Sequence[str]) -> str:
+    """All but a few is shorter said by the few."""
+    from tinsmith.compress.passes.base import QUANTITIES
+
+    stay = [quantity for quantity in QUANTITIES if quantity not in quantities]
+    if quantities and len(stay) <= 2:
+        return "all" if not stay else f"all but {', '.join(stay)}"
+    return ", ".join(quantities) or "nothing"
 
 
 @recipe.command("show")

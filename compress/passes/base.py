@@ -16,7 +16,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tinsmith.convert.model import Format, Model
     from tinsmith.convert.parity import Tolerance
 
-__all__ = ["Effects", "Form", "Needs", "Pass", "PassDefectError", "PassResult", "Quantity", "Step"]
+__all__ = ["QUANTITIES", "Effects", "Form", "Needs", "Pass", "PassDefectError", "PassResult", "Quantity", "Step"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 # What a pass can move: the file; the same deflated, as a download costs it; weights and graph on the device; peak
 # memory while it runs; time a run; how often it is right.
 Quantity = Literal["file", "zip", "flash", "ram", "latency", "accuracy"]
+QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 
 
 # What weights can be brought into, and what a later pass can spoil.

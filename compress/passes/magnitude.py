@@ -113,7 +113,5 @@ class Magnitude(TrainedPass):
 
 
 def _zeros(layer: Any) -> tuple[int, int]:
-    import numpy as np
-
-    kernel = np.array(layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel)
-    return int(np.sum(kernel == 0)), int(kernel.size)
+    kernel = (layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel).numpy()
+    return int((kernel == 0).sum()), int(kernel.size)

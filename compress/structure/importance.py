@@ -40,9 +40,9 @@ def importances(
     """
     if kind == "taylor":
         return _taylor(coupling, model, batches())
-    scores = _summed(coupling, lambda weight: np.abs(np.array(weight)), _makes)
+    scores = _summed(coupling, lambda weight: np.abs(weight.numpy()), _makes)
     if kind == "bn-scale":
-        scores |= _summed(coupling, lambda weight: np.abs(np.array(weight)), _scales)
+        scores |= _summed(coupling, lambda weight: np.abs(weight.numpy()), _scales)
     return scores
 
 
@@ -102,10 +102,10 @@ def _weight_times_gradient(model: TrainedModel, weights: list[Any], batches: Ite
             loss = truth_loss(head, answers, labels)
         return tape.gradient(loss, weights)
 
-    compiled = tf.function(gradients, reduce_retracing=True)
+    compiled = tf.function(gradients, reduce_retracing=True, autograph=False)
     totals = [np.zeros(weight.shape) for weight in weights]
     for batch in batches:
         feeds = {spec.name: tf.constant(batch.feeds[spec.name], dtype=spec.dtype) for spec in model.inputs}
         for at, (weight, gradient) in enumerate(zip(weights, compiled(feeds, batch.labels), strict=True)):
-            totals[at] += np.array(weight) * np.array(gradient)
+            totals[at] += weight.numpy() * gradient.numpy()
     return totals

@@ -68,7 +68,7 @@ def _refit(full: TrainedModel, small: TrainedModel, layer: Any, kept: Any, batch
     before = full.native.get_layer(layer.name)
     sources = [keras.Model(model.native.inputs, at.input) for model, at in ((full, before), (small, layer))]
     names = [spec.name for spec in full.inputs]
-    target = np.array(before.kernel).reshape(-1, before.kernel.shape[-1])[:, kept].astype(np.float32)
+    target = before.kernel.numpy().reshape(-1, before.kernel.shape[-1])[:, kept].astype(np.float32)
 
     def moments(feeds: list[Any]) -> Any:
         wanted = _windows(before, sources[0](feeds)) @ target
@@ -84,7 +84,7 @@ def _refit(full: TrainedModel, small: TrainedModel, layer: Any, kept: Any, batch
     totals: list[Any] = []
     for batch in batches:
         parts = [
-            np.array(part, dtype=np.float64) for part in moments([tf.constant(batch.feeds[name]) for name in names])
+            part.numpy().astype(np.float64) for part in moments([tf.constant(batch.feeds[name]) for name in names])
         ]
         totals = [total + part for total, part in zip(totals, parts, strict=True)] if totals else parts
     _solve(layer, before, kept, totals)
@@ -96,13 +96,13 @@ def _solve(layer: Any, before: Any, kept: Any, totals: list[Matrix]) -> None:
     if layer.use_bias:
         square = square - np.outer(given_sum, given_sum) / count
         cross = cross - np.outer(given_sum, wanted_sum) / count
-    start = np.array(layer.kernel, dtype=np.float64).reshape(square.shape[0], -1)
+    start = layer.kernel.numpy().astype(np.float64).reshape(square.shape[0], -1)
     ridge = _RIDGE * max(float(np.trace(square)) / len(square), 1e-12)
     weights = np.linalg.solve(square + ridge * np.eye(len(square)), cross + ridge * start)
     layer.kernel.assign(weights.reshape(layer.kernel.shape).astype(np.float32))
     if layer.use_bias:
         offset = (wanted_sum - given_sum @ weights) / count
-        layer.bias.assign((np.array(before.bias, dtype=np.float64)[kept] + offset).astype(np.float32))
+        layer.bias.assign((before.bias.numpy().astype(np.float64)[kept] + offset).astype(np.float32))
 
 
 def _windows(layer: Any, taken: Any) -> Any:

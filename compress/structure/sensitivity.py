@@ -56,7 +56,7 @@ class Harm:
                     atoms = channels.heads if side == "heads" else channels.taken
                     gone = np.isin(self._coupling.roots(atoms), sorted(dropped))
                     if gone.any():
-                        before.append((weight, np.array(weight)))
+                        before.append((weight, weight.numpy()))
                         self._silence(weight, axis, gone)
         try:
             yield
@@ -66,6 +66,6 @@ class Harm:
 
     @staticmethod
     def _silence(weight: Any, axis: int, gone: Any) -> None:
-        array = np.array(weight)
+        array = weight.numpy()
         np.moveaxis(array, axis, 0)[gone] = 0.0
         weight.assign(array)

@@ -55,7 +55,9 @@ def _made(channels: Channels) -> Atoms:
     """The channels that a layer makes itself, rather than hands on."""
     if len(channels.heads):
         return channels.heads
-    return channels.given if hasattr(channels.layer, "filters") or hasattr(channels.layer, "units") else channels.heads
+    # a depthwise convolution has filters too, of None
+    makes = any(getattr(channels.layer, count, None) for count in ("filters", "units"))
+    return channels.given if makes else channels.heads
 
 
 class Costs:

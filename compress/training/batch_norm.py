@@ -45,7 +45,7 @@ def recalibrate(model: TrainedModel, dataset: Dataset, *, seed: int = 0) -> int:
     if not layers:
         return 0
     tf = require("tensorflow", needed_for="measuring batch-norm statistics")
-    forward = tf.function(lambda feeds: model.function(feeds, training=True), reduce_retracing=True)
+    forward = tf.function(lambda feeds: model.function(feeds, training=True), reduce_retracing=True, autograph=False)
     means = [np.zeros(layer.moving_mean.shape) for layer in layers]
     squares = [np.zeros(layer.moving_mean.shape) for layer in layers]
     seen = 0
@@ -55,9 +55,9 @@ def recalibrate(model: TrainedModel, dataset: Dataset, *, seed: int = 0) -> int:
             count = len(next(iter(batch.feeds.values())))
             seen += count
             for at, layer in enumerate(layers):
-                mean = np.array(layer.moving_mean, dtype=np.float64)
+                mean = layer.moving_mean.numpy().astype(np.float64)
                 means[at] += count * mean
-                squares[at] += count * (np.array(layer.moving_variance, dtype=np.float64) + mean**2)
+                squares[at] += count * (layer.moving_variance.numpy().astype(np.float64) + mean**2)
     for layer, mean_sum, square_sum in zip(layers, means, squares, strict=True):
         mean = mean_sum / seen
         layer.moving_mean.assign(mean.astype(np.float32))

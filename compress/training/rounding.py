@@ -109,7 +109,7 @@ class Rounding:
         for layer in model.native.layers:
             source = trained.get(layer.name)
             if source is not None and layer.weights:
-                by_name = {weight.name.split("/")[-1]: np.array(weight) for weight in source.weights}
+                by_name = {weight.name.split("/")[-1]: weight.numpy() for weight in source.weights}
                 layer.set_weights([by_name[weight.name.split("/")[-1]] for weight in layer.weights])
         return model.native
 
@@ -187,7 +187,7 @@ def _range(array: Any) -> tuple[float, float]:
 
 def _kept(model: Any) -> list[str]:
     """What earlier passes made of the weights, told from the weights themselves."""
-    kernels = [np.array(layer.kernel) for layer in model.layers if getattr(layer, "kernel", None) is not None]
+    kernels = [layer.kernel.numpy() for layer in model.layers if getattr(layer, "kernel", None) is not None]
     large = [kernel for kernel in kernels if kernel.size >= 4 * _CLUSTERED]
     if not large:
         return []

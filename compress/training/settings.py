@@ -38,5 +38,5 @@ class TrainingStep(Step):
 
     @property
     def needs(self) -> Needs:
-        """Samples; labels too, unless the teacher says everything."""
-        return Needs(data=True, labels=self.teacher_weight < 1, training=self.epochs > 0)
+        """Samples; labels only where no teacher says what is right."""
+        return Needs(data=True, labels=self.teacher_weight == 0, training=self.epochs > 0)

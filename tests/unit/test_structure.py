@@ -1,0 +1,257 @@
+"""Structured pruning: what is tied goes together, and the smaller model answers as the full one did without."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinsmith.compress.structure.allocation import by_macs, by_ratio, by_sensitivity
+from tinsmith.compress.structure.spaces import Space
+from tinsmith.runtime.errors import BudgetMissedError
+
+SPACES = [Space(makers=("a",), roots=(0, 1, 2, 3)), Space(makers=("b", "c"), roots=(4, 5, 6, 7, 8, 9, 10, 11))]
+SCORES = {root: float((root * 7) % 12) for root in range(12)}
+
+
+class ProductCosts:
+    """Two layers in a row: the first makes space a of 3 channels, the second space b of space a."""
+
+    def macs(self, dropped):
+        a, b = (sum(root not in dropped for root in space.roots) for space in SPACES)
+        return 3 * a + a * b + b * 10
+
+
+@given(share=st.floats(0.01, 0.99))
+def test_a_ratio_takes_the_least_important_of_each_space_and_leaves_one(share):
+    dropped = by_ratio(SPACES, SCORES, share)
+    for space in SPACES:
+        gone = [root for root in space.roots if root in dropped]
+        stay = [root for root in space.roots if root not in dropped]
+        assert stay
+        assert abs(len(gone) - share * len(space.roots)) <= 1
+        assert max((SCORES[root] for root in gone), default=-1) <= min(SCORES[root] for root in stay)
+
+
+@given(budget=st.floats(0.2, 0.99))
+def test_a_mac_budget_is_met_and_not_overdone(budget):
+    costs = ProductCosts()
+    dropped = by_macs(SPACES, SCORES, costs, budget)
+    assert costs.macs(dropped) <= budget * costs.macs(())
+    for root in dropped:
+        # one channel more in each space would be too many, or nothing had to go
+        back = {other for other in dropped if SCORES[other] <= SCORES[root]}
+        assert back <= dropped
+
+
+def test_a_budget_that_no_channel_can_reach_says_how_far_it_goes():
+    with pytest.raises(BudgetMissedError, match="remain"):
+        by_macs(SPACES, SCORES, ProductCosts(), 0.01)
+    with pytest.raises(BudgetMissedError, match="remain"):
+        by_sensitivity(SPACES, SCORES, ProductCosts(), 0.01, len)
+
+
+@pytest.mark.parametrize("harmless", [0, 1])
+def test_sensitivity_takes_from_the_space_that_does_not_mind(harmless):
+    minded = set(SPACES[1 - harmless].roots)
+    dropped = by_sensitivity(SPACES, SCORES, ProductCosts(), 0.8, lambda gone: 100.0 * len(gone & minded))
+    assert not dropped & minded
+    assert ProductCosts().macs(dropped) <= 0.8 * ProductCosts().macs(())
+
+
+def _layers():
+    import tf_keras
+
+    return tf_keras.layers
+
+
+def _residual():
+    """Residual add, concatenation, depthwise, batch norm, two kinds of heads."""
+    import tf_keras
+
+    layers = _layers()
+    source = tf_keras.Input((8, 8, 3))
+    stem = layers.Conv2D(6, 3, padding="same", name="stem")(source)
+    x = layers.BatchNormalization(name="stem_bn")(stem)
+    x = layers.ReLU()(x)
+    y = layers.Conv2D(5, 3, padding="same", use_bias=False, name="inner")(x)
+    y = layers.BatchNormalization(name="inner_bn")(y)
+    y = layers.LeakyReLU()(y)
+    y = layers.Conv2D(6, 1, name="outer")(y)
+    x = layers.Add()([x, y])
+    z = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
+    z = layers.SeparableConv2D(4, 3, padding="same", name="separable")(z)
+    x = layers.Concatenate()([z, x])
+    x = layers.MaxPooling2D()(x)
+    pooled = layers.GlobalAveragePooling2D()(x)
+    flat = layers.Flatten()(layers.Conv1D(4, 3, name="rows")(layers.Reshape((16, 10))(x)))
+    hidden = layers.Dense(7, activation="relu", name="hidden")(flat)
+    return tf_keras.Model(
+        source, layers.Dense(3, activation="softmax", name="head")(layers.Concatenate()([pooled, hidden]))
+    )
+
+
+def _shared():
+    """One layer used twice, a transposed convolution, a scaled sequence."""
+    import tf_keras
+
+    layers = _layers()
+    source = tf_keras.Input((6, 6, 2))
+    shared = layers.Conv2D(4, 3, padding="same", activation="relu", name="shared")
+    one = layers.Conv2D(4, 1, name="one")(source)
+    x = layers.Add()([shared(one), shared(layers.Conv2D(4, 1, name="two")(source))])
+    x = layers.Conv2DTranspose(5, 2, strides=2, name="up")(x)
+    return tf_keras.Model(source, layers.Dense(2, name="head")(layers.GlobalMaxPooling2D()(x)))
+
+
+def _attention():
+    import tf_keras
+
+    layers = _layers()
+    source = tf_keras.Input((5, 8))
+    x = layers.Dense(8, name="embed")(source)
+    attended = layers.MultiHeadAttention(4, 3, name="attention")(x, x)
+    x = layers.Add()([x, attended])
+    x = layers.LayerNormalization(name="norm")(x)
+    x = layers.Dense(6, activation="gelu", name="wide")(x)
+    return tf_keras.Model(source, layers.Dense(2, name="head")(layers.GlobalAveragePooling1D()(x)))
+
+
+@pytest.fixture(scope="module", params=[_residual, _shared, _attention], ids=lambda build: build.__name__)
+def net(request):
+    import tf_keras
+
+    from tinsmith.compress.structure.coupling import couple
+    from tinsmith.compress.structure.spaces import spaces_of
+    from tinsmith.convert.trained import from_keras
+
+    tf_keras.utils.set_random_seed(7)
+    model = request.param()
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.uniform(0.1, 1, w.shape).astype("f4") * rng.choice([-1, 1], w.shape) if "var" not in v.name
+                       else rng.uniform(0.5, 2, w.shape).astype("f4")
+                       for w, v in zip(model.get_weights(), model.weights, strict=True)])  # fmt: skip
+    coupling = couple(model)
+    feeds = {model.inputs[0].name: rng.standard_normal((4, *model.inputs[0].shape[1:])).astype("f4")}
+    trained = from_keras(model, "tf_keras")
+    batch = SimpleNamespace(feeds={trained.inputs[0].name: next(iter(feeds.values()))}, labels=np.array([0, 1, 0, 1]))
+    return SimpleNamespace(model=model, trained=trained, coupling=coupling, spaces=spaces_of(coupling), batch=batch)
+
+
+@pytest.mark.tensorflow
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_the_smaller_model_answers_as_if_nobody_read_the_dropped_channels(net, data):
+    from tinsmith.compress.structure.coupling import couple
+    from tinsmith.compress.structure.rebuild import rebuild
+    from tinsmith.compress.structure.sensitivity import Harm
+    from tinsmith.compress.structure.spaces import Costs
+
+    dropped = set()
+    for space in net.spaces:
+        keep = data.draw(st.sampled_from(space.roots))
+        dropped |= {root for root in space.roots if root != keep and data.draw(st.booleans())}
+    x = next(iter(net.batch.feeds.values()))
+    harm = Harm(net.coupling, net.trained, lambda: [net.batch])
+    with harm._unread(dropped):
+        expected = net.model(x).numpy()
+    smaller = rebuild(net.model, net.coupling, dropped)
+    np.testing.assert_allclose(smaller(x).numpy(), expected, rtol=1e-4, atol=1e-4)
+    assert Costs(net.coupling).macs(dropped) == Costs(couple(smaller)).macs(())
+    assert (smaller.count_params() < net.model.count_params()) == bool(dropped)
+
+
+@pytest.mark.tensorflow
+def test_everything_that_can_be_followed_is_found():
+    from tinsmith.compress.structure.coupling import couple
+    from tinsmith.compress.structure.spaces import spaces_of
+
+    residual, attention = couple(_residual()), couple(_attention())
+    assert {space.makers for space in spaces_of(residual)} == {
+        ("stem", "outer"), ("inner",), ("separable",), ("rows",), ("hidden",)
+    }  # fmt: skip
+    assert residual.followed_not == {}
+    assert {space.makers for space in spaces_of(attention)} == {("attention",), ("wide",)}
+    assert list(attention.followed_not) == ["norm"]
+
+
+@pytest.mark.tensorflow
+def test_a_layer_that_nobody_knows_is_gone_around_and_named():
+    import tf_keras
+
+    from tinsmith.compress.structure.coupling import couple
+    from tinsmith.compress.structure.spaces import spaces_of
+
+    layers = _layers()
+    source = tf_keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="before")(source)
+    x = layers.Conv2D(4, 3, groups=2, name="grouped")(x)
+    x = layers.Conv2D(5, 1, activation="softmax", name="mixed")(x)
+    x = layers.Conv2D(6, 1, name="after")(x)
+    model = tf_keras.Model(source, layers.Dense(2, name="head")(layers.Flatten()(x)))
+    coupling = couple(model)
+    assert {space.makers for space in spaces_of(coupling)} == {("after",)}
+    assert "groups" in coupling.followed_not["grouped"]
+
+
+@pytest.mark.tensorflow
+def test_least_squares_gives_back_what_copies_of_channels_held():
+    """Each channel of the first layer stands twice: without the copies, refitted layers lose nothing."""
+    import tf_keras
+
+    from tinsmith.compress.structure.coupling import couple
+    from tinsmith.compress.structure.rebuild import rebuild
+    from tinsmith.compress.structure.reconstruction import reconstruct
+    from tinsmith.convert.trained import from_keras
+
+    layers = _layers()
+    source = tf_keras.Input((6, 6, 3))
+    x = layers.Conv2D(6, 3, padding="same", activation="relu", name="twice")(source)
+    x = layers.Conv2D(4, 3, strides=2, padding="same", name="next")(x)
+    model = tf_keras.Model(source, layers.Dense(2, name="head")(layers.GlobalAveragePooling2D()(x)))
+    twice = model.get_layer("twice")
+    kernel, bias = (np.array(w) for w in twice.get_weights())
+    twice.set_weights([np.concatenate([kernel[..., :3]] * 2, axis=-1), np.concatenate([bias[:3]] * 2)])
+    coupling = couple(model)
+    dropped = {int(root) for root in coupling.roots(coupling.layers["twice"].given)[3:]}
+    full, small = from_keras(model, "tf_keras"), from_keras(rebuild(model, coupling, dropped), "tf_keras")
+    x = np.random.default_rng(0).standard_normal((64, 6, 6, 3)).astype("f4")
+    batch = SimpleNamespace(feeds={full.inputs[0].name: x})
+
+    def kept(name):
+        return [at for at, root in enumerate(coupling.roots(coupling.layers[name].given)) if int(root) not in dropped]
+
+    expected = model(x).numpy()
+    lost = np.abs(small.native(x).numpy() - expected).max()
+    assert reconstruct(full, small, kept, lambda: [batch]) == ["next"]
+    assert np.abs(small.native(x).numpy() - expected).max() < 0.02 * lost
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("kind", ["l1", "bn-scale", "taylor"])
+def test_a_channel_that_does_nothing_is_the_least_important(kind):
+    import tf_keras
+
+    from tinsmith.compress.structure.coupling import couple
+    from tinsmith.compress.structure.importance import importances
+    from tinsmith.convert.trained import from_keras
+
+    layers = _layers()
+    source = tf_keras.Input((6, 6, 3))
+    x = layers.Conv2D(5, 3, use_bias=False, name="conv")(source)
+    x = layers.ReLU()(layers.BatchNormalization(name="bn")(x))
+    model = tf_keras.Model(source, layers.Dense(2, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
+    for layer, at in (("conv", 0), ("bn", 0)):
+        weights = model.get_layer(layer).get_weights()
+        weights[at][..., 2] = 1e-6
+        model.get_layer(layer).set_weights(weights)
+    coupling = couple(model)
+    rng = np.random.default_rng(0)
+    trained = from_keras(model, "tf_keras")
+    batch = SimpleNamespace(
+        feeds={trained.inputs[0].name: rng.standard_normal((8, 6, 6, 3)).astype("f4")}, labels=rng.integers(0, 2, 8)
+    )
+    scores = importances(kind, coupling, trained, lambda: [batch])
+    roots = [int(root) for root in coupling.roots(coupling.layers["conv"].given)]
+    assert min(roots, key=scores.get) == roots[2]
