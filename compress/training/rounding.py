@@ -52,12 +52,15 @@ class Rounding:
         """
         tfmot = require("tensorflow_model_optimization", needed_for=_NEEDED_FOR)
         keras = require("tf_keras", needed_for=_NEEDED_FOR)
+        _mend_weights_before_relu()
         known, stay_float = _registry(), {}
         annotated = tfmot.quantization.keras.quantize_annotate_layer
 
         def annotate(layer: Any) -> Any:
             if isinstance(layer, keras.layers.InputLayer):
                 return layer
+            if type(layer).__name__ == "Rescaling":
+                return annotated(layer, quantize_config=_output_alone())
             if not (known.supports(layer) or _folds(layer)) or "Separable" in type(layer).__name__:
                 stay_float[layer.name] = f"tfmot does not know {type(layer).__name__}"
                 return layer
@@ -66,10 +69,12 @@ class Rounding:
         marked = keras.models.clone_model(model.native, clone_function=annotate)
         marked.set_weights(model.native.get_weights())
         kept = _kept(model.native)
+        named = {type(config).__name__: type(config) for config in [_output_alone()]}
         try:
-            wrapped = tfmot.quantization.keras.quantize_apply(
-                marked, scheme=_scheme(tfmot, kept), quantized_layer_name_prefix=""
-            )
+            with tfmot.quantization.keras.quantize_scope(named):
+                wrapped = tfmot.quantization.keras.quantize_apply(
+                    marked, scheme=_scheme(tfmot, kept), quantized_layer_name_prefix=""
+                )
         except (ValueError, RuntimeError) as error:
             raise UnsupportedOperatorError(
                 f"tfmot can't train this model with rounding: {first_line(error)}",
@@ -199,13 +204,56 @@ def _kept(model: Any) -> list[str]:
 def _scheme(tfmot: Any, kept: list[str]) -> Any:
     combine = tfmot.experimental.combine
     if "shared values" in kept:
-        return combine.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity="zeros" in kept)
-    if "zeros" in kept:
-        return combine.Default8BitPrunePreserveQuantizeScheme()
-    name = "tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_scheme"
-    return require(name, needed_for=_NEEDED_FOR).Default8BitQuantizeScheme()
+        scheme = combine.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity="zeros" in kept)
+    elif "zeros" in kept:
+        scheme = combine.Default8BitPrunePreserveQuantizeScheme()
+    else:
+        return _default_8bit("scheme").Default8BitQuantizeScheme()
+    registry, known = scheme.get_quantize_registry(), _registry()
+    supports = registry.supports
+    # these two call every layer without weights supported, and then fail on those that the plain one does not know
+    registry.supports = lambda layer: known.supports(layer) and supports(layer)
+    scheme.get_quantize_registry = lambda: registry
+    return scheme
+
+
+def _mend_weights_before_relu() -> None:
+    """Let tfmot round the weights of a layer that a ReLU follows directly.
+
+    tfmot 0.8.1 takes all rounding from whatever stands before a ReLU, so that nothing is rounded between the two. For
+    an Add that is all there is; a convolution or dense layer would train with float weights, and lose its zeros. Here
+    only the rounding of its output goes, as tfmot itself does it in front of a batch norm.
+    """
+    transforms, stock = _part("default_8bit.default_8bit_transforms"), _default_8bit("configs").NoOpQuantizeConfig
+    utils, activation = _part("utils"), _part("quantize_aware_activation").NoOpActivation
+
+    def replacement(_: Any, relu: Any) -> Any:
+        before = relu.input_layers[0]
+        if before.layer["class_name"] == "Add":
+            before.metadata["quantize_config"] = stock()
+        elif before.layer["config"].get("activation") == "linear":
+            before.layer["config"]["activation"] = utils.serialize_activation(activation(), use_legacy_format=True)
+        return relu
+
+    kind = transforms.LayerReLUQuantize
+    kind.replacement = replacement
+    kind.custom_objects = lambda _: {"NoOpQuantizeConfig": stock, "NoOpActivation": activation}
 
 
 def _registry() -> Any:
-    name = "tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_registry"
-    return require(name, needed_for=_NEEDED_FOR).Default8BitQuantizeRegistry()
+    return _default_8bit("registry").Default8BitQuantizeRegistry()
+
+
+def _output_alone() -> Any:
+    """For a layer without weights that tfmot does not know, and the device does."""
+    return _default_8bit("configs").Default8BitOutputQuantizeConfig()
+
+
+def _default_8bit(part: str) -> Any:
+    return _part(f"default_8bit.default_8bit_quantize_{part}")
+
+
+def _part(module: str) -> Any:
+    """What tfmot does not export."""
+    package = "tensorflow_model_optimization.python.core.quantization.keras"
+    return require(f"{package}.{module}", needed_for=_NEEDED_FOR)

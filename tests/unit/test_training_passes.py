@@ -1,0 +1,222 @@
+"""Recipes that train, end to end on a small Keras 3 model: what they promise is there in the artifact."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+from tinsmith.compress.compression import Training, compress
+from tinsmith.compress.recipe import Recipe, load_recipe
+from tinsmith.convert.evaluation import evaluate_models
+from tinsmith.runtime.errors import BudgetMissedError, DataError, RecipeError, UnsupportedOperatorError
+
+pytestmark = pytest.mark.tensorflow
+
+CLASSES = 4
+
+
+def pictures(samples, seed):
+    """Bars in one of four directions, at any place, under noise; values 0 to 255."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, CLASSES, samples)
+    images = rng.normal(60, 45, (samples, 12, 12, 1))
+    for image, label, at in zip(images, labels, rng.integers(2, 10, samples), strict=True):
+        diagonal = np.clip(np.arange(12) + at - 6, 0, 11)
+        rows, columns = [
+            (at, slice(None)),
+            (slice(None), at),
+            (np.arange(12), diagonal),
+            (np.arange(12), diagonal[::-1]),
+        ][label]
+        image[rows, columns, 0] += 120
+    return np.clip(images, 0, 255).astype(np.uint8), labels
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory):
+    """A folder with a trained model whose batch-norm statistics are stale, and samples."""
+    folder = tmp_path_factory.mktemp("studio")
+    with warnings.catch_warnings():
+        # NumPy 2 warns about the way in which Keras hands out the numbers of its variables
+        warnings.simplefilter("ignore", DeprecationWarning)
+        _fill(folder)
+    return folder
+
+
+def _fill(folder):
+    from tinsmith.convert.frameworks import require
+
+    keras = require("keras", needed_for="the tests")
+    for name, samples, seed in (("train", 1500, 0), ("test", 600, 1)):
+        images, labels = pictures(samples, seed)
+        np.savez(folder / f"{name}.npz", x=images, y=labels)
+    images, labels = pictures(1500, 0)
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((12, 12, 1), name="picture"),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(16, 3, padding="same", use_bias=False, name="one"),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.Conv2D(24, 3, strides=2, padding="same", name="two"),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.Conv2D(24, 3, padding="same", name="three"),
+            layers.ReLU(),
+            layers.GlobalMaxPooling2D(),
+            layers.Dense(CLASSES, activation="softmax", name="kind"),
+        ]
+    )
+    model.compile(optimizer=keras.optimizers.Adam(5e-3), loss="sparse_categorical_crossentropy", jit_compile=False)
+    model.fit(images.astype("f4"), labels, epochs=6, batch_size=64, verbose=0)
+    model.save(folder / "whole.keras")
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.moving_mean.assign(layer.moving_mean + 1.5 * keras.ops.sqrt(layer.moving_variance))
+            layer.moving_variance.assign(layer.moving_variance * 2)
+    model.save(folder / "stale.keras")
+
+
+def recipe(*steps, target="tflite"):
+    return Recipe.model_validate({"version": 1, "target": target, "steps": steps})
+
+
+def accuracy(*paths, data):
+    return [found.accuracy for found in evaluate_models(paths, data)]
+
+
+def int8_constants(path):
+    """Asks the engine, which knows nothing of how the file was written."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    found = []
+    for tensor in interpreter.get_tensor_details():
+        with contextlib.suppress(ValueError):  # it is no constant, and nothing was allocated
+            found.append(interpreter.get_tensor(tensor["index"]))
+    return [array for array in found if array.dtype == np.int8]
+
+
+def test_batch_norm_statistics_are_found_again_without_labels(studio, tmp_path):
+    images, _ = pictures(1500, 0)
+    np.savez(tmp_path / "unlabelled.npz", x=images)
+    output = tmp_path / "x.tflite"
+    before = (studio / "stale.keras").read_bytes()
+    made = compress(
+        studio / "stale.keras", recipe({"kind": "bn-recalibrate"}), output, data=tmp_path / "unlabelled.npz"
+    )
+    stale, whole, again = accuracy(studio / "stale.keras", studio / "whole.keras", output, data=studio / "test.npz")
+    assert stale < whole - 0.1
+    assert again > whole - 0.03
+    assert made.measured[0]["batch-norm layers"] == 2
+    assert made.delivery.from_source.largest > 0.1
+    assert made.delivery.proof.largest < 1e-4
+    assert (studio / "stale.keras").read_bytes() == before
+    assert not (tmp_path / "x.tflite.work").exists()
+
+
+FOUR_STEPS = [
+    {"kind": "channels", "macs": 0.5, "samples": 256},
+    {"kind": "distill", "epochs": 2, "learning_rate": 0.003},
+    {"kind": "quantize", "scheme": "int8"},
+    {"kind": "slim"},
+]
+
+
+def test_four_steps_from_the_shell_and_from_python_give_the_same_bytes(studio, tmp_path):
+    (tmp_path / "four.yaml").write_text(json.dumps({"version": 1, "target": "tflite", "steps": FOUR_STEPS}))
+    data = str(studio / "train.npz")
+    command = ["compress", str(studio / "whole.keras"), "-r", "four.yaml", "--data", data, "-o", "shell.tflite"]
+    subprocess.run([sys.executable, "-m", "tinsmith", *command], check=True, cwd=tmp_path, capture_output=True)
+    made = compress(
+        studio / "whole.keras", load_recipe(str(tmp_path / "four.yaml")), tmp_path / "python.tflite", data=data
+    )
+    assert (tmp_path / "shell.tflite").read_bytes() == (tmp_path / "python.tflite").read_bytes()
+    channels, distilled = made.measured[:2]
+    assert channels["macs after"] <= 0.5 * channels["macs before"]
+    assert channels["validation accuracy refitted"] >= channels["validation accuracy of copies"]
+    whole, small = accuracy(studio / "whole.keras", tmp_path / "python.tflite", data=studio / "test.npz")
+    assert small > whole - 0.1
+    assert distilled["epochs"] == 2
+
+
+def test_pruned_weights_are_zero_in_the_artifact_and_survive_rounding(studio, tmp_path):
+    steps = [{"kind": "magnitude", "sparsity": 0.75, "epochs": 3}, {"kind": "quantize-aware", "epochs": 1}]
+    made = compress(studio / "whole.keras", recipe(*steps), tmp_path / "x.tflite", data=studio / "train.npz")
+    assert made.measured[0]["sparsity of pruned layers"] == pytest.approx(0.75, abs=0.01)
+    assert made.measured[1]["kept"] == "zeros"
+    assert made.measured[1]["stay float"] == "none"
+    (precision,) = {use.precision for use in made.delivery.artifact.operators if use.name == "CONV_2D"}
+    assert precision == "int8"
+    kernels = [weights for weights in int8_constants(tmp_path / "x.tflite") if weights.ndim == 4]
+    assert len(kernels) == 3
+    assert all(np.mean(kernel == 0) >= 0.74 for kernel in kernels)
+    whole, small = accuracy(studio / "whole.keras", tmp_path / "x.tflite", data=studio / "test.npz")
+    assert small > whole - 0.1
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(studio, tmp_path):
+    steps = [{"kind": "channels", "ratio": 0.3, "samples": 256}, {"kind": "distill", "epochs": 6}]
+    (tmp_path / "two.yaml").write_text(json.dumps({"version": 1, "target": "tflite", "steps": steps}))
+    data = str(studio / "train.npz")
+
+    def command(output, *more):
+        arguments = ["compress", str(studio / "whole.keras"), "-r", "two.yaml", "--data", data, "-o", output, *more]
+        return [sys.executable, "-m", "tinsmith", *arguments]
+
+    subprocess.run(command("straight.tflite"), check=True, cwd=tmp_path, capture_output=True)
+    killed = subprocess.Popen(
+        command("killed.tflite"), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    checkpoint = tmp_path / "killed.tflite.work" / "distill.npz"
+    while not checkpoint.exists() and killed.poll() is None:
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "killed.tflite").exists()
+    assert checkpoint.exists()
+    subprocess.run(command("killed.tflite", "--resume"), check=True, cwd=tmp_path, capture_output=True)
+    assert (tmp_path / "killed.tflite").read_bytes() == (tmp_path / "straight.tflite").read_bytes()
+    assert not checkpoint.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("steps", "data", "error", "match"),
+    [
+        ([{"kind": "channels", "macs": 0.001}], "train.npz", BudgetMissedError, "can't be reached"),
+        ([{"kind": "distill"}], "train.npz", RecipeError, "nobody to learn from"),
+        ([{"kind": "bn-recalibrate"}], None, DataError, "needs samples"),
+        ([{"kind": "distill", "teacher": "other.keras"}], "train.npz", Exception, "teacher takes"),
+        ([{"kind": "distill", "width": 0.5, "teacher_weight": 0.5}], "wrong.npz", DataError, "label 7"),
+        ([{"kind": "magnitude"}], "train.npz", UnsupportedOperatorError, "nothing to prune"),
+    ],
+)
+def test_what_can_t_be_done_says_why_and_leaves_nothing(studio, tmp_path, steps, data, error, match):
+    import keras
+
+    source = studio / "whole.keras"
+    if match == "teacher takes":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # as above
+            keras.Sequential([keras.Input((9, 9, 1)), keras.layers.Flatten(), keras.layers.Dense(4)]).save(
+                "other.keras"
+            )
+    if match == "nothing to prune":
+        source = tmp_path / "weightless.keras"
+        keras.Sequential([keras.Input((12, 12, 1)), keras.layers.Flatten(), keras.layers.Softmax()]).save(source)
+    images, labels = pictures(300, 3)
+    np.savez(tmp_path / "wrong.npz", x=images, y=np.where(labels == 3, 7, labels))
+    given = {"train.npz": studio / "train.npz", "wrong.npz": tmp_path / "wrong.npz", None: None}[data]
+    with pytest.raises(error, match=match) as caught:
+        compress(source, recipe(*steps), tmp_path / "x.tflite", data=given, training=Training())
+    assert caught.value.hint
+    assert not (tmp_path / "x.tflite").exists()
