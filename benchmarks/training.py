@@ -1,8 +1,8 @@
 """What compression that trains reaches on the MLPerf Tiny models: each row the mean of three seeds, with its spread.
 
-Nothing is chosen on the test images: each recipe runs once a seed, on the training images alone. Training takes hours on
-two cores, so an artifact that lies in build/bench/training and was made by the same steps, seed and samples is not made
-again; its manifest says so.
+Nothing is chosen on the test images: each recipe runs once a seed, on the training images alone. Training takes hours
+on two cores, so an artifact that lies in build/bench/training and was made by the same steps, seed and samples is not
+made again; its manifest says so.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from tinsmith.convert.parity import FLOAT32, Tolerance
 from tinsmith.runtime.files import bytes_of, sha256_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tinsmith.compress.passes.base import PassResult
@@ -96,8 +98,8 @@ def compress(
     job = Job.of(model, output, **settings)
     planned = plan(job.source, recipe, target_of(recipe, output))
     course = _Course(job, planned, training or Training())
-    delivery = deliver(job, course.carry_out, tolerance=course.tolerance, steps=course.documents)
-    course.clear()
+    with course.kept():
+        delivery = deliver(job, course.carry_out, tolerance=course.tolerance, steps=course.documents)
     return Compression(
         source=job.source,
         source_bytes=bytes_of(job.source.path),
@@ -145,8 +147,15 @@ class _Course:
             self.measured.append(dict(result.measured))
         return Made(path=at.path, stands_for=None if stands_for == self._job.source else stands_for)
 
-    def clear(self) -> None:
-        """Remove what was kept for a resumed run."""
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep what a resumed run needs, for as long as the output is not in its place."""
+        try:
+            yield
+        except BaseException:
+            if self._work is not None:
+                self._work.abandon()
+            raise
         if self._work is not None:
             self._work.clear()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = ["WorkFolder"]
+
+
+logger = logging.getLogger(__name__)
 
 
 class WorkFolder:
@@ -70,6 +74,13 @@ class WorkFolder:
     def clear(self) -> None:
         """Remove everything: the output is in its place."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def abandon(self) -> None:
+        """Leave what a resumed run can use, and say so; remove the folder where there is nothing."""
+        if any(self.path.glob("*.json")) or any(self.path.glob("*.npz")):
+            logger.warning("what was done so far lies in %s; run it again with --resume to go on", self.path)
+        else:
+            self.clear()
 
     def _record(self, steps: Sequence[Mapping[str, Any]]) -> Path:
         named = json.dumps([self._run, *map(dict, steps)], sort_keys=True)

@@ -41,7 +41,9 @@ _TOOLS = (
     "numpy",
     "onnx",
     "onnxruntime",
+    "pillow",
     "tensorflow",
+    "tensorflow-model-optimization",
     "tf-keras",
     "tf2onnx",
 )
