@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Atoms = NDArray[np.int64]
 
-__all__ = ["Channels", "Coupling", "couple"]
+__all__ = ["Call", "Channels", "Coupling", "calls_of", "couple"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +90,18 @@ class Coupling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Call:
-    """One use of a layer: where its inputs come from, as (layer, use, output)."""
+class Call:
+    """One use of a layer.
+
+    Attributes:
+        layer: Of tf_keras.
+        use: Which of the layer's uses it is, from 0.
+        sources: Where its inputs come from, as (layer's name, use, output).
+    """
 
     layer: Any
-    sources: list[tuple[str, int, int]]
+    use: int
+    sources: tuple[tuple[str, int, int], ...]
 
 
 @dataclass(slots=True)
@@ -118,28 +125,28 @@ def couple(model: Any) -> Coupling:
         walk.coupling.freeze(atoms)
         walk.atoms[layer.name, 0, 0] = atoms
         walk.coupling.layers[layer.name] = Channels(layer=layer, taken=atoms, given=atoms, heads=_none())
-    for call, use in _calls(model):
-        _follow(walk, call, use)
+    for call in calls_of(model):
+        _follow(walk, call)
     for tensor in model.outputs:
         history = tensor._keras_history  # noqa: SLF001 - as above
         walk.coupling.freeze(walk.atoms[history.layer.name, history.node_index, history.tensor_index])
     return walk.coupling
 
 
-def _calls(model: Any) -> Iterable[tuple[_Call, int]]:
-    """Every use of a layer with its number, inputs before outputs."""
+def calls_of(model: Any) -> Iterable[Call]:
+    """Every use of a layer in a functional model, inputs before outputs."""
     waiting = []
     for entry in model.get_config()["layers"]:
         layer = model.get_layer(entry["name"])
         for use, node in enumerate(entry["inbound_nodes"]):
-            waiting.append((_Call(layer=layer, sources=list(_sources(node))), use))
+            waiting.append(Call(layer=layer, use=use, sources=tuple(_sources(node))))
     known = {(tensor._keras_history.layer.name, 0) for tensor in model.inputs}  # noqa: SLF001 - as above
     while waiting:
-        ready = [pair for pair in waiting if all((name, at) in known for name, at, _ in pair[0].sources)]
-        for call, use in ready:
-            known.add((call.layer.name, use))
-            yield call, use
-        waiting = [pair for pair in waiting if pair not in ready]
+        ready = [call for call in waiting if all((name, at) in known for name, at, _ in call.sources)]
+        for call in ready:
+            known.add((call.layer.name, call.use))
+            yield call
+        waiting = [call for call in waiting if call not in ready]
 
 
 def _sources(node: Any) -> Iterable[tuple[str, int, int]]:
@@ -155,7 +162,7 @@ def _sources(node: Any) -> Iterable[tuple[str, int, int]]:
         yield from _sources(part)
 
 
-def _follow(walk: _Walk, call: _Call, use: int) -> None:
+def _follow(walk: _Walk, call: Call) -> None:
     coupling, layer = walk.coupling, call.layer
     taken = [walk.atoms[source] for source in call.sources]
     earlier = coupling.layers.get(layer.name)
@@ -169,10 +176,10 @@ def _follow(walk: _Walk, call: _Call, use: int) -> None:
     if earlier is not None and len(earlier.taken) == len(found.taken):
         coupling.tie(earlier.taken, found.taken)
     coupling.layers[layer.name] = found
-    outputs = layer.get_output_at(use)
+    outputs = layer.get_output_at(call.use)
     count = len(outputs) if isinstance(outputs, list | tuple) else 1
     for at in range(count):
-        walk.atoms[layer.name, use, at] = found.given
+        walk.atoms[layer.name, call.use, at] = found.given
 
 
 def _frozen(coupling: Coupling, layer: Any, taken: list[Atoms]) -> Channels:

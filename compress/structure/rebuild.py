@@ -10,7 +10,7 @@ from tinsmith.compress.structure.rules import Side, channel_axes
 from tinsmith.convert.frameworks import require
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
 
@@ -27,13 +27,16 @@ def functional(model: Any) -> Any:
     return keras.Model(model.inputs, model.outputs, name=model.name) if hasattr(model, "pop") else model
 
 
-def rebuild(model: Any, coupling: Coupling, dropped: Collection[int]) -> Any:
+def rebuild(
+    model: Any, coupling: Coupling, dropped: Collection[int], biases: Mapping[str, NDArray[Any]] | None = None
+) -> Any:
     """Make a tf_keras model without some channels.
 
     Args:
         model: A functional model; it is not changed.
         coupling: Of its channels.
         dropped: Roots of the channels that go; none of them frozen, and of each layer's channels one stays at least.
+        biases: A new bias of some layers, by name, with one number a channel before any goes.
 
     Returns:
         A new model; each weight that stays has its old value.
@@ -45,11 +48,17 @@ def rebuild(model: Any, coupling: Coupling, dropped: Collection[int]) -> Any:
         entry.pop("build_config", None)
         if entry["name"] in kept:
             _resize(entry["config"], kept[entry["name"]])
+        if entry["name"] in (biases or {}):
+            entry["config"]["use_bias"] = True
     smaller = keras.Model.from_config(config)
     for layer in smaller.layers:
         source = model.get_layer(layer.name)
         weights = source.get_weights()
-        layer.set_weights([kept[layer.name].of(w, a) for w, a in zip(weights, source.weights, strict=True)])
+        smaller_weights = [kept[layer.name].of(w, a) for w, a in zip(weights, source.weights, strict=True)]
+        if layer.name in (biases or {}):
+            # the bias comes behind the kernel
+            smaller_weights[1:2] = [(biases or {})[layer.name][kept[layer.name].places["given"]]]
+        layer.set_weights(smaller_weights)
     return smaller
 
 
