@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,6 +189,50 @@ def test_a_killed_run_goes_on_to_the_same_bytes(studio, tmp_path):
     subprocess.run(command("killed.tflite", "--resume"), check=True, cwd=tmp_path, capture_output=True)
     assert (tmp_path / "killed.tflite").read_bytes() == (tmp_path / "straight.tflite").read_bytes()
     assert not checkpoint.parent.exists()
+
+
+def children(pid):
+    """The processes that a process has started, by what they run."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(entry.read_text().rsplit(")", 1)[1].split()[1]) == pid:
+                found[entry.with_name("cmdline").read_bytes().decode()] = int(entry.parent.name)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_training_process_that_is_killed_is_reported_and_one_without_parent_ends(studio, tmp_path):
+    steps = [{"kind": "distill", "width": 0.5, "epochs": 500}]
+    (tmp_path / "long.yaml").write_text(json.dumps({"version": 1, "target": "tflite", "steps": steps}))
+    arguments = ["compress", str(studio / "whole.keras"), "-r", "long.yaml", "--data", str(studio / "train.npz")]
+    command = [sys.executable, "-m", "tinsmith", *arguments, "-o", "x.tflite"]
+
+    def training():
+        """Start it, and wait until its first epoch is done."""
+        shutil.rmtree(tmp_path / "x.tflite.work", ignore_errors=True)
+        run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not (tmp_path / "x.tflite.work" / "distill.npz").exists() and run.poll() is None:
+            time.sleep(0.01)
+        (child,) = (pid for line, pid in children(run.pid).items() if "training.child" in line)
+        return run, child
+
+    run, child = training()
+    os.kill(child, signal.SIGKILL)
+    _, said = run.communicate(timeout=30)
+    assert run.returncode == 4
+    assert "the process of distill died (SIGKILL)" in said
+    assert "--resume" in said
+    assert (tmp_path / "x.tflite.work" / "distill.npz").exists()
+    assert not (tmp_path / "x.tflite").exists()
+
+    run, child = training()
+    os.kill(run.pid, signal.SIGKILL)
+    run.communicate(timeout=30)
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{child}").exists()
 
 
 @pytest.mark.parametrize(
