@@ -88,7 +88,7 @@ class Workshop:
         """All samples; raises ``DataError`` where the user gave none."""
         if self.task.data is None:
             raise DataError(f"{self.task.step['kind']} needs samples", hint="give them with --data")
-        return open_dataset(Path(self.task.data), self._inputs)
+        return open_dataset(self.task.data, self._inputs)
 
     @cached_property
     def _parts(self) -> tuple[Dataset, Dataset | None]:
