@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from tinsmith.compress.passes.bn_recalibrate import BnRecalibrate
 from tinsmith.compress.passes.channels import Channels
 from tinsmith.compress.passes.conversion import Convert
+from tinsmith.compress.passes.dead_channels import DeadChannels
 from tinsmith.compress.passes.distill import Distill
 from tinsmith.compress.passes.magnitude import Magnitude
 from tinsmith.compress.passes.quantization import Quantize
@@ -23,6 +24,7 @@ PASSES: tuple[type[Pass], ...] = (
     BnRecalibrate,
     Channels,
     Convert,
+    DeadChannels,
     Distill,
     Magnitude,
     Quantize,
