@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Draft", "FreezeError"]
 
+# Stands in names of values that no file names: no file's names hold it.
+_VIEW, _INNER = "\0axis", "\0before "
+
 
 class Draft:
     """Nodes that have been read, and where the channels of each tensor are.
@@ -94,7 +97,7 @@ class Draft:
 
     def width(self, value: str) -> int:
         """How many channels a value has."""
-        tensor, _, axis = value.rpartition("@") if value not in self.axes else (value, "", str(self.axes[value]))
+        tensor, _, axis = value.rpartition(_VIEW) if value not in self.axes else (value, "", str(self.axes[value]))
         return self.shapes[tensor][int(axis)]
 
     def add(self, node: Node, axis: int, shape: Sequence[int | None]) -> None:
@@ -284,6 +287,11 @@ class Draft:
         self.add(node, axis, shape)
         return True
 
+    def cut_axis(self, given: str, lengths: Sequence[int]) -> int | None:
+        """The axis of a broadcast constant that has one entry for each channel of what comes out; None if none has."""
+        axis = self.axes[given] - len(self.shapes[given]) + len(lengths)
+        return axis if axis >= 0 and lengths[axis] > 1 else None
+
     def softmax(self, name: str, taken: str, given: str, *, axis: int, steepness: float, logarithm: bool) -> None:
         """Shares of a whole, over the channels; raises ``FreezeError`` where over something else."""
         shape = self.shapes[taken]
@@ -298,8 +306,8 @@ class Draft:
         if function == Clip():
             return
         last = self.nodes.pop()
-        inner = replace(last, output=f"{last.output}#{name}")
-        self.nodes += [inner, Elementwise(name=f"{name}#activation", inputs=(inner.output,), output=last.output,
+        inner = replace(last, output=f"{last.output}{_INNER}{name}")
+        self.nodes += [inner, Elementwise(name=f"{name} activation", inputs=(inner.output,), output=last.output,
                                           function=function)]  # fmt: skip
 
     def _stay_plain(self, name: str, shape: Shape, ends: tuple[float, float]) -> None:
@@ -316,12 +324,13 @@ class Draft:
         return self._views[name, axis]
 
     def _view(self, name: str, axis: int, width: int) -> str:
-        value = f"{name}@{axis}"
+        value = f"{name}{_VIEW}{axis}"
+        said = f"{name} along axis {axis}"
         if self.is_plain(name):
             low, high = self._plain[name]
-            return self.inner(Source(name=value, inputs=(), output=value, width=width, low=low, high=high))
-        reason = "it reads what goes in along another axis than that of its channels"
-        return self.inner(Rearrangement(name=value, inputs=(name,), output=value, width=width, reason=reason))
+            return self.inner(Source(name=said, inputs=(), output=value, width=width, low=low, high=high))
+        reason = "it is read along another axis than that of its channels"
+        return self.inner(Rearrangement(name=said, inputs=(name,), output=value, width=width, reason=reason))
 
 
 def _lengths(shape: Sequence[int | None]) -> Shape:

@@ -10,7 +10,8 @@ import numpy as np
 from tinsmith.compress.dead_channels.analysis import find_dead
 from tinsmith.compress.dead_channels.cuts import Place, constants_after
 from tinsmith.compress.dead_channels.outcome import Outcome, artifact_sizes
-from tinsmith.compress.dead_channels.tflite_reading import read_graph
+from tinsmith.compress.dead_channels.tflite_nodes import Contents
+from tinsmith.compress.dead_channels.tflite_reading import TfliteReading
 from tinsmith.convert.slimming.attached import split_attached
 from tinsmith.convert.slimming.reading import read_content, read_model
 from tinsmith.convert.slimming.writing import write_model
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from tinsmith.compress.dead_channels.analysis import Removal
     from tinsmith.compress.dead_channels.outcome import Limits
-    from tinsmith.compress.dead_channels.tflite_reading import Reading
 
 __all__ = ["write_without"]
 
@@ -40,21 +40,28 @@ def write_without(path: Path, output: Path, limits: Limits) -> Outcome:
     content = read_content(path)
     attached = split_attached(content)
     model = read_model(content, path.name)
-    reading = read_graph(model, path.name, limits.largest_input)
+    contents = Contents(model, path.name)
+    reading = TfliteReading(contents, limits.largest_input)
     graph = reading.graph()
     removal = find_dead(graph, limits.bound)
     if removal.removed:
-        _carry_out(model, reading, removal)
+        _carry_out(model, contents, reading, removal)
         written = write_model(model)
         write_bytes(output, written + attached.moved_to(len(written)))
     size = artifact_sizes(path, output if removal.removed else path)
     return Outcome(removal=removal, not_followed=graph.not_followed(), size=size)
 
 
-def _carry_out(model: Any, reading: Reading, removal: Removal) -> None:
+def _carry_out(model: Any, contents: Contents, reading: TfliteReading, removal: Removal) -> None:
     """Change a ``ModelT``."""
     graph = model.subgraphs[0]
-    constants = dict(constants_after(reading.cuts, removal, reading.stored))
+
+    def stored(place: Place) -> NDArray[Any]:
+        array = contents.constant(int(graph.operators[place.operator].inputs[place.slot]))
+        assert array is not None
+        return array
+
+    constants = dict(constants_after(reading.cuts, removal, stored))
     for name, bias in removal.biases.items():
         constants[Place(reading.layers[name], _BIAS)] = bias.astype(np.float32)
     for place, array in constants.items():

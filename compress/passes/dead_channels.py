@@ -58,7 +58,7 @@ class DeadChannels(Pass):
     @property
     def takes(self) -> frozenset[Format]:
         """Whatever stores weights in float32 and says what it does with them; a SavedModel has no layers any more."""
-        return frozenset(["tflite"])
+        return frozenset(["tflite", "onnx"])
 
     @property
     def gives(self) -> Format | None:
@@ -101,6 +101,10 @@ def _written(model: Model, output: Path, limits: Limits) -> Outcome:
         from tinsmith.compress.dead_channels import tflite_file
 
         return tflite_file.write_without(model.path, output, limits)
+    if model.format == "onnx":
+        from tinsmith.compress.dead_channels import onnx_file
+
+        return onnx_file.write_without(model.path, output, limits)
     raise TypeError(model.format)
 
 
