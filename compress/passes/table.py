@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tinsmith.compress.passes.bn_recalibrate import BnRecalibrate
 from tinsmith.compress.passes.channels import Channels
+from tinsmith.compress.passes.clusters import Clusters
 from tinsmith.compress.passes.conversion import Convert
 from tinsmith.compress.passes.dead_channels import DeadChannels
 from tinsmith.compress.passes.distill import Distill
@@ -23,6 +24,7 @@ __all__ = ["PASSES", "pass_of"]
 PASSES: tuple[type[Pass], ...] = (
     BnRecalibrate,
     Channels,
+    Clusters,
     Convert,
     DeadChannels,
     Distill,

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinsmith.convert.frameworks import require
-from tinsmith.convert.quantization.bias_room import weights_with_room
 from tinsmith.convert.quantization.feeding import portions
 from tinsmith.convert.quantization.quantizer import Report, calibration_samples
 from tinsmith.convert.quantization.quiet import root_logger_left_alone
 from tinsmith.convert.quantization.ranges import MinMaxObserver, Range
 from tinsmith.convert.quantization.schemes import DynamicInt8, Float16, Int8, Int16x8, Scheme
 from tinsmith.convert.quantization.tflite_model import activations, read_float_model
+from tinsmith.convert.quantization.weight_grids import spans_of_weights
 from tinsmith.runtime.errors import RecipeError, UnsupportedOperatorError, first_line
 from tinsmith.runtime.files import write_bytes
 
@@ -177,7 +177,7 @@ def _statistics(model: Any, scheme: Scheme, ranges: Ranges | None) -> dict[str, 
         name: {"min": np.array([found.low], np.float32), "max": np.array([found.high], np.float32)}
         for name, found in wide.items()
     }
-    for name, spans in weights_with_room(model, wide, input_steps=steps):
+    for name, spans in spans_of_weights(model, wide, input_steps=steps):
         statistics[name] = {"min": -spans, "max": spans}
     return statistics
 

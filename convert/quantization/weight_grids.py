@@ -1,10 +1,12 @@
-"""Room for biases: weight channels that are so small that their bias would not fit into 32 bits.
+"""The grids of weights that need another one than their largest magnitude gives.
 
-A bias is stored in int32 on the grid ``input scale * weight scale`` of its channel. Where training has let a channel's
-weights die away (weight decay leaves 1e-30 and the like), that grid is so fine that the bias overflows, and
-ai-edge-quantizer 0.10 then stores the least int32, whatever the bias was. The cure, as in TFLiteConverter and
+Room for biases: a bias is stored in int32 on the grid ``input scale * weight scale`` of its channel. Where training has
+let a channel's weights die away (weight decay leaves 1e-30 and the like), that grid is so fine that the bias overflows,
+and ai-edge-quantizer 0.10 then stores the least int32, whatever the bias was. The cure, as in TFLiteConverter and
 onnxruntime: a coarser grid for the weights of such a channel, which moves its output by less than 1e-7 of its bias a
 weight.
+
+Shared values: see ``codebooks``.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tinsmith.convert.quantization.codebooks import shared_spans
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
     from tinsmith.convert.quantization.ranges import Ranges
 
-__all__ = ["weights_with_room"]
+__all__ = ["spans_of_weights"]
 
 _WEIGHT_STEPS = 127
 # Half of int32, because the engine may round the input's scale to another one.
@@ -45,8 +49,8 @@ _LAYOUTS = {
 }
 
 
-def weights_with_room(model: Any, ranges: Ranges, *, input_steps: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Find the weights that need a coarser grid.
+def spans_of_weights(model: Any, ranges: Ranges, *, input_steps: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Find the weights that need a grid of their own: a coarser one, or one that keeps shared values shared.
 
     Args:
         model: A float ``ModelT``.
@@ -68,9 +72,11 @@ def weights_with_room(model: Any, ranges: Ranges, *, input_steps: int) -> Iterat
         if values is None or offsets is None or seen is None:
             continue
         step = (max(seen.high, 0.0) - min(seen.low, 0.0)) / input_steps
-        spans = _spans(values, layout.axis)
-        least = _least_spans(offsets, step).reshape([-1 if n == layout.axis else 1 for n in range(values.ndim)])
-        if (spans < least).any():
+        shape = [-1 if n == layout.axis else 1 for n in range(values.ndim)]
+        usual, shared = _spans(values, layout.axis), shared_spans(values, layout.axis)
+        spans = usual if shared is None else shared.reshape(shape)
+        least = _least_spans(offsets, step).reshape(shape)
+        if shared is not None or (spans < least).any():
             yield weights.name.decode(), np.maximum(spans, least).astype(np.float32)
 
 
