@@ -1,13 +1,14 @@
-"""How often a model is right."""
+"""How good a model's answers are: one score, and for classifiers how often each class was right."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinsmith.convert.metrics import metric_named
 from tinsmith.convert.model import identify
 from tinsmith.convert.predictors import class_scores, opened_predictor, run_samples
 from tinsmith.runtime.errors import DataError
@@ -16,82 +17,196 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tinsmith.convert.data import Dataset
+    from numpy.typing import NDArray
+
+    from tinsmith.convert.data import Batch, Dataset
+    from tinsmith.convert.metrics import Metric
     from tinsmith.convert.predictors import Predictor
 
-__all__ = ["Evaluation", "evaluate", "evaluate_models"]
+    Array = NDArray[np.generic]
+
+__all__ = ["ClassScore", "Evaluation", "evaluate", "evaluate_models"]
 
 _BATCH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """A classifier's accuracy.
+class ClassScore:
+    """How often the samples of one class were right.
 
     Attributes:
-        samples: How many were run.
-        correct: On how many the highest score stood at the label.
-        answers: The class it named, one a sample; kept so that two models can be compared.
+        number: The class.
+        name: The same for people; the number where names are not known.
+        samples: That have this label, at least 1.
+        correct: On how many of them the highest score stood at the label.
     """
 
+    number: int
+    name: str
     samples: int
     correct: int
-    answers: tuple[int, ...]
 
     @property
     def accuracy(self) -> float:
-        """Share of samples that were right, 0 to 1."""
+        """Share of its samples that were right, 0 to 1: the recall of the class."""
+        return self.correct / self.samples
+
+    def to_json(self) -> dict[str, Any]:
+        """For reports."""
+        return {
+            "class": self.number,
+            "name": self.name,
+            "samples": self.samples,
+            "correct": self.correct,
+            "accuracy": self.accuracy,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """How good a model's answers are.
+
+    Attributes:
+        samples: How many were run.
+        metric: What judged them.
+        score: Of the metric.
+        standard_error: How far another draw of as many samples would move the score; None where there is no formula.
+        correct: On how many the highest score stood at the label; None for what is no classifier of these labels.
+        answers: The class it named, one a sample; kept so that two models can be compared. Empty as above.
+        classes: One a class that has samples, by number. Empty as above.
+    """
+
+    samples: int
+    metric: Metric
+    score: float
+    standard_error: float | None
+    correct: int | None
+    answers: tuple[int, ...]
+    classes: tuple[ClassScore, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of samples that were right, 0 to 1; raises ``DataError`` for what is no classifier."""
+        if self.correct is None:
+            raise DataError(f"there is no accuracy: {self.metric.name} judged something else than a classifier")
         return self.correct / self.samples
 
     @property
-    def standard_error(self) -> float:
-        """Of the accuracy, binomial: how far another draw of samples would move it."""
-        return math.sqrt(self.accuracy * (1 - self.accuracy) / self.samples)
+    def worst_classes(self) -> tuple[ClassScore, ...]:
+        """Classes with the least accuracy first; among equals the one with more samples."""
+        return tuple(sorted(self.classes, key=lambda found: (found.accuracy, -found.samples, found.number)))
+
+    @property
+    def text(self) -> str:
+        """The score for people, with its standard error where it has one."""
+        said = self.metric.text(self.score)
+        return said if self.standard_error is None else f"{said} ± {self.metric.text(self.standard_error)}"
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether there are an accuracy, answers and classes."""
+        return self.correct is not None
 
     def agreement(self, other: Evaluation) -> float:
-        """Share of samples on which both named the same class, 0 to 1."""
+        """Share of samples on which both named the same class, 0 to 1; raises ``DataError`` for other models."""
+        if not self.names_classes or not other.names_classes:
+            raise DataError("there is no agreement of models that name no classes")
         return float(np.mean(np.array(self.answers) == np.array(other.answers)))
 
     def to_json(self) -> dict[str, Any]:
         """For reports; the single answers are left out."""
-        facts = asdict(self)
-        del facts["answers"]
-        return {**facts, "accuracy": self.accuracy, "standard_error": self.standard_error}
+        document: dict[str, Any] = {
+            "samples": self.samples,
+            "metric": self.metric.name,
+            "more_is_better": self.metric.more_is_better,
+            "score": self.score,
+            "standard_error": self.standard_error,
+        }
+        if self.correct is not None:
+            classes = [found.to_json() for found in self.classes]
+            document |= {"correct": self.correct, "accuracy": self.accuracy, "classes": classes}
+        return document
 
 
-def evaluate(predictor: Predictor, dataset: Dataset) -> Evaluation:
-    """Run a classifier over labelled samples.
+def evaluate(predictor: Predictor, dataset: Dataset, metric: Metric | None = None) -> Evaluation:
+    """Run a model over samples whose answers are known.
+
+    Args:
+        predictor: The model.
+        dataset: With labels or targets.
+        metric: What judges; None for accuracy.
 
     Raises:
-        DataError: The samples have no labels, or a label that the model has no score for, or it is no classifier.
+        DataError: The metric does not fit the labels, or the model's outputs; says why.
     """
-    correct = 0
-    answers: list[int] = []
+    metric = metric or metric_named("accuracy")
+    tally, named = metric.tally(dataset.name), _Named()
     for batch in dataset.batches(_BATCH):
-        if batch.labels is None:
-            raise DataError(f"{dataset.name} has no labels, so there is no accuracy", hint="add y to the .npz")
-        scores = class_scores(run_samples(predictor, batch.feeds))
-        if scores is None:
-            raise DataError("accuracy needs a model with one output of class scores, and this model has none")
-        labels = batch.labels.astype(np.int64)
-        if labels.max() >= scores.shape[1]:
-            raise DataError(
-                f"{dataset.name} holds the label {labels.max()}, but the model knows {scores.shape[1]} classes"
-            )
-        named = scores.argmax(axis=1)
-        answers += named.tolist()
-        correct += int(np.sum(named == labels))
-    return Evaluation(samples=len(answers), correct=correct, answers=tuple(answers))
+        outputs = run_samples(predictor, batch.feeds)
+        tally.update(outputs, batch)
+        named.update(outputs, batch)
+    answers, labels = np.asarray(named.answers, dtype=np.int64), np.asarray(named.labels, dtype=np.int64)
+    return Evaluation(
+        samples=len(dataset),
+        metric=metric,
+        score=_finite(tally.result(), metric, dataset),
+        standard_error=tally.standard_error,
+        correct=int(np.sum(answers == labels)) if named.fits else None,
+        answers=tuple(named.answers),
+        classes=_classes(answers, labels, dataset.class_names),
+    )
 
 
 def evaluate_models(
-    models: Sequence[Path], data: str | Path, *, allow_unsafe: bool = False, time_limit_s: float = 60.0
+    models: Sequence[Path],
+    data: str | Path,
+    *,
+    metric: str = "accuracy",
+    allow_unsafe: bool = False,
+    time_limit_s: float = 60.0,
 ) -> list[Evaluation]:
-    """Evaluate models of any format on the same samples; raises as ``evaluate`` and ``open_predictor``."""
+    """Evaluate models of any format on the same samples; raises as ``evaluate``, and as what opens and finds them."""
     from tinsmith.convert.data import open_dataset
 
+    judge = metric_named(metric)
     evaluations = []
     for path in models:
         with opened_predictor(identify(path), allow_unsafe=allow_unsafe, time_limit_s=time_limit_s) as predictor:
-            evaluations.append(evaluate(predictor, open_dataset(data, predictor.inputs)))
+            evaluations.append(evaluate(predictor, open_dataset(data, predictor.inputs), judge))
     return evaluations
+
+
+class _Named:
+    """The classes that a classifier names, for as long as model and labels are those of one."""
+
+    def __init__(self) -> None:
+        self.answers: list[int] = []
+        self.labels: list[int] = []
+        self.fits = True
+
+    def update(self, outputs: Sequence[Array], batch: Batch) -> None:
+        """Take in a batch; one that does not fit ends it all."""
+        scores = class_scores(list(outputs))
+        if not self.fits or scores is None or batch.labels is None or batch.labels.max() >= scores.shape[1]:
+            self.fits, self.answers, self.labels = False, [], []
+            return
+        self.answers += scores.argmax(axis=1).tolist()
+        self.labels += batch.labels.tolist()
+
+
+def _classes(answers: NDArray[np.int64], labels: NDArray[np.int64], names: tuple[str, ...]) -> tuple[ClassScore, ...]:
+    numbers, counts = np.unique(labels, return_counts=True)
+    right = np.bincount(labels[answers == labels], minlength=int(numbers[-1]) + 1 if len(numbers) else 0)
+    return tuple(
+        ClassScore(
+            number=number, name=names[number] if number < len(names) else str(number), samples=count,
+            correct=int(right[number]),
+        )
+        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True)
+    )  # fmt: skip
+
+
+def _finite(score: float, metric: Metric, dataset: Dataset) -> float:
+    if not math.isfinite(score):
+        raise DataError(f"the {metric.name} on {dataset.name} is {score}: the model answers with NaN or infinity")
+    return score

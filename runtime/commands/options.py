@@ -21,6 +21,7 @@ __all__ = [
     "engine_option",
     "force_option",
     "format_option",
+    "metric_option",
     "model_argument",
     "output_option",
     "seed_option",
@@ -36,6 +37,10 @@ DATA_HELP = (
 )
 
 data_option = click.option("--data", help=DATA_HELP)
+metric_option = click.option(
+    "--metric",
+    help="What judges the answers: accuracy (the default), top-5, auc, map, mae, mse, or module:function.",
+)
 engine_option = click.option("--engine", help="Run it with this engine: litert, onnxruntime or tflite-runtime.")
 accelerator_option = click.option(
     "--accelerator",
