@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinsmith.compress.dead_channels.layers import Linear, PerChannel
+from tinsmith.compress.dead_channels.layers import Depthwise, Linear
 from tinsmith.compress.structure.coupling import Coupling
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Removal:
         kept: The places of each value's channels that stay, in order, by the value's name.
         widths: How many channels each value had.
         biases: The new bias of each linear node that has read a constant, [channels that stay], by the node's name.
-        channels: Channels of layers with weights before.
+        channels: Channels of convolutions and dense layers before.
         removed: How many of them go.
         bound: No output channel moves by more than this, in exact arithmetic.
         rounds: How often it was looked again.
@@ -98,7 +98,17 @@ class _Round:
             atoms[node.output] = node.couple(self._coupling, [atoms[name] for name in node.inputs])
         for name in graph.outputs:
             self._coupling.freeze(atoms[name])
+        self._bind(atoms)
         self._roots = {name: self._coupling.roots(own) for name, own in atoms.items()}
+
+    def _bind(self, atoms: Mapping[str, Atoms]) -> None:
+        """Tie what the graph says goes together."""
+        first: dict[int, Atoms] = {}
+        for name, groups in self._graph.groups.items():
+            self._coupling.freeze(atoms[name][groups < 0])
+            for at in np.flatnonzero(groups >= 0):
+                own = atoms[name][at : at + 1]
+                self._coupling.tie(first.setdefault(int(groups[at]), own), own)
 
     def choose(self, budget: float) -> tuple[set[int], float]:
         """Roots that go, the cheapest first, and what they cost; those that cost nothing in a round of their own.
@@ -134,7 +144,8 @@ class _Round:
         for node in self._graph.nodes:
             whole = node.plus(self._constant(node, stays)) if isinstance(node, Linear) else node
             nodes.append(whole.without([stays[name] for name in node.inputs], stays[node.output]))
-        return replace(self._graph, nodes=tuple(nodes))
+        groups = {name: own[stays[name]] for name, own in self._graph.groups.items()}
+        return replace(self._graph, nodes=tuple(nodes), groups=groups)
 
     def _linear(self) -> Iterable[Linear]:
         return (node for node in self._graph.nodes if isinstance(node, Linear))
@@ -167,4 +178,4 @@ class _Round:
 
 
 def _weighted_channels(graph: Graph) -> int:
-    return sum(len(node.bias) for node in graph.nodes if isinstance(node, Linear | PerChannel))
+    return sum(len(node.bias) for node in graph.nodes if isinstance(node, Linear | Depthwise))

@@ -310,6 +310,12 @@ class Draft:
         self.nodes += [inner, Elementwise(name=f"{name} activation", inputs=(inner.output,), output=last.output,
                                           function=function)]  # fmt: skip
 
+    def rename_last(self, name: str) -> None:
+        """Give another name to the output of the node that was added last."""
+        last = self.nodes.pop()
+        self.axes[name], self.shapes[name] = self.axes.pop(last.output), self.shapes.pop(last.output)
+        self.nodes.append(replace(last, output=name))
+
     def _stay_plain(self, name: str, shape: Shape, ends: tuple[float, float]) -> None:
         self._plain[name] = ends
         self.shapes[name] = shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.dead_channels.ranges import Ranges
 
     Floats = NDArray[np.float64]
+    Places = NDArray[np.int64]
 
 __all__ = ["Graph"]
 
@@ -30,10 +31,12 @@ class Graph:
     Attributes:
         nodes: Each makes one value.
         outputs: Values that the model's users see; none of their channels goes.
+        groups: Of some values, a number a channel: equal ones only go together, and negative ones stay.
     """
 
     nodes: tuple[Node, ...]
     outputs: frozenset[str]
+    groups: Mapping[str, Places] = field(default_factory=dict)
 
     def ranges(self) -> dict[str, Ranges]:
         """What each value can be."""

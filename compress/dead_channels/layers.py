@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Places = NDArray[np.int64]
 
-__all__ = ["Linear", "PerChannel"]
+__all__ = ["Depthwise", "Linear", "PerChannel"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class Linear(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerChannel(Node):
-    """A weighted sum over each channel by itself: depthwise convolutions, scales, batch norm.
+    """A weighted sum over each channel by itself: scales, batch norm.
 
     Attributes:
         summed: Weights summed over the window, [out]; each input channel gives as many channels in a row.
@@ -124,3 +124,8 @@ class PerChannel(Node):
     def without(self, taken: Sequence[Places], given: Places) -> PerChannel:  # noqa: ARG002
         """The weights that stay."""
         return replace(self, summed=self.summed[given], absolute=self.absolute[given], bias=self.bias[given])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depthwise(PerChannel):
+    """A convolution of each channel by itself."""

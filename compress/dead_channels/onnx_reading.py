@@ -9,7 +9,7 @@ import numpy as np
 from tinsmith.compress.dead_channels.cuts import Cut, Place
 from tinsmith.compress.dead_channels.draft import Draft, FreezeError
 from tinsmith.compress.dead_channels.functions import FUNCTIONS, Clip, elu, hard_sigmoid, leaky_relu
-from tinsmith.compress.dead_channels.layers import Linear, PerChannel
+from tinsmith.compress.dead_channels.layers import Depthwise, Linear, PerChannel
 from tinsmith.compress.dead_channels.nodes import Product, Sum
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class OnnxReading:
         if groups > 1 and not depthwise:
             fixed = f"it is a convolution in {groups} groups"
             summed, absolute = (_blocks(part, groups) for part in (summed, absolute))
-        kind = PerChannel if depthwise else Linear
+        kind = Depthwise if depthwise else Linear
         if depthwise:
             summed, absolute = summed[:, 0], absolute[:, 0]
             self.groups[operator.number] = value

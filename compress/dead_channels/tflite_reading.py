@@ -9,7 +9,7 @@ import numpy as np
 from tinsmith.compress.dead_channels.cuts import Cut, Place
 from tinsmith.compress.dead_channels.draft import Draft, FreezeError
 from tinsmith.compress.dead_channels.functions import FUNCTIONS, elu, leaky_relu
-from tinsmith.compress.dead_channels.layers import Linear, PerChannel
+from tinsmith.compress.dead_channels.layers import Depthwise, Linear
 from tinsmith.compress.dead_channels.nodes import Product, Sum
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class TfliteReading:
         weights = self._contents.weights(operator).astype(np.float64)
         if weights.shape[-1] % self.draft.width(value):
             raise FreezeError("its weights do not fit what goes in")
-        node = PerChannel(
+        node = Depthwise(
             name=operator.name, inputs=(value,), output=operator.given, summed=weights.sum(axis=(0, 1, 2)),
             absolute=np.abs(weights).sum(axis=(0, 1, 2)), bias=self._bias(operator, weights.shape[-1]),
             padded=self._is_padded(operator, weights.shape[1:3]), fixed=self._fixed(operator),

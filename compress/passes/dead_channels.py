@@ -58,7 +58,7 @@ class DeadChannels(Pass):
     @property
     def takes(self) -> frozenset[Format]:
         """Whatever stores weights in float32 and says what it does with them; a SavedModel has no layers any more."""
-        return frozenset(["tflite", "onnx"])
+        return frozenset(["keras", "hdf5", "tflite", "onnx"])
 
     @property
     def gives(self) -> Format | None:
@@ -82,7 +82,7 @@ class DeadChannels(Pass):
 
         limits = Limits(bound=self._step.bound, largest_input=self._step.largest_input)
         output = bench.place(f"dead-channels{_SUFFIXES[model.format]}")
-        outcome = _written(model, output, limits)
+        outcome = _written(model, output, limits, bench)
         measured = _measured(outcome, limits)
         if not outcome.removal.removed:
             return PassResult(model=model, modified=False, measured=measured)
@@ -95,7 +95,7 @@ class DeadChannels(Pass):
 _SUFFIXES: dict[str, str] = {"tflite": ".tflite", "onnx": ".onnx", "keras": ".keras", "hdf5": ".h5"}
 
 
-def _written(model: Model, output: Path, limits: Limits) -> Outcome:
+def _written(model: Model, output: Path, limits: Limits, bench: Bench) -> Outcome:
     """By the adapter of the model's format; writes nothing where nothing goes."""
     if model.format == "tflite":
         from tinsmith.compress.dead_channels import tflite_file
@@ -105,7 +105,9 @@ def _written(model: Model, output: Path, limits: Limits) -> Outcome:
         from tinsmith.compress.dead_channels import onnx_file
 
         return onnx_file.write_without(model.path, output, limits)
-    raise TypeError(model.format)
+    from tinsmith.compress.dead_channels import keras_file
+
+    return keras_file.write_without(model, output, limits, allow_unsafe=bench.allow_unsafe)
 
 
 def _measured(outcome: Outcome, limits: Limits) -> dict[str, float | str]:
