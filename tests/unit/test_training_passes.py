@@ -21,72 +21,6 @@ from tinsmith.runtime.errors import BudgetMissedError, DataError, RecipeError, U
 
 pytestmark = pytest.mark.tensorflow
 
-CLASSES = 4
-
-
-def pictures(samples, seed):
-    """Bars in one of four directions, at any place, under noise; values 0 to 255."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, CLASSES, samples)
-    images = rng.normal(60, 45, (samples, 12, 12, 1))
-    for image, label, at in zip(images, labels, rng.integers(2, 10, samples), strict=True):
-        diagonal = np.clip(np.arange(12) + at - 6, 0, 11)
-        rows, columns = [
-            (at, slice(None)),
-            (slice(None), at),
-            (np.arange(12), diagonal),
-            (np.arange(12), diagonal[::-1]),
-        ][label]
-        image[rows, columns, 0] += 120
-    return np.clip(images, 0, 255).astype(np.uint8), labels
-
-
-@pytest.fixture(scope="session")
-def studio(tmp_path_factory):
-    """A folder with a trained model whose batch-norm statistics are stale, and samples."""
-    folder = tmp_path_factory.mktemp("studio")
-    with warnings.catch_warnings():
-        # NumPy 2 warns about the way in which Keras hands out the numbers of its variables
-        warnings.simplefilter("ignore", DeprecationWarning)
-        _fill(folder)
-    return folder
-
-
-def _fill(folder):
-    from tinsmith.convert.frameworks import require
-
-    keras = require("keras", needed_for="the tests")
-    for name, samples, seed in (("train", 1500, 0), ("test", 600, 1)):
-        images, labels = pictures(samples, seed)
-        np.savez(folder / f"{name}.npz", x=images, y=labels)
-    images, labels = pictures(1500, 0)
-    keras.utils.set_random_seed(0)
-    layers = keras.layers
-    model = keras.Sequential(
-        [
-            keras.Input((12, 12, 1), name="picture"),
-            layers.Rescaling(1 / 255),
-            layers.Conv2D(16, 3, padding="same", use_bias=False, name="one"),
-            layers.BatchNormalization(momentum=0.9),
-            layers.ReLU(),
-            layers.Conv2D(24, 3, strides=2, padding="same", name="two"),
-            layers.BatchNormalization(momentum=0.9),
-            layers.ReLU(),
-            layers.Conv2D(24, 3, padding="same", name="three"),
-            layers.ReLU(),
-            layers.GlobalMaxPooling2D(),
-            layers.Dense(CLASSES, activation="softmax", name="kind"),
-        ]
-    )
-    model.compile(optimizer=keras.optimizers.Adam(5e-3), loss="sparse_categorical_crossentropy", jit_compile=False)
-    model.fit(images.astype("f4"), labels, epochs=6, batch_size=64, verbose=0)
-    model.save(folder / "whole.keras")
-    for layer in model.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.moving_mean.assign(layer.moving_mean + 1.5 * keras.ops.sqrt(layer.moving_variance))
-            layer.moving_variance.assign(layer.moving_variance * 2)
-    model.save(folder / "stale.keras")
-
 
 def recipe(*steps, target="tflite"):
     return Recipe.model_validate({"version": 1, "target": target, "steps": steps})
@@ -96,19 +30,7 @@ def accuracy(*paths, data):
     return [found.accuracy for found in evaluate_models(paths, data)]
 
 
-def int8_constants(path):
-    """Asks the engine, which knows nothing of how the file was written."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(str(path))
-    found = []
-    for tensor in interpreter.get_tensor_details():
-        with contextlib.suppress(ValueError):  # it is no constant, and nothing was allocated
-            found.append(interpreter.get_tensor(tensor["index"]))
-    return [array for array in found if array.dtype == np.int8]
-
-
-def test_batch_norm_statistics_are_found_again_without_labels(studio, tmp_path):
+def test_batch_norm_statistics_are_found_again_without_labels(studio, pictures, tmp_path):
     images, _ = pictures(1500, 0)
     np.savez(tmp_path / "unlabelled.npz", x=images)
     output = tmp_path / "x.tflite"
@@ -151,7 +73,7 @@ def test_four_steps_from_the_shell_and_from_python_give_the_same_bytes(studio, t
     assert distilled["epochs"] == 2
 
 
-def test_pruned_weights_are_zero_in_the_artifact_and_survive_rounding(studio, tmp_path):
+def test_pruned_weights_are_zero_in_the_artifact_and_survive_rounding(studio, int8_constants, tmp_path):
     steps = [{"kind": "magnitude", "sparsity": 0.75, "epochs": 3}, {"kind": "quantize-aware", "epochs": 1}]
     made = compress(studio / "whole.keras", recipe(*steps), tmp_path / "x.tflite", data=studio / "train.npz")
     assert made.measured[0]["sparsity of pruned layers"] == pytest.approx(0.75, abs=0.01)
@@ -246,7 +168,7 @@ def test_a_training_process_that_is_killed_is_reported_and_one_without_parent_en
         ([{"kind": "magnitude"}], "train.npz", UnsupportedOperatorError, "nothing to prune"),
     ],
 )
-def test_what_can_t_be_done_says_why_and_leaves_nothing(studio, tmp_path, steps, data, error, match):
+def test_what_can_t_be_done_says_why_and_leaves_nothing(studio, pictures, tmp_path, steps, data, error, match):
     import keras
 
     source = studio / "whole.keras"

@@ -1,0 +1,96 @@
+"""A small trained model with its samples, for the tests of passes that train."""
+
+import contextlib
+import warnings
+
+import numpy as np
+import pytest
+
+CLASSES = 4
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Draws labelled pictures: (samples, seed) -> images, labels."""
+    return _pictures
+
+
+def _pictures(samples, seed):
+    """Bars in one of four directions, at any place, under noise; values 0 to 255."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, CLASSES, samples)
+    images = rng.normal(60, 45, (samples, 12, 12, 1))
+    for image, label, at in zip(images, labels, rng.integers(2, 10, samples), strict=True):
+        diagonal = np.clip(np.arange(12) + at - 6, 0, 11)
+        rows, columns = [
+            (at, slice(None)),
+            (slice(None), at),
+            (np.arange(12), diagonal),
+            (np.arange(12), diagonal[::-1]),
+        ][label]
+        image[rows, columns, 0] += 120
+    return np.clip(images, 0, 255).astype(np.uint8), labels
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory):
+    """A folder with a trained model whose batch-norm statistics are stale, and samples."""
+    folder = tmp_path_factory.mktemp("studio")
+    with warnings.catch_warnings():
+        # NumPy 2 warns about the way in which Keras hands out the numbers of its variables
+        warnings.simplefilter("ignore", DeprecationWarning)
+        _fill(folder)
+    return folder
+
+
+def _fill(folder):
+    from tinsmith.convert.frameworks import require
+
+    keras = require("keras", needed_for="the tests")
+    for name, samples, seed in (("train", 1500, 0), ("test", 600, 1)):
+        images, labels = _pictures(samples, seed)
+        np.savez(folder / f"{name}.npz", x=images, y=labels)
+    images, labels = _pictures(1500, 0)
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((12, 12, 1), name="picture"),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(16, 3, padding="same", use_bias=False, name="one"),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.Conv2D(24, 3, strides=2, padding="same", name="two"),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.Conv2D(24, 3, padding="same", name="three"),
+            layers.ReLU(),
+            layers.GlobalMaxPooling2D(),
+            layers.Dense(CLASSES, activation="softmax", name="kind"),
+        ]
+    )
+    model.compile(optimizer=keras.optimizers.Adam(5e-3), loss="sparse_categorical_crossentropy", jit_compile=False)
+    model.fit(images.astype("f4"), labels, epochs=6, batch_size=64, verbose=0)
+    model.save(folder / "whole.keras")
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.moving_mean.assign(layer.moving_mean + 1.5 * keras.ops.sqrt(layer.moving_variance))
+            layer.moving_variance.assign(layer.moving_variance * 2)
+    model.save(folder / "stale.keras")
+
+
+@pytest.fixture(scope="session")
+def int8_constants():
+    return _int8_constants
+
+
+def _int8_constants(path):
+    """Asks the engine, which knows nothing of how the file was written."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    found = []
+    for tensor in interpreter.get_tensor_details():
+        with contextlib.suppress(ValueError):  # it is no constant, and nothing was allocated
+            found.append(interpreter.get_tensor(tensor["index"]))
+    return [array for array in found if array.dtype == np.int8]
