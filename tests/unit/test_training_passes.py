@@ -163,7 +163,7 @@ def test_a_training_process_that_is_killed_is_reported_and_one_without_parent_en
         ([{"kind": "channels", "macs": 0.001}], "train.npz", BudgetMissedError, "can't be reached"),
         ([{"kind": "distill"}], "train.npz", RecipeError, "nobody to learn from"),
         ([{"kind": "bn-recalibrate"}], None, DataError, "needs samples"),
-        ([{"kind": "distill", "teacher": "other.keras"}], "train.npz", Exception, "teacher takes"),
+        ([{"kind": "distill", "teacher": "other.keras"}], "train.npz", UsageError, "teacher takes"),
         ([{"kind": "distill", "width": 0.5, "teacher_weight": 0.5}], "wrong.npz", DataError, "label 7"),
         ([{"kind": "magnitude"}], "train.npz", UnsupportedOperatorError, "nothing to prune"),
     ],
