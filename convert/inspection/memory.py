@@ -12,17 +12,18 @@ if TYPE_CHECKING:
 
 __all__ = ["activation_bytes"]
 
-# Packed types, and one that numpy has not.
-_BITS = {"int4": 4, "uint4": 4, "int2": 2, "bfloat16": 16}
+# Packed types, and those that CPUs widen.
+_BITS = {"int4": 4, "uint4": 4, "int2": 2, "bfloat16": 32, "float16": 32}
 
 
 def activation_bytes(graph: Graph) -> int | None:
     """The most that activations take at once, at batch 1: an estimate of what an engine's arena holds at its fullest.
 
     Operators run in the order of the file; a tensor lives from the operator that computes it to the last one that reads
-    it, inputs from the beginning and outputs to the end. No operator works in place, and scratch memory of kernels is
-    not counted. Between a dequantizing and a quantizing operator, numbers take what their integers take, because
-    engines fuse the three.
+    it, inputs from the beginning, and what nobody reads to the end. No operator works in place, and scratch memory of
+    kernels is not counted, nor is what follows from stored numbers alone, which engines fold. Between a dequantizing
+    and a quantizing operator, numbers take what their integers take, because engines fuse the three; half precision
+    takes what float32 takes, because CPUs compute in that.
 
     Returns:
         None where a tensor's shape or dtype is not known.
@@ -44,16 +45,20 @@ def activation_bytes(graph: Graph) -> int | None:
 
 def _lives(graph: Graph) -> tuple[dict[int, tuple[Tensor, int]], dict[int, int]]:
     """When each tensor that is not stored comes and goes, as the number of an operator."""
-    births = {id(tensor): (tensor, 0) for tensor in graph.inputs}
-    deaths = dict.fromkeys(births, 0)
+    births: dict[int, tuple[Tensor, int]] = {}
+    deaths: dict[int, int] = {}
+    folded: set[int] = set()
     for at, operator in enumerate(graph.operators):
-        for tensor in operator.outputs:
-            if tensor.stored is None:
-                births.setdefault(id(tensor), (tensor, at))
-                deaths[id(tensor)] = at
-        deaths |= {id(tensor): at for tensor in operator.inputs if tensor is not None and id(tensor) in births}
-    last = max(0, len(graph.operators) - 1)
-    return births, deaths | {id(tensor): last for tensor in graph.outputs if id(tensor) in births}
+        read = [tensor for tensor in operator.inputs if tensor is not None and tensor.stored is None]
+        alive = [tensor for tensor in read if id(tensor) not in folded]
+        if not alive and operator.inputs:
+            folded |= {id(tensor) for tensor in operator.outputs}
+            continue
+        for tensor in alive:
+            births.setdefault(id(tensor), (tensor, 0))  # nobody computed it: it is an input
+            deaths[id(tensor)] = at
+        births |= {id(tensor): (tensor, at) for tensor in operator.outputs}
+    return births, {key: deaths.get(key, len(graph.operators) - 1) for key in births}
 
 
 def _fused(graph: Graph) -> dict[int, str]:
