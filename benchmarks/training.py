@@ -186,7 +186,7 @@ def _zipped(path):
 
 
 def _parameters(path):
-    return inspect_model(path).parameters
+    return inspect_model(path).weights.parameters
 
 
 def _answers(path, images):
