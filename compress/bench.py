@@ -26,11 +26,15 @@ class Bench(Workbench):
         teacher: The model before anything was taken away; None where the source is no Keras model.
         checkpoints: The folder in which a training keeps where it stands; None to keep nothing.
         watcher: Is told how a training goes; None where nobody watches.
+        metric: What judges a model, by its name.
         trackers: Where else the course of a training is written.
+        native: Train models in the framework that made them, which no pass can that takes them apart.
     """
 
     data: str | None = None
     teacher: Model | None = None
     checkpoints: Path | None = None
     watcher: Watcher | None = None
+    metric: str = "accuracy"
     trackers: Trackers = field(default_factory=Trackers)
+    native: bool = False
