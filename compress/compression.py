@@ -7,13 +7,16 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.compress.balance import Balance, judge, judged_on, look_at_speed
 from tinsmith.compress.bench import Bench
 from tinsmith.compress.passes.base import QUANTITIES
+from tinsmith.compress.passes.conversion import Convert, ConvertStep
 from tinsmith.compress.passes.trained import TrainedPass
-from tinsmith.compress.planner import plan, target_of
+from tinsmith.compress.planner import Target, plan, target_of
 from tinsmith.compress.resuming import WorkFolder
 from tinsmith.compress.training.tracking import Trackers
-from tinsmith.convert.delivery import Delivery, Job, Made, Workbench, deliver
+from tinsmith.convert.delivery import Delivery, Job, Made, Proven, Workbench, deliver
+from tinsmith.convert.inspection import sizes_of
 from tinsmith.convert.parity import FLOAT32, Tolerance
 from tinsmith.runtime.files import bytes_of, sha256_of
 
@@ -42,6 +45,7 @@ class Compression:
         passes: What ran, in order.
         measured: What each pass found out, in the same order.
         delivery: The artifact and its proof.
+        balance: Every quantity before and after.
     """
 
     source: Model
@@ -49,6 +53,7 @@ class Compression:
     passes: tuple[PlannedPass, ...]
     measured: tuple[dict[str, float | str], ...]
     delivery: Delivery
+    balance: Balance
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
@@ -60,6 +65,7 @@ class Compression:
                 {**planned.document(), "measured": measured}
                 for planned, measured in zip(self.passes, self.measured, strict=True)
             ],
+            "moved": self.balance.to_json(),
             **self.delivery.to_json(),
         }
 
@@ -80,7 +86,13 @@ class Training:
 
 
 def compress(
-    model: Path, recipe: Recipe, output: Path, *, training: Training | None = None, **settings: Any
+    model: Path,
+    recipe: Recipe,
+    output: Path,
+    *,
+    metric: str | None = None,
+    training: Training | None = None,
+    **settings: Any,
 ) -> Compression:
     """Make a model smaller by a recipe, and prove what came out against what went in.
 
@@ -89,6 +101,7 @@ def compress(
         recipe: From ``load_recipe``.
         output: The artifact; ends in .tflite or .onnx. Its manifest is written beside it, and while passes train, a
             folder ``OUTPUT.work`` with what a resumed run needs.
+        metric: What judges models, by its name; None for accuracy.
         training: Who watches passes that train, and whether to go on where they stood.
         **settings: ``data``, ``seed``, ``allow`` and ``time_limit_s`` of ``Job``.
 
@@ -97,25 +110,44 @@ def compress(
     """
     job = Job.of(model, output, **settings)
     planned = plan(job.source, recipe, target_of(recipe, output))
-    course = _Course(job, planned, training or Training())
+    course = _Course(job, recipe, planned, training or Training(), metric)
     with course.kept():
-        delivery = deliver(job, course.carry_out, tolerance=course.tolerance, steps=course.documents)
+        made: Any = {"tolerance": course.tolerance, "steps": course.documents, "weigh": course.weigh}
+        delivery = deliver(job, course.carry_out, **made)
     return Compression(
         source=job.source,
         source_bytes=bytes_of(job.source.path),
         passes=planned,
         measured=tuple(course.measured),
         delivery=delivery,
+        balance=course.balance,
     )
 
 
 class _Course:
     """The passes of one recipe, one after the other."""
 
-    def __init__(self, job: Job, planned: tuple[PlannedPass, ...], training: Training) -> None:
-        self._job, self._planned, self._training = job, planned, training
+    def __init__(
+        self,
+        job: Job,
+        recipe: Recipe,
+        planned: tuple[PlannedPass, ...],
+        training: Training,
+        metric: str | None,
+    ) -> None:
+        self._job, self._recipe, self._planned = job, recipe, planned
+        self._training, self._metric = training, metric
         self._work: WorkFolder | None = None
+        self._workbench: Workbench | None = None
+        self._plain: Model | None = None
+        self._balance: Balance | None = None
         self.measured: list[dict[str, float | str]] = []
+
+    @property
+    def balance(self) -> Balance:
+        """What was moved, once it was weighed."""
+        assert self._balance is not None
+        return self._balance
 
     @property
     def documents(self) -> list[dict[str, Any]]:
@@ -136,6 +168,7 @@ class _Course:
 
     def carry_out(self, workbench: Workbench) -> Made:
         """Run them all."""
+        self._workbench = workbench
         self._open_work(workbench)
         at, stands_for, teacher = self._job.source, None, None
         for number, planned in enumerate(self._planned):
@@ -143,9 +176,38 @@ class _Course:
                 teacher = at
             logger.info("%s: %s", planned.work.kind, _announced(planned))
             result = self._result(number, at, self._bench(workbench, teacher))
+            if isinstance(planned.work, Convert) and at == self._job.source:
+                self._plain = result.model
             at, stands_for = result.model, result.stands_for or stands_for
             self.measured.append(dict(result.measured))
         return Made(path=at.path, stands_for=None if stands_for == self._job.source else stands_for)
+
+    def weigh(self, proven: Proven) -> None:
+        """Hold what came out against the source as a plain artifact."""
+        assert self._workbench is not None
+        baseline = self._baseline(self._workbench)
+        samples = judged_on(self._workbench.roles, trains=self._recipe.needs.training)
+        judged, unjudged = judge(proven, samples, self._metric)
+        self._balance = Balance(
+            announced=self._recipe.moves,
+            before=sizes_of(baseline),
+            after=sizes_of(proven.path),
+            judged=judged,
+            unjudged=unjudged,
+            speed=look_at_speed(baseline, proven, time_limit_s=self._job.time_limit_s),
+        )
+
+    def _baseline(self, workbench: Workbench) -> Path:
+        """The source as a float artifact of the target's format; itself where it is one already."""
+        if self._plain is None and self._job.source.format != self._planned_target:
+            conversions = [planned.work for planned in self._planned if isinstance(planned.work, Convert)]
+            work = conversions[0] if conversions else Convert(ConvertStep(), target=self._planned_target)
+            self._plain = work.apply(self._job.source, self._bench(workbench, None)).model
+        return (self._plain or self._job.source).path
+
+    @property
+    def _planned_target(self) -> Target:
+        return target_of(self._recipe, self._job.output)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
@@ -164,7 +226,7 @@ class _Course:
             return
         job = self._job
         data = "" if workbench.dataset is None else workbench.dataset.sha256
-        run = f"{sha256_of(job.source.path)} {data} {job.seed}"
+        run = f"{sha256_of(job.source.path)} {data} {job.seed} {self._metric}"
         self._work = WorkFolder(job.output, resume=self._training.resume, run=run)
 
     def _bench(self, workbench: Workbench, teacher: Model | None) -> Bench:
@@ -178,6 +240,7 @@ class _Course:
             teacher=teacher,
             checkpoints=None if self._work is None else folder,
             watcher=self._training.watcher,
+            metric=self._metric or "accuracy",
             trackers=self._training.trackers,
         )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import zlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +18,7 @@ from tinsmith.compress.recipe import builtin_recipes, load_recipe
 from tinsmith.convert.data import open_dataset
 from tinsmith.convert.evaluation import Evaluation, evaluate
 from tinsmith.convert.frameworks import require
+from tinsmith.convert.inspection.sizes import deflated_bytes
 from tinsmith.convert.model import identify
 from tinsmith.convert.predictors import opened_predictor
 from tinsmith.runtime.errors import RecipeError
@@ -160,7 +160,7 @@ def _row(recipe: str, path: Path, found: Evaluation, reference: Evaluation, time
         recipe=recipe,
         file=path.name,
         size_bytes=path.stat().st_size,
-        zip_bytes=len(zlib.compress(path.read_bytes(), 9)),
+        zip_bytes=deflated_bytes(path),
         accuracy=found.accuracy,
         agreement=found.agreement(reference),
         p50_ms=timed.p50_ms if timed else None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.recipe import Recipe
     from tinsmith.convert.model import Format, Model
 
-__all__ = ["PlannedPass", "plan", "target_of"]
+__all__ = ["PlannedPass", "Target", "plan", "target_of"]
 
 Target = Literal["tflite", "onnx"]
 

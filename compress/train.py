@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.bench import Bench
+from tinsmith.compress.compression import Training
 from tinsmith.compress.passes.finetune import Finetune, FinetuneStep
 from tinsmith.compress.resuming import WorkFolder
 from tinsmith.compress.training.building import Built, build_apart
-from tinsmith.compress.training.tracking import Trackers
 from tinsmith.convert.data import open_dataset
+from tinsmith.convert.metrics import metric_named
 from tinsmith.runtime.errors import UsageError
 from tinsmith.runtime.files import check_writable, sha256_of, staged_file
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tinsmith.compress.passes.base import PassResult
-    from tinsmith.compress.training.watching import Watcher
     from tinsmith.convert.data import Dataset
 
 __all__ = ["Plan", "TrainJob", "Trained", "plan_training", "step_of", "train"]
@@ -41,9 +41,7 @@ class TrainJob:
         seed: Of all chance.
         metric: What judges it on the validation samples.
         allow_unsafe: Load ``Lambda`` layers, whose code the author of a file wrote.
-        resume: Go on where a killed run stood.
-        watcher: Is told how it goes.
-        trackers: Where else the course is written.
+        training: Who watches, and whether to go on where a killed run stood.
     """
 
     source: str
@@ -53,9 +51,7 @@ class TrainJob:
     seed: int = 0
     metric: str = "accuracy"
     allow_unsafe: bool = False
-    resume: bool = False
-    watcher: Watcher | None = None
-    trackers: Trackers = field(default_factory=Trackers)
+    training: Training = field(default_factory=Training)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +140,7 @@ def train(job: TrainJob) -> Trained:
         TinsmithError: As the exit codes say; the output is as it was before then.
     """
     _check(job)
-    work = WorkFolder(job.output, resume=job.resume, run="")
+    work = WorkFolder(job.output, resume=job.training.resume, run="")
     try:
         plan = _plan(job, work.path)
         result = Finetune(job.step, target="tflite").apply(plan.built.model, _bench(job, plan, work.path))
@@ -186,6 +182,7 @@ def _check(job: TrainJob) -> None:
         raise UsageError(
             f"the output {job.output} would change the source", hint="name another file; the source is never changed"
         )
+    metric_named(job.metric)
     check_writable(job.output)
 
 
@@ -202,9 +199,8 @@ def _bench(job: TrainJob, plan: Plan, folder: Path) -> Bench:
         allow_unsafe=job.allow_unsafe,
         data=str(job.data),
         checkpoints=folder,
-        watcher=job.watcher,
+        watcher=job.training.watcher,
         metric=job.metric,
-        trackers=job.trackers,
         native=True,
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.convert.comparison import Comparison, Samples, compare_predictors, samples_for
+from tinsmith.convert.data.roles import Roles
 from tinsmith.convert.inspection import operator_precisions
 from tinsmith.convert.model import identify
 from tinsmith.convert.parity import FLOAT32, INTEGER, PROOF_SAMPLES, Proof, Tolerance, prove
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tinsmith.convert.model import Model
     from tinsmith.convert.predictors import Predictor
 
-__all__ = ["Allowances", "Delivery", "Job", "Made", "Workbench", "deliver"]
+__all__ = ["Allowances", "Delivery", "Job", "Made", "Proven", "Workbench", "deliver"]
 
 # Whatever can change an artifact's bytes.
 _TOOLS = (
@@ -104,6 +105,11 @@ class Workbench:
     seed: int
     allow_unsafe: bool = False
 
+    @property
+    def roles(self) -> Roles | None:
+        """Which of the samples are for what; None where there are none."""
+        return None if self.dataset is None else Roles(self.dataset, seed=self.seed)
+
     def place(self, name: str) -> Path:
         """A path below the folder that nobody has used yet."""
         return self.folder / f"{sum(1 for _ in self.folder.iterdir())}-{name}"
@@ -120,6 +126,21 @@ class Made:
 
     path: Path
     stands_for: Model | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """An artifact that has passed its proof, still open, before it is put in its place.
+
+    Attributes:
+        path: Where it lies until then.
+        artifact: Answers as it.
+        source: Answers as the model that went in.
+    """
+
+    path: Path
+    artifact: SandboxedArtifact
+    source: Predictor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +168,12 @@ class Delivery:
 
 
 def deliver(
-    job: Job, make: Callable[[Workbench], Made], *, tolerance: Tolerance, steps: Sequence[Mapping[str, Any]]
+    job: Job,
+    make: Callable[[Workbench], Made],
+    *,
+    tolerance: Tolerance,
+    steps: Sequence[Mapping[str, Any]],
+    weigh: Callable[[Proven], None] | None = None,
 ) -> Delivery:
     """Make an artifact, prove it against its source, and put it in its place with its manifest.
 
@@ -156,6 +182,7 @@ def deliver(
         make: Does the work below the workbench's folder, and gives the finished file.
         tolerance: How far the work may move the model's answers.
         steps: What is done, for the lineage.
+        weigh: Looks at what came out before it is put in its place.
 
     Raises:
         UsageError: The output is the source, or lies in its folder.
@@ -169,7 +196,7 @@ def deliver(
         # The child that will load the artifact starts now: its imports overlap with the work.
         sandbox = stack.enter_context(Sandbox(time_limit_s=job.time_limit_s))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tinsmith-")))
-        reference = stack.enter_context(
+        source = reference = stack.enter_context(
             opened_predictor(job.source, allow_unsafe=job.allow.unsafe_layers, time_limit_s=job.time_limit_s)
         )
         dataset = _dataset(job, reference)
@@ -185,6 +212,8 @@ def deliver(
             reference = stack.enter_context(opened_predictor(made.stands_for, allow_unsafe=job.allow.unsafe_layers))
             samples = Samples(feeds=rename_feeds(reference, samples.feeds), origin=samples.origin)
         proof = prove(reference, answering, samples, tolerance=bound, operators=operators)
+        if weigh is not None:
+            weigh(Proven(path=made.path, artifact=answering, source=source))
         artifact = _describe(job, made.path, answering, proof, _lineage(job, steps, dataset))
         _put(made.path, artifact)
     return Delivery(artifact=artifact, proof=proof, from_source=from_source)

@@ -67,6 +67,7 @@ class Evaluation:
     """How good a model's answers are.
 
     Attributes:
+        data: What the samples are called.
         samples: How many were run.
         metric: What judged them.
         score: Of the metric.
@@ -76,6 +77,7 @@ class Evaluation:
         classes: One a class that has samples, by number. Empty as above.
     """
 
+    data: str
     samples: int
     metric: Metric
     score: float
@@ -95,6 +97,16 @@ class Evaluation:
     def worst_classes(self) -> tuple[ClassScore, ...]:
         """Classes with the least accuracy first; among equals the one with more samples."""
         return tuple(sorted(self.classes, key=lambda found: (found.accuracy, -found.samples, found.number)))
+
+    def lost_by_class(self, before: Evaluation) -> tuple[tuple[ClassScore, float], ...]:
+        """Each class with how far its accuracy lies above another evaluation's, the largest loss first.
+
+        Args:
+            before: On the same samples; nothing is compared where it names no classes.
+        """
+        was = {found.number: found.accuracy for found in before.classes}
+        changes = [(found, found.accuracy - was[found.number]) for found in self.classes if found.number in was]
+        return tuple(sorted(changes, key=lambda change: (change[1], change[0].accuracy, change[0].number)))
 
     @property
     def text(self) -> str:
@@ -116,6 +128,7 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """For reports; the single answers are left out."""
         document: dict[str, Any] = {
+            "data": self.data,
             "samples": self.samples,
             "metric": self.metric.name,
             "more_is_better": self.metric.more_is_better,
@@ -147,6 +160,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, metric: Metric | None = Non
         named.update(outputs, batch)
     answers, labels = np.asarray(named.answers, dtype=np.int64), np.asarray(named.labels, dtype=np.int64)
     return Evaluation(
+        data=dataset.name,
         samples=len(dataset),
         metric=metric,
         score=_finite(tally.result(), metric, dataset),
@@ -164,15 +178,20 @@ def evaluate_models(
     metric: str = "accuracy",
     allow_unsafe: bool = False,
     time_limit_s: float = 60.0,
+    seed: int = 0,
 ) -> list[Evaluation]:
-    """Evaluate models of any format on the same samples; raises as ``evaluate``, and as what opens and finds them."""
-    from tinsmith.convert.data import open_dataset
+    """Evaluate models of any format on the same samples; raises as ``evaluate``, and as what opens and finds them.
+
+    Where the user has split the samples, the test split is taken, or else that of validation; ``seed`` is of the split.
+    """
+    from tinsmith.convert.data import Roles, open_dataset
 
     judge = metric_named(metric)
     evaluations = []
     for path in models:
         with opened_predictor(identify(path), allow_unsafe=allow_unsafe, time_limit_s=time_limit_s) as predictor:
-            evaluations.append(evaluate(predictor, open_dataset(data, predictor.inputs), judge))
+            samples = Roles(open_dataset(data, predictor.inputs), seed=seed)
+            evaluations.append(evaluate(predictor, samples.report, judge))
     return evaluations
 
 

@@ -73,6 +73,11 @@ class SandboxedArtifact:
         self.inputs = opened.inputs
         self.outputs = opened.outputs
 
+    @property
+    def sandbox(self) -> Sandbox:
+        """The child, for what only it can tell."""
+        return self._sandbox
+
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run one batch; raises as ``Sandbox.run``."""
         return self._sandbox.run(feeds)

@@ -10,21 +10,14 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from tinsmith.runtime.feeds import random_feeds
 from tinsmith.runtime.files import sha256_of
 from tinsmith.runtime.measurement import Measurement, ProcessRun
 from tinsmith.runtime.profile import load_profile
 from tinsmith.runtime.sandbox import OpenedModel, Sandbox
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from tinsmith.runtime.tensors import TensorSpec
-
-__all__ = ["Plan", "benchmark", "random_feeds"]
+__all__ = ["Plan", "benchmark"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,17 +74,6 @@ def benchmark(artifact: Path, plan: Plan | None = None, *, device: str = "local"
         environment={**before, "load_after": _load_average()},
         processes=tuple(process for _, process in measured),
     )
-
-
-def random_feeds(inputs: tuple[TensorSpec, ...], *, seed: int) -> dict[str, NDArray[Any]]:
-    """Seeded feeds in the stored dtypes, batch 1: floats in [0, 1), integers 0 or 1 (any token table has them)."""
-    rng = np.random.default_rng(seed)
-    return {
-        spec.name: rng.random(spec.fixed(1)).astype(spec.dtype)
-        if np.dtype(spec.dtype).kind == "f"
-        else rng.integers(0, 2, spec.fixed(1)).astype(spec.dtype)
-        for spec in inputs
-    }
 
 
 def _measure_process(artifact: Path, plan: Plan, *, threads: int) -> tuple[OpenedModel, ProcessRun]:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from tinsmith.compress.commands.balance_view import balance_view
 from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import facts, print_result, table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from rich.console import RenderableType
@@ -24,6 +26,7 @@ __all__ = ["compress"]
 @click.option("-r", "--recipe", "recipe_name", required=True, help="A built-in recipe, or the path of a .yaml file.")
 @options.output_option("The artifact to write; ends in .tflite or .onnx.")
 @options.data_option
+@options.metric_option
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a recipe: steps.0.io=int8.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @options.force_option("unsafe-layers", "parity")
@@ -35,6 +38,7 @@ def compress(
     recipe_name: str,
     output: Path,
     data: str | None,
+    metric: str | None,
     overrides: tuple[str, ...],
     dry_run: bool,
     forced: tuple[str, ...],
@@ -51,7 +55,7 @@ def compress(
         _print_plan(model, recipe, output, output_format)
         return
     allow = Allowances(unsafe_layers="unsafe-layers" in forced, parity="parity" in forced)
-    made = carry_out(model, recipe, output, data=data, allow=allow, **limits)
+    made = carry_out(model, recipe, output, data=data, metric=metric, allow=allow, **limits)
     print_result(output_format, {"compression": made.to_json()}, _view(made))
 
 
@@ -77,6 +81,14 @@ def _view(made: Compression) -> list[RenderableType]:
         ("source", f"{made.source.path} ({made.source.format}, {made.source_bytes:,} bytes)"),
         ("artifact", f"{artifact.path} ({artifact.size_bytes:,} bytes, {ratio:.2f} of the source)"),
         ("passes", " → ".join(p.work.kind for p in made.passes) or "none"),
+        *((passed.work.kind, _found(measured)) for passed, measured in zip(made.passes, made.measured, strict=True)),
         *proof_facts(made.delivery.proof),
     ]
-    return [facts(shown)]
+    return [facts([(name, said) for name, said in shown if said]), *balance_view(made.balance)]
+
+
+def _found(measured: Mapping[str, float | str]) -> str:
+    """What a pass found out, in one line; empty where there was nothing."""
+    return "; ".join(
+        f"{name}: {value:,.4g}" if isinstance(value, float) else f"{name}: {value}" for name, value in measured.items()
+    )

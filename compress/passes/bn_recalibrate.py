@@ -43,7 +43,5 @@ class BnRecalibrate(TrainedPass):
         before = shop.judge(model)
         layers = shop.recalibrate(model)
         measured: dict[str, float | str] = {"batch-norm layers": layers}
-        after = shop.judge(model)
-        if before is not None and after is not None:
-            measured |= {"validation accuracy before": before, "validation accuracy after": after}
+        measured |= shop.scored("before", before) | shop.scored("after", shop.judge(model))
         return Transformed(model=model.native, modified=layers > 0, measured=measured)

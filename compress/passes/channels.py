@@ -103,9 +103,7 @@ class Channels(TrainedPass):
             "layers refitted": len(refitted),
             "went around": "; ".join(f"{name}: {why}" for name, why in coupling.followed_not.items()) or "nothing",
         }
-        fitted = shop.judge(small)
-        if copied is not None and fitted is not None:
-            measured |= {"validation accuracy of copies": copied, "validation accuracy refitted": fitted}
+        measured |= shop.scored("of copies", copied) | shop.scored("refitted", shop.judge(small))
         return Transformed(model=small.native, modified=True, measured=measured)
 
     def _chosen(self, coupling: Coupling, full: TrainedModel, shop: Workshop) -> set[int]:

@@ -76,9 +76,7 @@ class Distill(TrainedPass):
                 )
             teacher = model
         measured = shop.fit(student, step, teacher=teacher, features=self._features(student, teacher))
-        before = shop.judge(teacher)
-        if before is not None:
-            measured["teacher's validation accuracy"] = before
+        measured |= shop.scored("of the teacher", shop.judge(teacher))
         return Transformed(model=student.native, modified=True, measured=measured)
 
     def _student(self, model: TrainedModel, shop: Workshop) -> TrainedModel:

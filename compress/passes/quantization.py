@@ -96,7 +96,7 @@ class Quantize(Pass):
         return FLOAT16 if isinstance(self._scheme, Float16) else INTEGER
 
     def run(self, model: Model, bench: Bench) -> PassResult:
-        """Quantize, calibrating on all samples of the dataset where the scheme is static."""
+        """Quantize, calibrating on the samples that are for it where the scheme is static."""
         output = bench.place(f"{self._scheme.name}.{self.gives}")
         samples = self._samples(bench) if self._scheme.static else None
         if self._quantizer.takes == "savedmodel":
@@ -108,9 +108,9 @@ class Quantize(Pass):
 
     @staticmethod
     def _samples(bench: Bench) -> Iterator[Feeds] | None:
-        if bench.dataset is None:
+        if bench.roles is None:
             return None
-        return (batch.feeds for batch in bench.dataset.batches(_BATCH))
+        return (batch.feeds for batch in bench.roles.calibration.batches(_BATCH))
 
     def _from_trained(self, model: Model, output: Any, samples: Any, bench: Bench) -> Any:
         """The converter quantizes while it converts, so it starts from the hub format."""

@@ -88,13 +88,13 @@ class QuantizeAware(TrainedPass):
         return Transformed(model=rounding.stripped(model), modified=True, measured=measured, artifact=artifact)
 
     def run(self, model: Model, bench: Bench) -> PassResult:
-        """Train; for ONNX, the trained weights are quantized with ranges measured on all samples."""
+        """Train; for ONNX, the trained weights are quantized with ranges measured on the calibration samples."""
         result = super().run(model, bench)
-        if self._target == "tflite" or bench.dataset is None:
+        if self._target == "tflite" or bench.roles is None:
             return result
         wide, narrow = bench.place("trained.onnx"), bench.place("quantize-aware.onnx")
         convert_model(result.model, "onnx", wide, allow_unsafe=bench.allow_unsafe)
-        samples = (batch.feeds for batch in bench.dataset.batches(_BATCH))
+        samples = (batch.feeds for batch in bench.roles.calibration.batches(_BATCH))
         choose_quantizer("onnx", None).quantize(wide, narrow, Int8(io=self._step.io), samples)
         return PassResult(
             model=Model(path=narrow, format="onnx"),

@@ -41,7 +41,7 @@ class Course:
     Attributes:
         train: Samples to learn from.
         validation: Samples to judge by, never learned from; None where there are too few.
-        judge: Scores the model on samples, more is better; None where nothing can be judged.
+        judge: Scores the model on samples; None where nothing can be judged.
         seed: Of all chance.
         watcher: Is told how it goes.
         checkpoint: Where it is kept after each epoch; None to keep nothing.
@@ -49,6 +49,7 @@ class Course:
         features: What of the teacher's inner layers is learned as well; None for its answers alone.
         before_step: Is called with each step's number, from 0.
         settled: Share of the epochs after which a model may be kept as the best one: pruned all it should be.
+        more_is_better: Of the scores.
     """
 
     train: Dataset
@@ -61,6 +62,7 @@ class Course:
     features: FeatureTaps | None = None
     before_step: Callable[[int], None] | None = None
     settled: float = 0.0
+    more_is_better: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,8 +217,9 @@ class _Loop:
             return
         if record.epoch <= self._course.settled * self._settings.epochs:
             return
-        if self._best is None or record.score >= self._best[1]:
-            self._best = (record.epoch, record.score, best or _numbers(self._model.native.variables))
+        merit = record.score if self._course.more_is_better else -record.score
+        if self._best is None or merit >= self._best[1]:
+            self._best = (record.epoch, merit, best or _numbers(self._model.native.variables))
 
     def _keep(self) -> None:
         if self._course.checkpoint is not None:

@@ -54,7 +54,13 @@ class Task:
 
     def run(self, source_sha256: str, data_sha256: str) -> str:
         """Names the training: the same name means that a checkpoint can be gone on from."""
-        named = {"step": self.step, "seed": self.seed, "source": source_sha256, "data": data_sha256}
+        named = {
+            "step": self.step,
+            "seed": self.seed,
+            "metric": self.metric,
+            "source": source_sha256,
+            "data": data_sha256,
+        }
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
 

@@ -12,10 +12,11 @@ from tinsmith.compress.training.checkpoint import Checkpoint
 from tinsmith.compress.training.engine import Course, fit, steps_per_epoch
 from tinsmith.compress.training.task import Outcome
 from tinsmith.compress.training.trainable import load_trainable, save_trainable
-from tinsmith.convert.data import open_dataset
+from tinsmith.convert.data import Roles, open_dataset
 from tinsmith.convert.evaluation import evaluate
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.loading import load_trained
+from tinsmith.convert.metrics import metric_named
 from tinsmith.convert.model import Model, identify
 from tinsmith.convert.trained import from_keras
 from tinsmith.runtime.errors import DataError
@@ -29,12 +30,11 @@ if TYPE_CHECKING:
     from tinsmith.compress.training.task import Task
     from tinsmith.compress.training.watching import Watcher
     from tinsmith.convert.data import Dataset
+    from tinsmith.convert.metrics import Metric
     from tinsmith.convert.trained import TrainedModel
     from tinsmith.runtime.tensors import TensorSpec
 
 __all__ = ["Shaping", "Transformed", "Workshop", "as_trained", "carry_out"]
-
-_VALIDATION_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,22 +92,23 @@ class Workshop:
         return open_dataset(self.task.data, self._inputs)
 
     @cached_property
-    def _parts(self) -> tuple[Dataset, Dataset | None]:
-        held_out = round(len(self.dataset) * _VALIDATION_SHARE)
-        if self.dataset.labels is None or held_out < 1:
-            return self.dataset, None
-        validation, train = self.dataset.stratified_split(held_out, seed=self.seed)
-        return train, validation
+    def _roles(self) -> Roles:
+        return Roles(self.dataset, seed=self.seed)
+
+    @cached_property
+    def metric(self) -> Metric:
+        """What judges."""
+        return metric_named(self.task.metric)
 
     @property
     def train(self) -> Dataset:
         """Samples to learn from."""
-        return self._parts[0]
+        return self._roles.train
 
     @property
     def validation(self) -> Dataset | None:
-        """Samples to judge by; None where there are no labels."""
-        return self._parts[1]
+        """Samples to judge by; None where nothing says what is right."""
+        return self._roles.validation
 
     @cached_property
     def teacher(self) -> TrainedModel | None:
@@ -156,6 +157,7 @@ class Workshop:
             train=self.train,
             validation=self.validation,
             judge=self._score if shaping is None else lambda *judged: self._shaped(shaping, *judged),
+            more_is_better=self.metric.more_is_better,
             seed=self.seed,
             watcher=self._watcher,
             checkpoint=self._checkpoint(),
@@ -170,7 +172,11 @@ class Workshop:
         self._recalibrate_learned(model)
         score = self.judge(model)
         measured: dict[str, float | str] = {"epochs": len(fitted.history), "kept epoch": fitted.kept_epoch}
-        return measured if score is None else {**measured, f"validation {self.task.metric}": score}
+        return {**measured, **self.scored("", score)}
+
+    def scored(self, when: str, score: float | None) -> dict[str, float | str]:
+        """A validation score under its name, such as ``validation accuracy before``; nothing where there is none."""
+        return {} if score is None else {f"validation {self.metric.name} {when}".rstrip(): score}
 
     def _recalibrate_learned(self, model: TrainedModel) -> None:
         """Frozen layers keep the statistics that the others have learned with."""
@@ -186,7 +192,7 @@ class Workshop:
         return self._score(model, samples)
 
     def _score(self, model: TrainedModel, samples: Dataset) -> float:
-        return evaluate(model, samples).accuracy
+        return evaluate(model, samples, self.metric).score
 
     def _checkpoint(self) -> Checkpoint | None:
         if self.task.checkpoint is None:

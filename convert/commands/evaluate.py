@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from tinsmith.convert.commands.class_view import class_losses, worst_classes
 from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import print_result, table
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-_MOST_CLASSES = 10
-
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -28,6 +27,7 @@ _MOST_CLASSES = 10
 @options.metric_option
 @options.force_option("unsafe-layers")
 @options.time_limit_option
+@options.seed_option
 @options.format_option
 def evaluate(
     models: tuple[Path, ...],
@@ -35,17 +35,18 @@ def evaluate(
     metric: str | None,
     forced: tuple[str, ...],
     time_limit_s: float,
+    seed: int,
     output_format: str,
 ) -> None:
     """Measure a model's accuracy on labelled samples.
 
-    Any other metric does as well. With several models, the first is the one that the others are compared with.
+    Any other metric does as well. With several models, the first is the one that the others are compared with. Where
+    the samples are split, those for testing are taken, or else those for validation; --seed is that of the split.
     """
     from tinsmith.convert.evaluation import evaluate_models
 
-    evaluations = evaluate_models(
-        models, data, metric=metric or "accuracy", allow_unsafe="unsafe-layers" in forced, time_limit_s=time_limit_s
-    )
+    limits: Any = {"allow_unsafe": "unsafe-layers" in forced, "time_limit_s": time_limit_s, "seed": seed}
+    evaluations = evaluate_models(models, data, metric=metric or "accuracy", **limits)
     first = evaluations[0]
     document = {
         "evaluations": [
@@ -63,30 +64,11 @@ def _view(models: Sequence[Path], evaluations: Sequence[Evaluation]) -> list[Ren
         for path, found in zip(models, evaluations, strict=True)
     ]
     columns = ["model", "samples", first.metric.name, "std. error", "same answer as the first"]
-    view: list[RenderableType] = [table(columns, rows)]
-    for path, found in zip(models, evaluations, strict=True):
-        if found.classes:
-            view += [_heading(path, found), _classes(found, first)]
+    view: list[RenderableType] = [table(columns, rows), f"on {first.data}", *worst_classes(first, models[0].name)]
+    for path, found in zip(models[1:], evaluations[1:], strict=True):
+        losses = class_losses(found, first, path.name, against="the first")
+        view += losses or worst_classes(found, path.name)
     return view
-
-
-def _heading(path: Path, found: Evaluation) -> str:
-    left = len(found.classes) - _MOST_CLASSES
-    return f"Classes of {path.name}, worst first" + (f" (--format json has {left:,} more)" if left > 0 else "") + ":"
-
-
-def _classes(found: Evaluation, first: Evaluation) -> RenderableType:
-    """The classes that were right least often; for all but the first model, how far that is from the first."""
-    columns = ["class", "samples", "right", "accuracy"]
-    rows: list[list[object]] = [
-        [one.name, one.samples, one.correct, f"{one.accuracy:.2%}"] for one in found.worst_classes[:_MOST_CLASSES]
-    ]
-    was = {one.number: one.accuracy for one in first.classes}
-    if found is first or not was:
-        return table(columns, rows)
-    for row, one in zip(rows, found.worst_classes, strict=False):
-        row.append(_points(one.accuracy - was[one.number]))
-    return table([*columns, "points against the first"], rows)
 
 
 def _agreement(found: Evaluation, first: Evaluation) -> float | None:
@@ -99,7 +81,3 @@ def _error(found: Evaluation) -> str:
 
 def _share(share: float | None) -> str:
     return "-" if share is None else f"{share:.2%}"
-
-
-def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f}"

@@ -52,6 +52,7 @@ def _artifact_view(found: ArtifactInspection) -> list[RenderableType]:
         ("zeros", f"{weights.zeros:.1%} of the weights; {weights.near_zeros:.1%} too small to move an output"),
         ("dead channels", f"{weights.dead_channels:,} of {weights.channels:,}"),
         ("MACs", f"{found.macs:,} a sample{missing}"),
+        ("activations", _activations(found)),
         ("precision", ", ".join(f"{share:.0%} {name}" for name, share in found.precision_shares.items()) or "-"),
         *(("input", _tensor(spec)) for spec in found.inputs),
         *(("output", _tensor(spec)) for spec in found.outputs),
@@ -84,6 +85,12 @@ def _trained_view(found: TrainedInspection) -> list[RenderableType]:
         *([("unsafe", f"{', '.join(view.unsafe)}: runs code of the file's author")] if view.unsafe else []),
     ]
     return [facts(shown), "", table([view.kind, "count"], [[name, count] for name, count in view.layers])]
+
+
+def _activations(found: ArtifactInspection) -> str:
+    if found.activation_bytes is None:
+        return "not known: a shape is open"
+    return f"{found.activation_bytes:,} bytes at once, batch 1 (estimated)"
 
 
 def _parts(overhead: Mapping[str, int]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinsmith.convert.data.dataset import Batch, Dataset, Splits
+from tinsmith.convert.data.roles import Roles
 from tinsmith.convert.data.shares import Shares
 from tinsmith.convert.data.source import Feeds, Request
 from tinsmith.convert.references import is_reference
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tinsmith.convert.data.source import Source
     from tinsmith.runtime.tensors import TensorSpec
 
-__all__ = ["Batch", "Dataset", "Feeds", "Shares", "Splits", "open_dataset"]
+__all__ = ["Batch", "Dataset", "Feeds", "Roles", "Shares", "Splits", "open_dataset"]
 
 _TABLES = (".csv", ".jsonl")
 _DESCRIPTIONS = (".yaml", ".yml")

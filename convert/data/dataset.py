@@ -84,7 +84,7 @@ class Dataset:
         self.source = source
         self.positions = np.arange(len(source)) if positions is None else positions
         self.name = name or source.origin.name
-        self.shares = shares or Shares()
+        self._shares = shares
         self._digests = digests
 
     def __len__(self) -> int:
@@ -109,6 +109,16 @@ class Dataset:
         """Numbers to predict, float32 [samples, numbers]; None where the labels are class numbers."""
         targets = self.source.metadata.targets
         return None if targets is None else targets[self.positions]
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether anything says what each sample should be answered with."""
+        return self.source.metadata.labels is not None or self.source.metadata.targets is not None
+
+    @property
+    def split_by_user(self) -> bool:
+        """Whether the source or its data.yaml says how the samples are split."""
+        return self.source.metadata.splits is not None or self._shares is not None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -185,7 +195,7 @@ class Dataset:
         if said is not None:
             chosen = np.asarray([SPLITS.index(said[at]) for at in self.positions])
         else:
-            chosen = share_out(self.labels, self._digested(), shares or self.shares, seed)
+            chosen = share_out(self.labels, self._digested(), shares or self._shares or Shares(), seed)
         parts = [self.where(chosen == at, f"{name} of {self.name}") for at, name in enumerate(SPLITS)]
         return Splits(train=parts[0], calibration=parts[1], validation=parts[2], test=parts[3])
 
@@ -202,14 +212,14 @@ class Dataset:
         if chosen.all():
             return self
         digests = None if self._digests is None else self._digests[chosen]
-        part = Dataset(self.source, self.positions[chosen], name, shares=self.shares, digests=digests)
+        part = Dataset(self.source, self.positions[chosen], name, shares=self._shares, digests=digests)
         return part if len(part) else None
 
     def cleaned(self, keep: NDArray[np.bool_], digests: NDArray[np.bytes_]) -> Dataset:
         """The samples that are kept, at least one, with the ``digest_of`` of each of them."""
         whole = bool(keep.all())
         name = self.name if whole else f"the usable samples of {self.name}"
-        return Dataset(self.source, self.positions[keep], name, shares=self.shares, digests=digests)
+        return Dataset(self.source, self.positions[keep], name, shares=self._shares, digests=digests)
 
     def take(self, n: int) -> Dataset:
         """The first ``n`` samples, or all where there are fewer."""

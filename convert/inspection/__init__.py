@@ -5,6 +5,8 @@ from tinsmith.convert.inspection.report import (
     TrainedInspection,
     inspect_model,
     operator_precisions,
+    sizes_of,
 )
+from tinsmith.convert.inspection.sizes import Sizes
 
-__all__ = ["ArtifactInspection", "TrainedInspection", "inspect_model", "operator_precisions"]
+__all__ = ["ArtifactInspection", "Sizes", "TrainedInspection", "inspect_model", "operator_precisions", "sizes_of"]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinsmith.convert.inspection.costs import macs_of
+from tinsmith.convert.inspection.memory import activation_bytes
 from tinsmith.convert.inspection.onnx_graph import read_onnx
 from tinsmith.convert.inspection.precision import Precisions, count_uses
 from tinsmith.convert.inspection.remarks import remarks
 from tinsmith.convert.inspection.savedmodel_view import view_savedmodel
+from tinsmith.convert.inspection.sizes import Sizes, deflated_bytes
 from tinsmith.convert.inspection.text import plain
 from tinsmith.convert.inspection.tflite_graph import read_tflite
 from tinsmith.convert.inspection.trained_view import TrainedView, view_hdf5, view_keras
@@ -31,11 +32,9 @@ if TYPE_CHECKING:
     from tinsmith.convert.model import Model
     from tinsmith.runtime.artifact import OperatorUse
 
-__all__ = ["ArtifactInspection", "TrainedInspection", "inspect_model", "operator_precisions"]
+__all__ = ["ArtifactInspection", "TrainedInspection", "inspect_model", "operator_precisions", "sizes_of"]
 
 _T = TypeVar("_T")
-_ZIP_LEVEL = 9
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +48,8 @@ class ArtifactInspection:
         file_bytes: Of the file.
         external_bytes: Of weights in files beside it (ONNX's external data).
         zip_bytes: The file alone, deflated at level 9: about what a download costs.
+        activation_bytes: An estimate of the memory for activations at batch 1; None where shapes are not known. See
+            ``memory.activation_bytes``.
         inputs: What goes in; under the signature's names where there is one signature.
         outputs: What comes out.
         operators: By name, version and true precision.
@@ -70,6 +71,7 @@ class ArtifactInspection:
     file_bytes: int
     external_bytes: int
     zip_bytes: int
+    activation_bytes: int | None
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     operators: tuple[OperatorUse, ...]
@@ -155,10 +157,21 @@ def operator_precisions(path: Path) -> tuple[OperatorUse, ...]:
     return _translated(path, lambda: count_uses(_read(model)))
 
 
+def sizes_of(path: Path) -> Sizes:
+    """The sizes of an artifact, kept apart; raises as ``inspect_model``."""
+    graph = _read(identify(path))
+    return Sizes(
+        file_bytes=path.stat().st_size,
+        external_bytes=graph.external_bytes,
+        zip_bytes=deflated_bytes(path),
+        activation_bytes=activation_bytes(graph),
+    )
+
+
 def _inspect_artifact(model: Model) -> ArtifactInspection:
     path = model.path
     with ThreadPoolExecutor(max_workers=1) as pool:  # deflating releases the interpreter
-        zipped = pool.submit(_deflated_bytes, path)
+        zipped = pool.submit(deflated_bytes, path)
         graph = _read(model)
         uses, costs, weights = _translated(path, lambda: (count_uses(graph), _costs(graph), weigh(graph)))
     return ArtifactInspection(
@@ -168,6 +181,7 @@ def _inspect_artifact(model: Model) -> ArtifactInspection:
         file_bytes=path.stat().st_size,
         external_bytes=graph.external_bytes,
         zip_bytes=zipped.result(),
+        activation_bytes=activation_bytes(graph),
         inputs=tuple(_spec(tensor) for tensor in graph.inputs),
         outputs=tuple(_spec(tensor) for tensor in graph.outputs),
         operators=uses,
@@ -181,13 +195,6 @@ def _inspect_artifact(model: Model) -> ArtifactInspection:
         metadata=graph.metadata,
         remarks=remarks(path, graph, costs.shares),
     )
-
-
-def _deflated_bytes(path: Path) -> int:
-    deflate = zlib.compressobj(_ZIP_LEVEL)
-    with path.open("rb") as stream:
-        size = sum(len(deflate.compress(chunk)) for chunk in iter(lambda: stream.read(_CHUNK_BYTES), b""))
-    return size + len(deflate.flush())
 
 
 def _read(model: Model) -> Graph:

@@ -84,8 +84,8 @@ def _factor(values: Array, codebook: Array) -> float | None:
 
 def _missing(values: Array, codebook: Array) -> Array:
     """1 for each value that the codebook lacks, 0 for others."""
-    nearest = np.abs(values[:, None] - codebook[None]).min(axis=1)
-    return (nearest > _FITS * codebook[-1]).astype(np.float64)
+    nearest: Array = np.abs(values[:, None] - codebook[None]).min(axis=1)
+    return np.asarray(nearest > _FITS * codebook[-1], dtype=np.float64)
 
 
 def _joined(codebook: Array, values: Array) -> Array:

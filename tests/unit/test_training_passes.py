@@ -17,7 +17,7 @@ import pytest
 from tinsmith.compress.compression import Training, compress
 from tinsmith.compress.recipe import Recipe, load_recipe
 from tinsmith.convert.evaluation import evaluate_models
-from tinsmith.runtime.errors import BudgetMissedError, DataError, RecipeError, UnsupportedOperatorError
+from tinsmith.runtime.errors import BudgetMissedError, DataError, RecipeError, UnsupportedOperatorError, UsageError
 
 pytestmark = pytest.mark.tensorflow
 

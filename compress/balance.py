@@ -1,0 +1,148 @@
+"""What a recipe moved: said before it ran, measured afterwards.
+
+What came out is held against the source as a plain artifact of the same format, so that a change of format is not taken
+for an achievement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from tinsmith.compress.passes.base import QUANTITIES
+from tinsmith.convert.evaluation import evaluate
+from tinsmith.convert.metrics import metric_named
+from tinsmith.convert.predictors import SandboxedArtifact
+from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.pairs import time_pair
+from tinsmith.runtime.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tinsmith.compress.passes.base import Quantity
+    from tinsmith.convert.data import Dataset, Roles
+    from tinsmith.convert.delivery import Proven
+    from tinsmith.convert.evaluation import Evaluation
+    from tinsmith.convert.inspection import Sizes
+    from tinsmith.runtime.pairs import PairTiming
+
+__all__ = ["Balance", "Judged", "judge", "judged_on", "look_at_speed"]
+
+# A report is no evaluation: the standard error is a point at most.
+_MOST_SAMPLES = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """How good the answers were and are, on samples that no pass has learned from.
+
+    Attributes:
+        before: Of the source.
+        after: Of what came out.
+    """
+
+    before: Evaluation
+    after: Evaluation
+
+    def to_json(self) -> dict[str, Any]:
+        """For reports; the classes that lost most come first."""
+        losses = [{**found.to_json(), "change": change} for found, change in self.after.lost_by_class(self.before)]
+        return {"before": self.before.to_json(), "after": self.after.to_json(), "classes": losses}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """Every quantity before and after.
+
+    Attributes:
+        announced: What the recipe said it would move.
+        before: Sizes of the source as a plain artifact.
+        after: Sizes of what came out.
+        speed: Both timed in turn.
+        judged: Both judged; None where there are no samples with answers, or the source gave other answers by design.
+        unjudged: Why not; empty where they were.
+    """
+
+    announced: tuple[Quantity, ...]
+    before: Sizes
+    after: Sizes
+    speed: PairTiming
+    judged: Judged | None
+    unjudged: str = ""
+
+    @property
+    def bytes_moved(self) -> dict[str, tuple[int | None, int | None]]:
+        """Before and after, by quantity; memory is estimated."""
+        return {
+            "file": (self.before.file_bytes, self.after.file_bytes),
+            "zip": (self.before.zip_bytes, self.after.zip_bytes),
+            "flash": (self.before.flash_bytes, self.after.flash_bytes),
+            "ram": (self.before.activation_bytes, self.after.activation_bytes),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """For reports."""
+        moved: dict[str, Any] = {
+            name: {"announced": name in self.announced, "before_bytes": before, "after_bytes": after}
+            for name, (before, after) in self.bytes_moved.items()
+        }
+        moved["ram"]["origin"] = "estimated"
+        moved["latency"] = {"announced": "latency" in self.announced, **asdict(self.speed)}
+        moved["accuracy"] = {"announced": "accuracy" in self.announced, "not_judged": self.unjudged}
+        if self.judged is not None:
+            moved["accuracy"] |= self.judged.to_json()
+        return {name: moved[name] for name in QUANTITIES}
+
+
+def judged_on(roles: Roles | None, *, trains: bool) -> Dataset | None:
+    """Samples that no pass has learned from, at most 2,000.
+
+    Args:
+        roles: Of the user's samples; None where there are none.
+        trains: Whether a pass learns from samples. If not, and where the user has not split them, all serve.
+    """
+    if roles is None:
+        return None
+    found = roles.validation if trains or roles.split_by_user else roles.report
+    if found is None or found.labels is None or len(found) <= _MOST_SAMPLES:
+        return found
+    return found.stratified_split(_MOST_SAMPLES, seed=roles.seed)[0]
+
+
+def judge(proven: Proven, samples: Dataset | None, metric: str | None) -> tuple[Judged | None, str]:
+    """Judge source and artifact on the same samples.
+
+    Args:
+        proven: Both, open.
+        samples: To judge on; None where there are none.
+        metric: The user's choice; None for the usual one, which is left out where it does not fit the samples.
+
+    Returns:
+        Both judgements, or None and the reason.
+
+    Raises:
+        DataError: The metric that the user chose does not fit.
+    """
+    if samples is None or not samples.has_answers:
+        return None, "no samples with labels were given"
+    chosen = metric_named(metric or "accuracy")
+    try:
+        after = evaluate(proven.artifact, samples, chosen)
+    except DataError as error:
+        if metric is not None:
+            raise
+        return None, error.message
+    try:
+        return Judged(before=evaluate(proven.source, samples, chosen), after=after), ""
+    except DataError as error:  # such as a source that knows other classes
+        return None, f"the source can't be judged: {error.message}"
+
+
+def look_at_speed(baseline: Path, proven: Proven, *, time_limit_s: float) -> PairTiming:
+    """Time the artifact and what it is held against in turn; raises as ``time_pair``."""
+    after = (proven.artifact.sandbox, proven.path)
+    if isinstance(proven.source, SandboxedArtifact):
+        return time_pair((proven.source.sandbox, baseline), after)
+    with Sandbox(time_limit_s=time_limit_s) as sandbox:
+        return time_pair((sandbox, baseline), after)

@@ -1,0 +1,62 @@
+"""How a balance is shown: what was said to move, and what did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinsmith.convert.commands.class_view import class_losses
+from tinsmith.runtime.commands.output import table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from tinsmith.compress.balance import Balance, Judged
+
+__all__ = ["balance_view"]
+
+_RATIOS = {"ram": "estimated"}
+
+
+def balance_view(balance: Balance) -> list[RenderableType]:
+    """Every quantity before and after, then the classes that lost most."""
+    rows: list[list[object]] = [
+        [name, _said(balance, name), _bytes(before), _bytes(after), _ratio(before, after), _RATIOS.get(name, "")]
+        for name, (before, after) in balance.bytes_moved.items()
+    ]
+    speed = balance.speed
+    spread = f"{speed.low:.2f} to {speed.high:.2f} over {speed.rounds} rounds in turn"
+    rows.append(
+        ["latency", _said(balance, "latency"), f"{speed.one_ms:.3f} ms", f"{speed.other_ms:.3f} ms",
+         f"{speed.ratio:.2f}", spread]
+    )  # fmt: skip
+    if balance.judged is None:
+        rows.append(["accuracy", _said(balance, "accuracy"), "-", "-", "-", f"not judged: {balance.unjudged}"])
+        return ["", _table(rows)]
+    rows.append(_accuracy(balance, balance.judged))
+    judged = balance.judged
+    return ["", _table(rows), *class_losses(judged.after, judged.before, "the artifact", against="the source")]
+
+
+def _table(rows: list[list[object]]) -> RenderableType:
+    return table(["", "said to move", "source", "artifact", "ratio", ""], rows)
+
+
+def _accuracy(balance: Balance, judged: Judged) -> list[object]:
+    before, after = judged.before, judged.after
+    metric = after.metric
+    change = after.score - before.score
+    said = f"{100 * change:+.2f} points" if metric.counts_samples else f"{change:+.4g}"
+    name = "accuracy" if metric.name == "accuracy" else f"accuracy ({metric.name})"
+    return [name, _said(balance, "accuracy"), metric.text(before.score), metric.text(after.score), said, after.data]
+
+
+def _said(balance: Balance, name: str) -> str:
+    return "yes" if name in balance.announced else "no"
+
+
+def _bytes(size: int | None) -> str:
+    return "-" if size is None else f"{size:,}"
+
+
+def _ratio(before: int | None, after: int | None) -> str:
+    return f"{after / before:.2f}" if before and after is not None else "-"
