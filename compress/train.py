@@ -71,7 +71,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """For reports."""
         return {
-            "model": {key: value for key, value in self.built.to_json().items() if key != "model"},
+            "source": {key: value for key, value in self.built.to_json().items() if key != "model"},
             "samples": len(self.dataset),
             "data_sha256": self.dataset.sha256,
             "settings": self.step.document(),
