@@ -15,7 +15,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinsmith.convert.model import Model
 from tinsmith.convert.references import find_function
@@ -23,10 +23,7 @@ from tinsmith.runtime import errors
 from tinsmith.runtime.errors import ModelError, ModelLoadError, TinsmithError, UsageError, first_line
 from tinsmith.runtime.tensors import TensorSpec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["Built", "build_apart", "main"]
+__all__ = ["Built", "build_apart", "main", "model_of"]
 
 _GIVES = "let it take no arguments, and give a keras.Model that has an Input layer"
 
@@ -144,8 +141,7 @@ def _build(asked: dict[str, Any]) -> Built:
 
     reference = asked["source"]
     require("keras", needed_for="training").utils.set_random_seed(asked["seed"])
-    native = _called(find_function(reference, hint=_GIVES), reference)
-    saved = save_trainable(native, Path(asked["path"]))
+    saved = save_trainable(model_of(reference), Path(asked["path"]))
     try:
         trained = load_trained(saved, allow_unsafe=asked["allow_unsafe"])
     except ModelLoadError as error:
@@ -154,8 +150,13 @@ def _build(asked: dict[str, Any]) -> Built:
     return _described(saved, trained)
 
 
-def _called(function: Callable[..., Any], reference: str) -> Any:
-    """What the function gives, if that is a model."""
+def model_of(reference: str) -> Any:
+    """Call a function of the user, and give the Keras model that it builds.
+
+    Raises:
+        UsageError: There is no such function, it failed, needs arguments, or gives no model.
+    """
+    function = find_function(reference, hint=_GIVES)
     try:
         inspect.signature(function).bind()
     except TypeError as error:

@@ -76,7 +76,7 @@ def _refusal(error: BaseException | None) -> OSError | None:
 
 
 def _copy_timeless(saved: Path, path: Path) -> None:
-    """Copy a .keras file without the time at which it was written, which nobody reads."""
+    """Copy a .keras file without what differs from run to run: its time, and addresses in memory that name objects."""
     with zipfile.ZipFile(saved) as source, zipfile.ZipFile(path, "w") as target:
         for entry in source.infolist():
             said = zipfile.ZipInfo(entry.filename, date_time=_NO_TIME)
@@ -84,6 +84,22 @@ def _copy_timeless(saved: Path, path: Path) -> None:
             if entry.filename == "metadata.json":
                 known = json.loads(source.read(entry))
                 target.writestr(said, json.dumps({**known, "date_saved": _NO_DATE}))
-                continue
-            with source.open(entry) as reading, target.open(said, "w") as writing:
-                shutil.copyfileobj(reading, writing)
+            elif entry.filename == "config.json":
+                target.writestr(said, json.dumps(_renumbered(json.loads(source.read(entry)), {})))
+            else:
+                with source.open(entry) as reading, target.open(said, "w") as writing:
+                    shutil.copyfileobj(reading, writing)
+
+
+def _renumbered(config: Any, numbers: dict[int, int]) -> Any:
+    """Shared objects named by their order; Keras 3 takes their addresses."""
+    if isinstance(config, list):
+        return [_renumbered(item, numbers) for item in config]
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: numbers.setdefault(value, len(numbers))
+        if key == "shared_object_id" and isinstance(value, int)
+        else _renumbered(value, numbers)
+        for key, value in config.items()
+    }

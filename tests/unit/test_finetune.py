@@ -1,5 +1,6 @@
 """Fine-tuning: what is frozen stays, new heads learn, numbers are predicted, and nothing fits by accident."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,13 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinsmith.__main__ import run
+from tinsmith.compress.bench import Bench
 from tinsmith.compress.compression import compress
 from tinsmith.compress.passes.finetune import Finetune, FinetuneStep
 from tinsmith.compress.recipe import Recipe
 from tinsmith.compress.train import TrainJob, plan_training, step_of, train
+from tinsmith.compress.training.building import model_of
 from tinsmith.compress.training.checkpoint import Checkpoint, Standing
+from tinsmith.convert.data import open_dataset
 from tinsmith.convert.evaluation import evaluate_models
-from tinsmith.runtime.errors import DataError, ModelLoadError, OutputError, RecipeError, UsageError
+from tinsmith.convert.model import Model
+from tinsmith.runtime.errors import DataError, OutputError, RecipeError, UsageError
 
 NETWORK = """
 import keras
@@ -70,7 +76,7 @@ def carried_out(tmp_path_factory):
     return _carried_out
 
 
-def _carried_out(source, data, *, metric="accuracy", **settings):
+def _carried_out(source, data, *, metric="accuracy", teacher=None, **settings):
     """Fine-tune in this process: gives the model as it was, as it became, and what was measured."""
     from tinsmith.compress.training.task import Task
     from tinsmith.compress.training.trainable import load_trainable
@@ -83,7 +89,7 @@ def _carried_out(source, data, *, metric="accuracy", **settings):
         step = FinetuneStep(**settings)
         task = Task(
             step=step.document(), target="tflite", source=(str(source), "keras"), output="x", data=str(data),
-            teacher=None, seed=0, allow_unsafe=False, checkpoint=None, metric=metric,
+            teacher=teacher and (str(teacher), "keras"), seed=0, allow_unsafe=False, checkpoint=None, metric=metric,
         )  # fmt: skip
         require("tf_keras", needed_for="the tests").utils.set_random_seed(0)
         before, model = load_trainable(identify(source)), load_trainable(identify(source))
@@ -277,20 +283,21 @@ def test_a_recipe_makes_an_artifact_with_new_classes(studio, pictures, tmp_path)
     assert found.accuracy > 0.75
 
 
-@pytest.mark.tensorflow
-def test_a_teacher_that_is_not_there_or_of_other_classes_is_refused(studio, tmp_path):
-    def refused(*steps):
-        with pytest.raises(UsageError) as caught:
-            compress(studio / "whole.keras", recipe(*steps), tmp_path / "x.tflite", data=studio / "train.npz")
-        assert not list(tmp_path.glob("x.tflite"))
-        return caught.value
+def test_a_teacher_that_is_not_there_is_refused_before_anything_runs(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.zeros((4, 12, 12, 1), "f4"), y=np.arange(4))
+    bench = Bench(folder=tmp_path, dataset=open_dataset("x.npz", None), seed=0, data="x.npz")
+    model = Model(path=tmp_path / "x.keras", format="keras")
+    with pytest.raises(RecipeError, match="no teacher"):
+        Finetune(FinetuneStep(teacher_weight=0.5), target="tflite").apply(model, bench)
 
-    alone = refused({"kind": "finetune", "teacher_weight": 0.5})
-    assert isinstance(alone, RecipeError)
-    assert "no teacher" in alone.message
-    cut = {"kind": "channels", "ratio": 0.2, "samples": 64}
-    other = refused(cut, {"kind": "finetune", "teacher_weight": 0.5, "classes": 6})
-    assert "the teacher answers [[4]], but the model [[6]]" in other.message
+
+@pytest.mark.tensorflow
+def test_a_teacher_of_other_classes_is_refused_only_where_somebody_listens(studio, carried_out):
+    settings = {"epochs": 0, "classes": 6, "teacher": studio / "whole.keras"}
+    with pytest.raises(UsageError, match=r"the teacher answers \[\[4\]\], but the model \[\[6\]\]") as caught:
+        carried_out(studio / "whole.keras", studio / "train.npz", teacher_weight=0.5, **settings)
+    assert "teacher_weight: 0" in caught.value.hint
+    assert carried_out(studio / "whole.keras", studio / "train.npz", **settings)[1].output_shape == (None, 6)
 
 
 @pytest.mark.tensorflow
@@ -323,12 +330,10 @@ def test_a_training_whose_process_was_killed_goes_on_to_the_same_bytes(studio, m
 def child_of(pid):
     """The process that trains."""
     for entry in Path("/proc").glob("[0-9]*"):
-        try:
+        with contextlib.suppress(OSError):
             parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
             if parent == pid and b"training.child" in (entry / "cmdline").read_bytes():
                 return int(entry.name)
-        except OSError:
-            continue
     raise AssertionError("it does not train")
 
 
@@ -342,23 +347,31 @@ def test_a_plan_builds_the_model_and_trains_nothing(studio, mine, tmp_path):
 
 
 @pytest.mark.tensorflow
+def test_a_layer_of_ones_own_is_named_and_leaves_nothing(studio, mine, tmp_path, capsys):
+    before = {path.name for path in tmp_path.iterdir()}
+    assert run(["train", "mine:odd", "--data", str(studio / "train.npz"), "-o", "x.keras"]) == 4
+    said = capsys.readouterr().err
+    assert "mine.Doubled" in said
+    assert "hint:" in said
+    assert {path.name for path in tmp_path.iterdir()} - before <= {"__pycache__"}
+
+
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
-    ("source", "error", "match"),
+    ("function", "match"),
     [
-        ("mine:odd", ModelLoadError, r"mine\.Doubled"),
-        ("mine:asks", UsageError, "needs arguments"),
-        ("mine:fails", UsageError, "ValueError: no luck"),
-        ("mine:number", UsageError, "gave int"),
-        ("mine:unbuilt", UsageError, "no Input layer"),
-        ("nowhere:network", UsageError, "can't be imported"),
+        ("mine:asks", "needs arguments"),
+        ("mine:fails", "ValueError: no luck"),
+        ("mine:number", "gave int"),
+        ("mine:unbuilt", "no Input layer"),
+        ("mine:missing", "no function 'missing'"),
+        ("nowhere:network", "can't be imported"),
     ],
 )
-def test_a_function_that_builds_no_model_says_why_and_leaves_nothing(studio, mine, tmp_path, source, error, match):
-    before = set(tmp_path.iterdir())
-    with pytest.raises(error, match=match) as caught:
-        train(TrainJob(source=source, data=studio / "train.npz", output=tmp_path / "x.keras"))
+def test_a_function_that_builds_no_model_says_why(mine, function, match):
+    with pytest.raises(UsageError, match=match) as caught:
+        model_of(function)
     assert caught.value.hint
-    assert set(tmp_path.iterdir()) - before <= {tmp_path / "__pycache__"}
 
 
 def test_an_output_that_is_no_keras_file_or_the_source_is_refused_before_anything_runs(mine, tmp_path):
