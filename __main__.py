@@ -50,6 +50,7 @@ SECTIONS = {
             "tinsmith.compress.commands.compress:compress",
             "Make a model smaller by a recipe, and prove the cost.",
         ),
+        "train": ("tinsmith.compress.commands.train:train", "Train a model of yours by its samples."),
         "recipe": ("tinsmith.compress.commands.recipe:recipe", "List, show and check recipes."),
         "data": (
             "tinsmith.convert.commands.data:data",

@@ -28,6 +28,7 @@ class Bench(Workbench):
         watcher: Is told how a training goes; None where nobody watches.
         metric: What judges a model, by its name.
         trackers: Where else the course of a training is written.
+        native: Train models in the framework that made them, which no pass can that takes them apart.
     """
 
     data: str | None = None
@@ -36,3 +37,4 @@ class Bench(Workbench):
     watcher: Watcher | None = None
     metric: str = "accuracy"
     trackers: Trackers = field(default_factory=Trackers)
+    native: bool = False

@@ -1,5 +1,6 @@
 """Fixtures that more than one test file uses."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,14 @@ def golden() -> Path:
 def own_folder(tmp_path, monkeypatch):
     """Every test runs in a folder of its own, so that none writes into the checkout."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 24 KiB, where mounting is allowed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", folder], check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)

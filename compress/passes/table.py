@@ -10,6 +10,7 @@ from tinsmith.compress.passes.clusters import Clusters
 from tinsmith.compress.passes.conversion import Convert
 from tinsmith.compress.passes.dead_channels import DeadChannels
 from tinsmith.compress.passes.distill import Distill
+from tinsmith.compress.passes.finetune import Finetune
 from tinsmith.compress.passes.magnitude import Magnitude
 from tinsmith.compress.passes.quantization import Quantize
 from tinsmith.compress.passes.quantize_aware import QuantizeAware
@@ -28,6 +29,7 @@ PASSES: tuple[type[Pass], ...] = (
     Convert,
     DeadChannels,
     Distill,
+    Finetune,
     Magnitude,
     Quantize,
     QuantizeAware,

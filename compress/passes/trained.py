@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tinsmith.compress.passes.base import Pass, PassResult
 from tinsmith.compress.training.process import run_apart
 from tinsmith.compress.training.task import Task
+from tinsmith.compress.training.truth import is_answered
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import EXACT
 from tinsmith.runtime.errors import DataError
@@ -55,9 +56,10 @@ class TrainedPass(Pass):
         needs = self._settings.needs
         if needs.data and bench.dataset is None:
             raise DataError(f"{self.kind} needs samples", hint="give them with --data")
-        if needs.labels and bench.dataset is not None and bench.dataset.labels is None and bench.teacher is None:
+        dataset = bench.dataset
+        if needs.labels and dataset is not None and bench.teacher is None and not is_answered(dataset):
             raise DataError(
-                f"{self.kind} needs labels, and {bench.dataset.name} has none",
+                f"{self.kind} needs labels, and {dataset.name} has none",
                 hint="add y to the .npz, or learn from a teacher alone: teacher_weight: 1",
             )
 
@@ -86,6 +88,7 @@ class TrainedPass(Pass):
                 checkpoint=None if bench.checkpoints is None else str(bench.checkpoints / f"{self.kind}.npz"),
                 metric=bench.metric,
                 trackers=bench.trackers.to_json(),
+                native=bench.native,
             ),
             bench.watcher,
         )

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tinsmith.compress.structure.rules import channel_axes
-from tinsmith.compress.training.losses import head_of, truth_loss
+from tinsmith.compress.training.losses import truth_loss
+from tinsmith.compress.training.truth import head_for, truth_of
 from tinsmith.convert.frameworks import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from tinsmith.compress.structure.coupling import Coupling
+    from tinsmith.compress.training.losses import Head
     from tinsmith.convert.data import Batch
     from tinsmith.convert.trained import TrainedModel
 
@@ -94,18 +96,19 @@ def _taylor(coupling: Coupling, model: TrainedModel, batches: Iterable[Batch]) -
 
 def _weight_times_gradient(model: TrainedModel, weights: list[Any], batches: Iterable[Batch]) -> list[Any]:
     tf = require("tensorflow", needed_for="measuring gradients")
-    head = head_of(model)
 
-    def gradients(feeds: dict[str, Any], labels: Any) -> Any:
+    def gradients(feeds: dict[str, Any], truth: Any, head: Head) -> Any:
         with tf.GradientTape() as tape:
             (answers,) = model.function(feeds).values()
-            loss = truth_loss(head, answers, labels)
+            loss = truth_loss(head, answers, truth)
         return tape.gradient(loss, weights)
 
     compiled = tf.function(gradients, reduce_retracing=True, autograph=False)
     totals = [np.zeros(weight.shape) for weight in weights]
     for batch in batches:
         feeds = {spec.name: tf.constant(batch.feeds[spec.name], dtype=spec.dtype) for spec in model.inputs}
-        for at, (weight, gradient) in enumerate(zip(weights, compiled(feeds, batch.labels), strict=True)):
+        head = head_for(model, batch)
+        truth = truth_of(head, batch)
+        for at, (weight, gradient) in enumerate(zip(weights, compiled(feeds, truth, head), strict=True)):
             totals[at] += weight.numpy() * gradient.numpy()
     return totals

@@ -14,7 +14,7 @@ import numpy as np
 from tinsmith.convert.frameworks import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tinsmith.convert.data import Dataset
     from tinsmith.convert.trained import TrainedModel
@@ -30,18 +30,19 @@ def batch_norms(model: Any) -> list[Any]:
     return [layer for layer in _flat(model) if type(layer).__name__ in _BATCH_NORMS]
 
 
-def recalibrate(model: TrainedModel, dataset: Dataset, *, seed: int = 0) -> int:
-    """Measure the statistics of all batch-norm layers on samples, in place; no weight changes and no label is read.
+def recalibrate(model: TrainedModel, dataset: Dataset, *, seed: int = 0, layers: Sequence[Any] | None = None) -> int:
+    """Measure the statistics of batch-norm layers on samples, in place; no weight changes and no label is read.
 
     Args:
         model: Of Keras 3 or tf_keras.
         dataset: Samples like those the model was trained on; seen in a mixed order, in batches of 256.
         seed: Of the order, so that no batch holds one class alone.
+        layers: Which of ``batch_norms(model.native)``; None for all.
 
     Returns:
         How many layers there were; nothing is run for 0.
     """
-    layers = batch_norms(model.native)
+    layers = batch_norms(model.native) if layers is None else layers
     if not layers:
         return 0
     tf = require("tensorflow", needed_for="measuring batch-norm statistics")
@@ -66,7 +67,7 @@ def recalibrate(model: TrainedModel, dataset: Dataset, *, seed: int = 0) -> int:
 
 
 @contextlib.contextmanager
-def _as_measured(layers: list[Any]) -> Iterator[None]:
+def _as_measured(layers: Sequence[Any]) -> Iterator[None]:
     """Let each layer's moving statistics be those of the last batch alone, frozen layers included."""
     before = [(layer.momentum, layer.trainable) for layer in layers]
     try:

@@ -14,8 +14,9 @@ import numpy as np
 
 from tinsmith.compress.training.augmentation import augmented
 from tinsmith.compress.training.checkpoint import Standing
-from tinsmith.compress.training.losses import TaughtLoss, head_of
+from tinsmith.compress.training.losses import TaughtLoss
 from tinsmith.compress.training.schedule import CosineSchedule
+from tinsmith.compress.training.truth import check_truth, head_for, is_answered, truth_of
 from tinsmith.compress.training.watching import EpochRecord
 from tinsmith.convert.frameworks import require
 from tinsmith.runtime.errors import DataError, ModelError, UsageError
@@ -89,8 +90,8 @@ def fit(model: TrainedModel, step: TrainingStep, course: Course) -> Fitted:
         How it went. The model has the weights of the last epoch; with ``patience``, those of the best one.
 
     Raises:
-        DataError: The samples have no labels, or labels that the model has no score for.
-        UsageError: The settings don't fit the model, or the checkpoint belongs to another training.
+        DataError: The samples don't say what is right, or say what the model has no answer for.
+        UsageError: The settings or the teacher don't fit the model, or the checkpoint belongs to another training.
         ModelError: The loss is not a number any more.
     """
     _check(model, step, course)
@@ -102,25 +103,39 @@ def fit(model: TrainedModel, step: TrainingStep, course: Course) -> Fitted:
 
 
 def _check(model: TrainedModel, step: TrainingStep, course: Course) -> None:
-    labels = course.train.labels
-    if labels is None and course.teacher is None:
+    if not is_answered(course.train) and course.teacher is None:
         raise DataError(
             f"{course.train.name} has no labels to learn from", hint="add y to the .npz; bn-recalibrate needs none"
         )
-    classes = model.outputs[0].shape[-1]
-    if labels is not None and head_of(model) in ("probabilities", "logits") and labels.max() >= (classes or 0):
-        raise DataError(
-            f"{course.train.name} holds the label {labels.max()}, but the model knows {classes} classes",
-            hint="give labels that fit the head, or a new head: finetune with `classes`",
-        )
+    check_truth(model, head_for(model, course.train), course.train)
+    if not model.native.trainable_variables:
+        raise UsageError("every weight of the model is frozen, so nothing can learn", hint="freeze less: freeze: 0")
     if step.augment and any(len(spec.shape) != 4 for spec in model.inputs):
         raise UsageError("augment is for images shaped [n, height, width, channels]", hint="leave augment out")
-    if course.teacher is not None and [s.shape for s in course.teacher.inputs] != [s.shape for s in model.inputs]:
+    if course.teacher is not None:
+        _check_teacher(model, step, course, course.teacher)
+
+
+def _check_teacher(model: TrainedModel, step: TrainingStep, course: Course, teacher: TrainedModel) -> None:
+    if [s.shape for s in teacher.inputs] != [s.shape for s in model.inputs]:
         raise UsageError(
-            f"the teacher takes {[list(s.shape) for s in course.teacher.inputs]}, but the student "
+            f"the teacher takes {[list(s.shape) for s in teacher.inputs]}, but the student "
             f"{[list(s.shape) for s in model.inputs]}",
             hint="the teacher must take the student's input",
         )
+    given, taught = ([list(s.shape[1:]) for s in one.outputs] for one in (model, teacher))
+    if given != taught and _listens(step, course):
+        raise UsageError(
+            f"the teacher answers {taught}, but the model {given}, so it can't be learned from",
+            hint="learn from labels alone: teacher_weight: 0; or make the new head first, and take away afterwards",
+        )
+
+
+def _listens(step: TrainingStep, course: Course) -> bool:
+    """Whether anything of the teacher goes into the loss."""
+    if course.teacher is None:
+        return False
+    return step.teacher_weight > 0 or course.features is not None or not is_answered(course.train)
 
 
 class _Loop:
@@ -136,7 +151,8 @@ class _Loop:
         )
         self._optimizer = _optimizer(self._keras, step)
         self._optimizer.build(model.native.trainable_variables)
-        self._head = head_of(model)
+        self._head = head_for(model, course.train)
+        self._taking_in = _listens(step, course)
         self._learn: Any = None
         self._history: list[EpochRecord] = []
         self._best: tuple[int, float, list[Any]] | None = None
@@ -227,38 +243,38 @@ class _Loop:
             self._course.before_step(overall)
         self._optimizer.learning_rate.assign(self._schedule(overall))
         feeds = {spec.name: self._tf.constant(batch.feeds[spec.name], dtype=spec.dtype) for spec in self._model.inputs}
-        labels = None if batch.labels is None else self._tf.constant(batch.labels)
-        loss = float(self._learn(feeds, labels))
+        truth = truth_of(self._head, batch)
+        loss = float(self._learn(feeds, None if truth is None else self._tf.constant(truth)))
         self._course.watcher.stepped(
             epoch=number + 1, epochs=self._settings.epochs, step=at + 1, steps=self._steps, loss=loss
         )
         return loss
 
-    def _learned(self, feeds: dict[str, Any], labels: Any) -> Any:
+    def _learned(self, feeds: dict[str, Any], truth: Any) -> Any:
         """One step of the optimizer; gives the loss."""
         variables = self._model.native.trainable_variables
         with self._tf.GradientTape() as tape:
-            loss = self._loss(feeds, labels)
+            loss = self._loss(feeds, truth)
         self._optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss
 
-    def _loss(self, feeds: dict[str, Any], labels: Any) -> Any:
+    def _loss(self, feeds: dict[str, Any], truth: Any) -> Any:
         settings, course = self._settings, self._course
         features = course.features
         student = features.student if features else self._model
         answers, *maps = student.function(feeds, training=True).values()
-        taught, *taught_maps = self._taught(feeds, labels) or [None]
+        taught, *taught_maps = self._taught(feeds) or [None]
         objective = TaughtLoss(
             head=self._head, teacher_weight=settings.teacher_weight, temperature=settings.temperature
         )
-        loss = objective(answers, labels, taught) + sum(self._model.native.losses)
+        loss = objective(answers, truth, taught) + sum(self._model.native.losses)
         return loss + features(maps, taught_maps) if features else loss
 
-    def _taught(self, feeds: dict[str, Any], labels: Any) -> list[Any]:
+    def _taught(self, feeds: dict[str, Any]) -> list[Any]:
         """What the teacher says; nothing where nobody listens to it."""
         course = self._course
         teacher = course.features.teacher if course.features else course.teacher
-        if teacher is None or (self._settings.teacher_weight == 0 and labels is not None and not course.features):
+        if teacher is None or not self._taking_in:
             return []
         given = dict(zip((spec.name for spec in teacher.inputs), feeds.values(), strict=True))
         return list(teacher.function(given).values())

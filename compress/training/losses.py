@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Head", "head_of", "teacher_loss", "truth_loss"]
 
-Head = Literal["probabilities", "logits", "probability", "values"]
+# Softmax; the same before it; one sigmoid; several of them, each of which may be true; any numbers.
+Head = Literal["probabilities", "logits", "probability", "truths", "values"]
 
 # Below it a float32 probability has no logarithm worth having.
 _SMALLEST = 1e-7
@@ -33,20 +34,20 @@ class TaughtLoss:
     teacher_weight: float
     temperature: float
 
-    def __call__(self, answers: Any, labels: Any, taught: Any) -> Any:
+    def __call__(self, answers: Any, truth: Any, taught: Any) -> Any:
         """The loss of one batch, a scalar tensor.
 
         Args:
             answers: Of the model, [n, ...].
-            labels: Class numbers [n] or values [n, ...]; None where there are none.
+            truth: Class numbers [n], or numbers [n, numbers]; None where nothing says what is right.
             taught: Answers of the teacher, shaped as ``answers``; None without one.
         """
         parts = []
         if taught is None:
-            return truth_loss(self.head, answers, labels)
-        if labels is not None and self.teacher_weight < 1:
-            parts.append((1 - self.teacher_weight) * truth_loss(self.head, answers, labels))
-        share = self.teacher_weight if labels is not None else 1.0
+            return truth_loss(self.head, answers, truth)
+        if truth is not None and self.teacher_weight < 1:
+            parts.append((1 - self.teacher_weight) * truth_loss(self.head, answers, truth))
+        share = self.teacher_weight if truth is not None else 1.0
         if share > 0:
             parts.append(share * teacher_loss(self.head, answers, taught, self.temperature))
         return sum(parts)
@@ -65,14 +66,13 @@ def head_of(trained: TrainedModel) -> Head:
             hint="train the part of the model that has one output; tinsmith trains models with one",
         )
     activation = _last_activation(trained)
-    classes = trained.outputs[0].shape[-1] if len(trained.outputs[0].shape) > 1 else 1
+    shape = trained.outputs[0].shape
+    classes = (shape[-1] if len(shape) > 1 else 1) or 0
     if activation == "softmax":
         return "probabilities"
-    if activation == "sigmoid" and classes == 1:
-        return "probability"
-    return (
-        "logits" if len(trained.outputs[0].shape) == 2 and (classes or 0) > 1 and activation == "linear" else "values"
-    )
+    if activation == "sigmoid":
+        return "probability" if classes == 1 else "truths"
+    return "logits" if len(shape) == 2 and classes > 1 and activation == "linear" else "values"
 
 
 def _last_activation(trained: TrainedModel) -> str:
@@ -83,18 +83,34 @@ def _last_activation(trained: TrainedModel) -> str:
     return str(getattr(getattr(operation, "activation", None), "__name__", "linear"))
 
 
-def truth_loss(head: Head, answers: Any, labels: Any) -> Any:
-    """Cross-entropy for classes, mean squared error for values."""
+def truth_loss(head: Head, answers: Any, truth: Any) -> Any:
+    """Cross-entropy for classes, binary cross-entropy for truth values, mean squared error for numbers.
+
+    Args:
+        head: What the output holds.
+        answers: Of the model, [n, ...].
+        truth: Class numbers [n], or numbers [n, numbers].
+
+    Raises:
+        DataError: There is none.
+    """
     tf = require("tensorflow", needed_for="training")
-    if labels is None:
+    if truth is None:
         raise DataError("training needs labels", hint="add y to the .npz, or give a teacher: teacher_weight: 1")
-    if head == "values":
-        return tf.reduce_mean(tf.square(answers - tf.reshape(tf.cast(labels, answers.dtype), tf.shape(answers))))
-    if head == "probability":
-        wanted = tf.reshape(tf.cast(labels, answers.dtype), tf.shape(answers))
-        bounded = tf.clip_by_value(answers, _SMALLEST, 1 - _SMALLEST)
-        return -tf.reduce_mean(wanted * tf.math.log(bounded) + (1 - wanted) * tf.math.log(1 - bounded))
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=_logits(head, answers)))
+    if head in ("probabilities", "logits"):
+        logits = tf.reshape(_logits(head, answers), [tf.shape(answers)[0], -1])
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=truth, logits=logits))
+    if head == "truths" and truth.shape.rank == 1:
+        truth = tf.one_hot(truth, answers.shape[-1])
+    wanted = tf.reshape(tf.cast(truth, answers.dtype), tf.shape(answers))
+    return tf.reduce_mean(tf.square(answers - wanted)) if head == "values" else _binary_entropy(answers, wanted)
+
+
+def _binary_entropy(answers: Any, wanted: Any) -> Any:
+    """Of probabilities, each for itself."""
+    tf = require("tensorflow", needed_for="training")
+    bounded = tf.clip_by_value(answers, _SMALLEST, 1 - _SMALLEST)
+    return -tf.reduce_mean(wanted * tf.math.log(bounded) + (1 - wanted) * tf.math.log(1 - bounded))
 
 
 def teacher_loss(head: Head, answers: Any, taught: Any, temperature: float) -> Any:
@@ -102,8 +118,8 @@ def teacher_loss(head: Head, answers: Any, taught: Any, temperature: float) -> A
     tf = require("tensorflow", needed_for="training")
     if head == "values":
         return tf.reduce_mean(tf.square(answers - taught))
-    if head == "probability":
-        return truth_loss(head, answers, taught)
+    if head in ("probability", "truths"):
+        return _binary_entropy(answers, taught)
     wanted = tf.nn.softmax(_logits(head, taught) / temperature)
     given = tf.nn.log_softmax(_logits(head, answers) / temperature)
     entropy = tf.reduce_sum(wanted * tf.math.log(tf.maximum(wanted, _SMALLEST)), axis=-1)

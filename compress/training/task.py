@@ -26,6 +26,7 @@ class Task:
         checkpoint: The file that keeps where the training stands; None to keep nothing.
         metric: What judges the model.
         trackers: See ``Trackers``.
+        native: Train the model in the framework that made it, not as one of tf_keras.
     """
 
     step: dict[str, Any]
@@ -39,6 +40,7 @@ class Task:
     checkpoint: str | None
     metric: str = "accuracy"
     trackers: dict[str, Any] = field(default_factory=dict)
+    native: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """For the wire."""

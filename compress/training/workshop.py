@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinsmith.compress.training.batch_norm import recalibrate
+from tinsmith.compress.training.batch_norm import batch_norms, recalibrate
 from tinsmith.compress.training.checkpoint import Checkpoint
 from tinsmith.compress.training.engine import Course, fit, steps_per_epoch
 from tinsmith.compress.training.task import Outcome
@@ -15,6 +15,7 @@ from tinsmith.compress.training.trainable import load_trainable, save_trainable
 from tinsmith.convert.data import Roles, open_dataset
 from tinsmith.convert.evaluation import evaluate
 from tinsmith.convert.frameworks import require
+from tinsmith.convert.loading import load_trained
 from tinsmith.convert.metrics import metric_named
 from tinsmith.convert.model import Model, identify
 from tinsmith.convert.trained import from_keras
@@ -168,7 +169,7 @@ class Workshop:
         fitted = fit(model, step, course)
         if shaping is not None:
             shaping.settle()
-        self.recalibrate(model)
+        self._recalibrate_learned(model)
         score = self.judge(model)
         measured: dict[str, float | str] = {"epochs": len(fitted.history), "kept epoch": fitted.kept_epoch}
         return {**measured, **self.scored("", score)}
@@ -176,6 +177,11 @@ class Workshop:
     def scored(self, when: str, score: float | None) -> dict[str, float | str]:
         """A validation score under its name, such as ``validation accuracy before``; nothing where there is none."""
         return {} if score is None else {f"validation {self.metric.name} {when}".rstrip(): score}
+
+    def _recalibrate_learned(self, model: TrainedModel) -> None:
+        """Frozen layers keep the statistics that the others have learned with."""
+        learned = [layer for layer in batch_norms(model.native) if layer.trainable]
+        recalibrate(model, self.train, seed=self.seed, layers=learned)
 
     def steps(self, step: TrainingStep) -> int:
         """How many steps of the optimizer a training takes."""
@@ -216,7 +222,8 @@ def carry_out(task: Task, watcher: Watcher) -> Outcome:
         raise TypeError(f"{work.kind} does not train")
     form: Any = task.source[1]
     source = Model(path=Path(task.source[0]), format=form)
-    model = load_trainable(source, allow_unsafe=task.allow_unsafe)
+    load = load_trained if task.native else load_trainable
+    model = load(source, allow_unsafe=task.allow_unsafe)
     done = work.transform(model, Workshop(task, model.inputs, watcher))
     if not done.modified:
         return Outcome(model=task.source, stands_for=task.source, modified=False, measured=done.measured)

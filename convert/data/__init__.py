@@ -12,6 +12,7 @@ from tinsmith.convert.data.dataset import Batch, Dataset, Splits
 from tinsmith.convert.data.roles import Roles
 from tinsmith.convert.data.shares import Shares
 from tinsmith.convert.data.source import Feeds, Request
+from tinsmith.convert.references import is_reference
 from tinsmith.runtime.errors import DataError
 
 if TYPE_CHECKING:
@@ -86,8 +87,6 @@ def _check_split(path: Path, split: SplitDescription, reference: str) -> None:
 
 def _open_source(reference: str, request: Request) -> Source:
     """Open what a reference names, whatever it is."""
-    from tinsmith.convert.data.functions import is_function, open_function
-
     if reference.startswith("tfds:"):
         from tinsmith.convert.data.tfds import open_tfds
 
@@ -97,7 +96,9 @@ def _open_source(reference: str, request: Request) -> Source:
         from tinsmith.convert.data.folder import open_folder
 
         return open_folder(path, request)
-    if not path.is_file() and is_function(reference):
+    if not path.is_file() and is_reference(reference):
+        from tinsmith.convert.data.functions import open_function
+
         return open_function(reference, request)
     if not path.is_file():
         raise DataError(f"there is no dataset {path}", hint="check the path; tinsmith never makes samples up")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import re
-import sys
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,6 +16,7 @@ from tinsmith.convert.data.metadata import Metadata, labels_of_array, labels_of_
 from tinsmith.convert.data.records import RecordSource
 from tinsmith.convert.data.source import Origin
 from tinsmith.convert.data.streams import StreamSource, scan
+from tinsmith.convert.references import find_function
 from tinsmith.runtime.errors import DataError, first_line
 from tinsmith.runtime.preprocessing import Preprocessing
 
@@ -28,15 +26,9 @@ if TYPE_CHECKING:
     from tinsmith.convert.data.source import Array, Request, Source
     from tinsmith.runtime.tensors import TensorSpec
 
-__all__ = ["is_function", "open_function", "open_stream"]
+__all__ = ["open_function", "open_stream"]
 
-_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _RETURNS = "return (x, y), a dict of arrays, or an iterable of (sample, label) that can be made again"
-
-
-def is_function(reference: str) -> bool:
-    """Whether this looks like ``package.module:function``."""
-    return _REFERENCE.fullmatch(reference) is not None
 
 
 def open_function(reference: str, request: Request) -> Source:
@@ -49,7 +41,7 @@ def open_function(reference: str, request: Request) -> Source:
     Raises:
         DataError: There is no such function, it failed, or it gives something else.
     """
-    function = _find(reference)
+    function = find_function(reference, hint=f"let it {_RETURNS}", error=DataError)
     given = _call(function, reference)
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], np.ndarray):
         return _open_arrays({"x": given[0], **({} if given[1] is None else {"y": given[1]})}, reference, request)
@@ -85,25 +77,6 @@ def open_stream(pairs: Callable[[], Any], known: Metadata, reference: str, reque
     fit = Fit(where=reference, spec=spec, preprocessing=request.preprocessing or Preprocessing())
     origin = Origin(name=reference, where=reference, said=sha256 + request.said)
     return StreamSource(pairs, fit, metadata, origin, samples)
-
-
-def _find(reference: str) -> Callable[[], Any]:
-    module_name, _, name = reference.partition(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        function = getattr(importlib.import_module(module_name), name, None)
-    except Exception as error:  # the user's module may do anything
-        raise DataError(
-            f"{reference}: {module_name} can't be imported: {type(error).__name__}: {first_line(error)}",
-            hint="run tinsmith in the folder of the module, or install it",
-        ) from error
-    finally:
-        sys.path.remove(here)
-    if not callable(function):
-        raise DataError(f"{reference}: {module_name} has no function {name!r}", hint=f"let it {_RETURNS}")
-    found: Callable[[], Any] = function
-    return found
 
 
 def _call(function: Callable[[], Any], reference: str) -> Any:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import re
-import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinsmith.convert.metrics.metric import Metric
-from tinsmith.runtime.errors import DataError, UsageError, first_line
+from tinsmith.convert.references import find_function
+from tinsmith.runtime.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,14 +18,7 @@ if TYPE_CHECKING:
     from tinsmith.convert.data import Batch
     from tinsmith.convert.metrics.metric import Array
 
-__all__ = ["custom", "is_custom"]
-
-_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-
-
-def is_custom(name: str) -> bool:
-    """Whether this looks like ``package.module:function``."""
-    return _REFERENCE.fullmatch(name) is not None
+__all__ = ["custom"]
 
 
 def custom(reference: str) -> Metric:
@@ -42,7 +32,7 @@ def custom(reference: str) -> Metric:
     Raises:
         UsageError: There is no such function.
     """
-    function = _find(reference)
+    function = find_function(reference, hint="let it take (answers, truth) and give a number")
     better = bool(getattr(function, "more_is_better", True))
     return Metric(name=reference, more_is_better=better, tally=partial(_Calling, function, reference))
 
@@ -81,25 +71,3 @@ class _Calling:
         if not math.isfinite(score):
             raise DataError(f"{self._reference} gave {score}, which is no score", hint="let it give a finite number")
         return score
-
-
-def _find(reference: str) -> Callable[[Any, Any], Any]:
-    module_name, _, name = reference.partition(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        found = getattr(importlib.import_module(module_name), name, None)
-    except Exception as error:  # the user's module may do anything
-        raise UsageError(
-            f"{reference}: {module_name} can't be imported: {type(error).__name__}: {first_line(error)}",
-            hint="run tinsmith in the folder of the module, or install it",
-        ) from error
-    finally:
-        sys.path.remove(here)
-    if not callable(found):
-        raise UsageError(
-            f"{reference}: {module_name} has no function {name!r}",
-            hint="let it take (answers, truth) and give a number",
-        )
-    function: Callable[[Any, Any], Any] = found
-    return function

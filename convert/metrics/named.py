@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from tinsmith.convert.metrics.counting import accuracy, top
-from tinsmith.convert.metrics.custom import custom, is_custom
+from tinsmith.convert.metrics.custom import custom
 from tinsmith.convert.metrics.ranking import auc, mean_average_precision
 from tinsmith.convert.metrics.values import mae, mse
+from tinsmith.convert.references import is_reference
 from tinsmith.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +37,6 @@ def metric_named(name: str) -> Metric:
         return _NAMED[name]()
     if found := _TOP.fullmatch(name):
         return top(int(found.group(1)))
-    if is_custom(name):
+    if is_reference(name):
         return custom(name)
     raise UsageError(f"there is no metric {name!r}", hint=f"choose one of {', '.join(METRIC_NAMES)}; such as top-5")

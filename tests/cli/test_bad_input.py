@@ -198,17 +198,6 @@ def test_a_model_is_never_quantized_twice(refused, golden, tmp_path):
     assert "already" in message
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 24 KiB, where mounting is allowed."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", folder], check=False).returncode:
-        pytest.skip("mounting a small disk needs root")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
 def test_a_full_disk_leaves_nothing_half_written(golden, small_disk, capsys):
     (small_disk / "ballast").write_bytes(bytes(20_000))
     output = small_disk / "x.tflite"
