@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tinsmith.compress.training.tracking import Trackers
 from tinsmith.convert.delivery import Workbench
 
 if TYPE_CHECKING:
@@ -26,11 +25,11 @@ class Bench(Workbench):
         teacher: The model before anything was taken away; None where the source is no Keras model.
         checkpoints: The folder in which a training keeps where it stands; None to keep nothing.
         watcher: Is told how a training goes; None where nobody watches.
-        trackers: Where else the course of a training is written.
+        artifact: Name of what is made in the end.
     """
 
     data: str | None = None
     teacher: Model | None = None
     checkpoints: Path | None = None
     watcher: Watcher | None = None
-    trackers: Trackers = field(default_factory=Trackers)
+    artifact: str = ""

@@ -12,7 +12,8 @@ from tinsmith.compress.passes.base import QUANTITIES
 from tinsmith.compress.passes.trained import TrainedPass
 from tinsmith.compress.planner import plan, target_of
 from tinsmith.compress.resuming import WorkFolder
-from tinsmith.compress.training.tracking import Trackers
+from tinsmith.compress.training.tracking import Trackers, open_trackers
+from tinsmith.compress.training.watching import Watchers
 from tinsmith.convert.delivery import Delivery, Job, Made, Workbench, deliver
 from tinsmith.convert.parity import FLOAT32, Tolerance
 from tinsmith.runtime.files import bytes_of, sha256_of
@@ -71,7 +72,7 @@ class Training:
     Attributes:
         resume: Go on where a killed run stood.
         watcher: Is told how each training goes.
-        trackers: Where else the course is written.
+        trackers: Where else the course of each is written.
     """
 
     resume: bool = False
@@ -115,6 +116,7 @@ class _Course:
     def __init__(self, job: Job, planned: tuple[PlannedPass, ...], training: Training) -> None:
         self._job, self._planned, self._training = job, planned, training
         self._work: WorkFolder | None = None
+        self._watchers: list[Watcher] = [] if training.watcher is None else [training.watcher]
         self.measured: list[dict[str, float | str]] = []
 
     @property
@@ -136,6 +138,7 @@ class _Course:
 
     def carry_out(self, workbench: Workbench) -> Made:
         """Run them all."""
+        self._open_trackers()
         self._open_work(workbench)
         at, stands_for, teacher = self._job.source, None, None
         for number, planned in enumerate(self._planned):
@@ -159,6 +162,13 @@ class _Course:
         if self._work is not None:
             self._work.clear()
 
+    def _open_trackers(self) -> None:
+        trackers = self._training.trackers
+        if any(planned.step.needs.training for planned in self._planned):
+            self._watchers += open_trackers(trackers)
+        elif trackers.named:
+            logger.warning("no step of this recipe trains, so that nothing is tracked")
+
     def _open_work(self, workbench: Workbench) -> None:
         if not any(isinstance(planned.work, TrainedPass) for planned in self._planned):
             return
@@ -177,8 +187,8 @@ class _Course:
             data=None if self._job.data is None else str(self._job.data),
             teacher=teacher,
             checkpoints=None if self._work is None else folder,
-            watcher=self._training.watcher,
-            trackers=self._training.trackers,
+            watcher=Watchers(self._watchers),
+            artifact=self._job.output.name,
         )
 
     def _result(self, number: int, at: Model, bench: Bench) -> PassResult:

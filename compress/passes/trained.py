@@ -84,7 +84,7 @@ class TrainedPass(Pass):
                 seed=bench.seed,
                 allow_unsafe=bench.allow_unsafe,
                 checkpoint=None if bench.checkpoints is None else str(bench.checkpoints / f"{self.kind}.npz"),
-                trackers=bench.trackers.to_json(),
+                artifact=bench.artifact,
             ),
             bench.watcher,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 __all__ = ["Outcome", "Task"]
@@ -25,7 +25,7 @@ class Task:
         allow_unsafe: Load models whose ``Lambda`` layers run code of their author.
         checkpoint: The file that keeps where the training stands; None to keep nothing.
         metric: What judges the model.
-        trackers: See ``Trackers``.
+        artifact: Name of what is made in the end.
     """
 
     step: dict[str, Any]
@@ -38,7 +38,7 @@ class Task:
     allow_unsafe: bool
     checkpoint: str | None
     metric: str = "accuracy"
-    trackers: dict[str, Any] = field(default_factory=dict)
+    artifact: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For the wire."""
