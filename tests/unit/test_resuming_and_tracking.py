@@ -208,6 +208,6 @@ def test_wandb_holds_every_epoch_once_and_nothing_was_sent(runs):
 def test_the_gate_would_have_seen_it():
     with gate() as (env, came):
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": env["http_proxy"]}))
-        with pytest.raises(OSError, match="."):
+        with pytest.raises(OSError, match=r"."):
             opener.open("http://telemetry.invalid/", timeout=5)
     assert came

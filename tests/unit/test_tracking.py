@@ -1,5 +1,6 @@
 """Watchers and trackers by themselves: what they are told, what they keep, and how they fail."""
 
+import contextlib
 import io
 import json
 import logging
@@ -133,18 +134,18 @@ def test_what_can_t_be_written_is_found_out_before(tmp_path, trackers, error, ma
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
-    ("missing", "named"),
+    ("module", "package", "named"),
     [
-        ("mlflow", {"mlflow": "sqlite:///runs.db"}),
-        ("alembic", {"mlflow": "sqlite:///runs.db"}),
-        ("wandb", {"wandb": "w"}),
+        ("mlflow.tracking", "mlflow-skinny", {"mlflow": "sqlite:///runs.db"}),
+        ("alembic", "alembic", {"mlflow": "sqlite:///runs.db"}),
+        ("wandb", "wandb", {"wandb": "w"}),
     ],
 )
-def test_a_missing_package_is_named_before_anything_is_trained(monkeypatch, golden, tmp_path, missing, named):
-    monkeypatch.setitem(sys.modules, missing, None)
+def test_a_missing_package_is_named_before_anything_is_trained(monkeypatch, golden, tmp_path, module, package, named):
+    monkeypatch.setitem(sys.modules, module, None)
     recipe = Recipe.model_validate({"version": 1, "steps": [{"kind": "distill", "width": 0.5}]})
     training = Training(watcher=Kept(), trackers=Trackers(**named))
-    with pytest.raises(MissingDependencyError, match=missing) as caught:
+    with pytest.raises(MissingDependencyError, match=f"needs the package {package}") as caught:
         compress(golden / "cnn.keras", recipe, tmp_path / "x.tflite", training=training)
     assert caught.value.hint == 'install it with: pip install "tinsmith[tracking]"'
     assert training.watcher.told == []
@@ -191,32 +192,37 @@ def test_an_event_file_that_a_kill_cut_off_keeps_what_it_has(tmp_path):
     assert tracked._tracker.open(beginning(epoch(1))) == {1, 2}
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    """A terminal as stderr; gives what was drawn there."""
+def drawn_on_a_terminal(work):
+    """What some work draws on stderr where that is a terminal of 80 columns."""
     ours, theirs = pty.openpty()
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "80")
-    with os.fdopen(theirs, "w", buffering=1) as stream:
-        monkeypatch.setattr("sys.stderr", stream)
-        yield lambda: os.read(ours, 65536).decode()
-        os.close(ours)
+    with pytest.MonkeyPatch.context() as patch, os.fdopen(theirs, "w", buffering=1) as stream:
+        patch.setenv("COLUMNS", "80")
+        patch.setattr("sys.stderr", stream)
+        work()
+    drawn = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while part := os.read(ours, 65536):
+            drawn += part
+    os.close(ours)
+    return drawn.decode()
 
 
 @pytest.mark.parametrize(("level", "term", "bar", "lines"), [
     (logging.INFO, "xterm", True, 0), (logging.INFO, "dumb", False, 2), (logging.ERROR, "xterm", False, 0),
 ])  # fmt: skip
-def test_each_training_is_shown_as_stderr_can(terminal, monkeypatch, caplog, level, term, bar, lines):
+def test_each_training_is_shown_as_stderr_can(monkeypatch, caplog, level, term, bar, lines):
     monkeypatch.setenv("TERM", term)
     caplog.set_level(level, logger="tinsmith")
-    progress = Progress()
-    for kind in ("magnitude", "distill"):
-        progress.began(beginning(kind=kind))
-        progress.stepped(StepRecord(epoch=1, step=1, loss=2.0, learning_rate=5e-4))
-        progress.epoch_done(epoch(1))
-        progress.ended(finished=kind == "distill")
-    print("end", file=sys.stderr)
-    drawn = terminal()
+
+    def train():
+        progress = Progress()
+        for kind in ("magnitude", "distill"):
+            progress.began(beginning(kind=kind))
+            progress.stepped(StepRecord(epoch=1, step=1, loss=2.0, learning_rate=5e-4))
+            progress.epoch_done(epoch(1))
+            progress.ended(finished=kind == "distill")
+
+    drawn = drawn_on_a_terminal(train)
     for kind in ("magnitude", "distill"):
         assert (kind in drawn) is bar
     assert ("epoch 1/4  step 2/2" in drawn) is bar
