@@ -99,7 +99,7 @@ def _on_a_terminal(command, shared):
 
     reader = threading.Thread(target=read)
     reader.start()
-    said, _ = run.communicate(timeout=120)
+    said, _ = run.communicate(timeout=300)
     reader.join()
     os.close(ours)
     return SimpleNamespace(returncode=run.returncode, stdout=said), b"".join(drawn).decode()
