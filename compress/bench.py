@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tinsmith.compress.training.tracking import Trackers
 from tinsmith.convert.delivery import Workbench
 
 if TYPE_CHECKING:
@@ -27,8 +26,8 @@ class Bench(Workbench):
         checkpoints: The folder in which a training keeps where it stands; None to keep nothing.
         watcher: Is told how a training goes; None where nobody watches.
         metric: What judges a model, by its name.
-        trackers: Where else the course of a training is written.
         native: Train models in the framework that made them, which no pass can that takes them apart.
+        artifact: Name of what is made in the end.
     """
 
     data: str | None = None
@@ -36,5 +35,5 @@ class Bench(Workbench):
     checkpoints: Path | None = None
     watcher: Watcher | None = None
     metric: str = "accuracy"
-    trackers: Trackers = field(default_factory=Trackers)
     native: bool = False
+    artifact: str = ""

@@ -14,7 +14,8 @@ from tinsmith.compress.passes.conversion import Convert, ConvertStep
 from tinsmith.compress.passes.trained import TrainedPass
 from tinsmith.compress.planner import Target, plan, target_of
 from tinsmith.compress.resuming import WorkFolder
-from tinsmith.compress.training.tracking import Trackers
+from tinsmith.compress.training.tracking import Trackers, open_trackers
+from tinsmith.compress.training.watching import Watchers
 from tinsmith.convert.delivery import Delivery, Job, Made, Proven, Workbench, deliver
 from tinsmith.convert.inspection import sizes_of
 from tinsmith.convert.parity import FLOAT32, Tolerance
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.training.watching import Watcher
     from tinsmith.convert.model import Model
 
-__all__ = ["Compression", "Training", "compress"]
+__all__ = ["Compression", "Training", "compress", "watchers_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +78,18 @@ class Training:
     Attributes:
         resume: Go on where a killed run stood.
         watcher: Is told how each training goes.
-        trackers: Where else the course is written.
+        trackers: Where else the course of each is written.
     """
 
     resume: bool = False
     watcher: Watcher | None = None
     trackers: Trackers = field(default_factory=Trackers)
+
+
+def watchers_of(training: Training) -> Watchers:
+    """Everyone who is told, trackers among them; raises as ``open_trackers``."""
+    watchers = [] if training.watcher is None else [training.watcher]
+    return Watchers([*watchers, *open_trackers(training.trackers)])
 
 
 def compress(
@@ -141,6 +148,7 @@ class _Course:
         self._workbench: Workbench | None = None
         self._plain: Model | None = None
         self._balance: Balance | None = None
+        self._watchers = Watchers([])
         self.measured: list[dict[str, float | str]] = []
 
     @property
@@ -169,6 +177,7 @@ class _Course:
     def carry_out(self, workbench: Workbench) -> Made:
         """Run them all."""
         self._workbench = workbench
+        self._open_watchers()
         self._open_work(workbench)
         at, stands_for, teacher = self._job.source, None, None
         for number, planned in enumerate(self._planned):
@@ -221,6 +230,12 @@ class _Course:
         if self._work is not None:
             self._work.clear()
 
+    def _open_watchers(self) -> None:
+        if self._recipe.needs.training:
+            self._watchers = watchers_of(self._training)
+        elif self._training.trackers.named:
+            logger.warning("no step of this recipe trains, so that nothing is tracked")
+
     def _open_work(self, workbench: Workbench) -> None:
         if not any(isinstance(planned.work, TrainedPass) for planned in self._planned):
             return
@@ -239,9 +254,9 @@ class _Course:
             data=None if self._job.data is None else str(self._job.data),
             teacher=teacher,
             checkpoints=None if self._work is None else folder,
-            watcher=self._training.watcher,
+            watcher=self._watchers,
             metric=self._metric or "accuracy",
-            trackers=self._training.trackers,
+            artifact=self._job.output.name,
         )
 
     def _result(self, number: int, at: Model, bench: Bench) -> PassResult:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from tinsmith.compress.passes.base import QUANTITIES
 from tinsmith.compress.passes.conversion import Convert, ConvertStep
 from tinsmith.compress.passes.table import pass_of
 from tinsmith.runtime.errors import RecipeError
@@ -41,7 +42,16 @@ class PlannedPass:
 
     def document(self) -> dict[str, Any]:
         """For reports and dry runs."""
-        return {**self.step.document(), "takes": self.takes, "gives": self.gives, "inserted": self.inserted}
+        effects = self.step.effects
+        return {
+            **self.step.document(),
+            "takes": self.takes,
+            "gives": self.gives,
+            "inserted": self.inserted,
+            "needs": asdict(self.step.needs),
+            "moves": [quantity for quantity in QUANTITIES if quantity in effects.moves],
+            "remark": effects.remark,
+        }
 
 
 def target_of(recipe: Recipe, output: Path) -> Target:

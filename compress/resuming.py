@@ -39,6 +39,8 @@ class WorkFolder:
         self._run = run
         if not resume:
             shutil.rmtree(self.path, ignore_errors=True)
+        elif not self.path.exists():
+            logger.info("there is no %s to go on from: starting at the beginning", self.path)
         try:
             self.path.mkdir(exist_ok=True)
         except OSError as error:

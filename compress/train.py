@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.bench import Bench
-from tinsmith.compress.compression import Training
+from tinsmith.compress.compression import Training, watchers_of
 from tinsmith.compress.passes.finetune import Finetune, FinetuneStep
 from tinsmith.compress.resuming import WorkFolder
 from tinsmith.compress.training.building import Built, build_apart
@@ -199,9 +199,10 @@ def _bench(job: TrainJob, plan: Plan, folder: Path) -> Bench:
         allow_unsafe=job.allow_unsafe,
         data=str(job.data),
         checkpoints=folder,
-        watcher=job.training.watcher,
+        watcher=watchers_of(job.training),
         metric=job.metric,
         native=True,
+        artifact=job.output.name,
     )
 
 

@@ -16,6 +16,12 @@ __all__ = ["require"]
 # model gives the same numbers everywhere.
 _TENSORFLOW_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
+# Read by the trackers when they are imported: both report what is done with them to their makers otherwise.
+_SILENCE = {
+    "mlflow": {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"},
+    "wandb": {"WANDB_ERROR_REPORTING": "false"},
+}
+
 # module: (distribution, extra that installs it)
 _HOME = {
     "tensorflow": ("tensorflow", "tensorflow"),
@@ -32,6 +38,10 @@ _HOME = {
     "PIL": ("Pillow", "images"),
     "h5py": ("h5py", "tensorflow"),
     "sklearn": ("scikit-learn", "demo"),
+    "mlflow": ("mlflow-skinny", "tracking"),
+    "sqlalchemy": ("SQLAlchemy", "tracking"),
+    "alembic": ("alembic", "tracking"),
+    "wandb": ("wandb", "tracking"),
 }
 
 
@@ -51,6 +61,7 @@ def require(module: str, *, needed_for: str) -> Any:
             os.environ.setdefault(name, value)
     if top == "onnxruntime":
         forbid_telemetry()
+    os.environ.update(_SILENCE.get(top, {}))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

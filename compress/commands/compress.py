@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from tinsmith.compress.commands.balance_view import balance_view
+from tinsmith.compress.commands.moves import moved
+from tinsmith.compress.commands.training import training_options
 from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import facts, print_result, table
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from tinsmith.compress.compression import Compression
+    from tinsmith.compress.planner import PlannedPass
 
 __all__ = ["compress"]
 
@@ -29,6 +32,7 @@ __all__ = ["compress"]
 @options.metric_option
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a recipe: steps.0.io=int8.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@training_options
 @options.force_option("unsafe-layers", "parity")
 @options.time_limit_option
 @options.seed_option
@@ -43,7 +47,7 @@ def compress(
     dry_run: bool,
     forced: tuple[str, ...],
     output_format: str,
-    **limits: Any,
+    **settings: Any,
 ) -> None:
     """Make a model smaller by a recipe, and prove the cost."""
     from tinsmith.compress.compression import compress as carry_out
@@ -55,7 +59,7 @@ def compress(
         _print_plan(model, recipe, output, output_format)
         return
     allow = Allowances(unsafe_layers="unsafe-layers" in forced, parity="parity" in forced)
-    made = carry_out(model, recipe, output, data=data, metric=metric, allow=allow, **limits)
+    made = carry_out(model, recipe, output, data=data, metric=metric, allow=allow, **settings)
     print_result(output_format, {"compression": made.to_json()}, _view(made))
 
 
@@ -64,12 +68,15 @@ def _print_plan(model: Path, recipe: Any, output: Path, output_format: str) -> N
     from tinsmith.convert.model import identify
 
     planned = plan(identify(model), recipe, target_of(recipe, output))
-    rows = [
-        [number, p.work.kind, p.takes, p.gives, "by the planner" if p.inserted else "by the recipe"]
-        for number, p in enumerate(planned, start=1)
-    ]
-    document = {"plan": [p.document() for p in planned]}
-    print_result(output_format, document, [table(["step", "kind", "takes", "gives", "put in"], rows)])
+    columns = ["step", "kind", "takes", "gives", "put in by", "needs", "moves"]
+    rows = [[number, *_planned(p)] for number, p in enumerate(planned, start=1)]
+    remarks = [f"{p.work.kind}: {p.step.effects.remark}" for p in planned if p.step.effects.remark]
+    print_result(output_format, {"plan": [p.document() for p in planned]}, [table(columns, rows), *remarks])
+
+
+def _planned(p: PlannedPass) -> list[object]:
+    put_in_by = "planner" if p.inserted else "recipe"
+    return [p.work.kind, p.takes, p.gives, put_in_by, p.step.needs, moved(p.step.effects.moves)]
 
 
 def _view(made: Compression) -> list[RenderableType]:

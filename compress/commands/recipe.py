@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from tinsmith.compress.commands.moves import moved
 from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import print_result, table
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["recipe"]
 
@@ -30,22 +27,12 @@ def list_recipes(output_format: str) -> None:
     from tinsmith.compress.recipe import builtin_recipes
 
     recipes = builtin_recipes()
-    rows = [[r.name, r.recipe.needs, _moved(r.recipe.moves), r.summary] for r in recipes]
+    rows = [[r.name, r.recipe.needs, moved(r.recipe.moves), r.summary] for r in recipes]
     listed = [
         {"name": r.name, "summary": r.summary, "needs": asdict(r.recipe.needs), "moves": r.recipe.moves}
         for r in recipes
     ]
     print_result(output_format, {"recipes": listed}, [table(["recipe", "needs", "moves", "what it does"], rows)])
-
-
-def _moved(quantities: Sequence[str]) -> str:
-    """All but a few is shorter said by the few."""
-    from tinsmith.compress.passes.base import QUANTITIES
-
-    stay = [quantity for quantity in QUANTITIES if quantity not in quantities]
-    if quantities and len(stay) <= 2:
-        return "all" if not stay else f"all but {', '.join(stay)}"
-    return ", ".join(quantities) or "nothing"
 
 
 @recipe.command("show")

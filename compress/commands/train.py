@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from tinsmith.compress.commands.training import training_options
 from tinsmith.compress.passes.finetune import FinetuneStep
 from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import facts, print_result
@@ -61,17 +62,16 @@ def _settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @_settings_options
 @options.metric_option
 @click.option("-n", "--dry-run", is_flag=True, help="Build the model, open the samples, and train nothing.")
-@click.option("--resume", is_flag=True, help="Go on where a killed run stood, to the same bytes.")
+@training_options
 @options.force_option("unsafe-layers")
 @options.seed_option
 @options.format_option
-def train(source: str, dry_run: bool, resume: bool, forced: tuple[str, ...], output_format: str, **given: Any) -> None:
+def train(source: str, dry_run: bool, forced: tuple[str, ...], output_format: str, **given: Any) -> None:
     """Train a model of yours by its samples.
 
     MODEL is package.module:function, which takes no arguments and gives a Keras model, or a .keras or .h5 file to go on
     from.
     """
-    from tinsmith.compress.compression import Training
     from tinsmith.compress.train import TrainJob, plan_training, step_of
     from tinsmith.compress.train import train as carry_out
 
@@ -83,7 +83,7 @@ def train(source: str, dry_run: bool, resume: bool, forced: tuple[str, ...], out
         seed=given["seed"],
         metric=given["metric"] or "accuracy",
         allow_unsafe="unsafe-layers" in forced,
-        training=Training(resume=resume),
+        training=given["training"],
     )
     if dry_run:
         with tempfile.TemporaryDirectory(prefix="tinsmith-") as folder:

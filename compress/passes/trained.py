@@ -87,8 +87,8 @@ class TrainedPass(Pass):
                 allow_unsafe=bench.allow_unsafe,
                 checkpoint=None if bench.checkpoints is None else str(bench.checkpoints / f"{self.kind}.npz"),
                 metric=bench.metric,
-                trackers=bench.trackers.to_json(),
                 native=bench.native,
+                artifact=bench.artifact,
             ),
             bench.watcher,
         )

@@ -29,12 +29,14 @@ class Standing:
     """Where a training stands after a whole number of epochs.
 
     Attributes:
+        training: Its name; see ``Beginning``.
         variables: Of the model, in its own order.
         optimizer: Of the optimizer, in its own order.
         best: The model's variables where they scored best; None where the last ones are kept.
         history: One record an epoch.
     """
 
+    training: str
     variables: Arrays
     optimizer: Arrays
     best: Arrays | None
@@ -57,6 +59,7 @@ class Checkpoint:
         """Put it in place of the last one; raises ``OutputError`` when the disk is full, and the last one stays."""
         said = {
             "run": self._run,
+            "training": standing.training,
             "history": [record.to_json() for record in standing.history],
             "best": standing.best is not None,
         }
@@ -89,6 +92,7 @@ class Checkpoint:
                 hint="start again without --resume",
             )
         return Standing(
+            training=said["training"],
             variables=_group(arrays, "variable"),
             optimizer=_group(arrays, "optimizer"),
             best=_group(arrays, "best") if said["best"] else None,

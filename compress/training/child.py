@@ -1,7 +1,8 @@
 """The process that trains: one task in, one answer out.
 
-Its argument is the file descriptor that answers go to, one JSON document a line: ``{"stepped": ...}`` and
-``{"epoch": ...}`` while it works, then ``{"answer": ...}``, or ``{"error": class, "message": ..., "hint": ...}``.
+Its argument is the file descriptor that answers go to, one JSON document a line: ``{"began": ...}``,
+``{"stepped": ...}``, ``{"epoch": ...}`` and ``{"ended": ...}`` while it works, then ``{"answer": ...}``, or
+``{"error": class, "message": ..., "hint": ...}``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tinsmith.runtime.errors import OutputError, TinsmithError
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from tinsmith.compress.training.watching import EpochRecord
+    from tinsmith.compress.training.watching import Beginning, EpochRecord, StepRecord
 
 __all__ = ["main"]
 
@@ -38,16 +39,24 @@ class Teller:
         self._stream.write(json.dumps(document) + "\n")
         self._stream.flush()
 
-    def stepped(self, **facts: Any) -> None:
+    def began(self, beginning: Beginning) -> None:
+        """See ``Watcher``."""
+        self.say({"began": beginning.to_json()})
+
+    def stepped(self, record: StepRecord) -> None:
         """See ``Watcher``."""
         now = time.monotonic()
         if now - self._told_s >= _STEP_EVERY_S:
             self._told_s = now
-            self.say({"stepped": facts})
+            self.say({"stepped": record.to_json()})
 
     def epoch_done(self, record: EpochRecord) -> None:
         """See ``Watcher``."""
         self.say({"epoch": record.to_json()})
+
+    def ended(self, *, finished: bool) -> None:
+        """See ``Watcher``."""
+        self.say({"ended": {"finished": finished}})
 
 
 def main() -> None:

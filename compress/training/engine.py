@@ -7,7 +7,7 @@ chance, and the arithmetic depend on the seed alone, so that a training that was
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from tinsmith.compress.training.checkpoint import Standing
 from tinsmith.compress.training.losses import TaughtLoss
 from tinsmith.compress.training.schedule import CosineSchedule
 from tinsmith.compress.training.truth import check_truth, head_for, is_answered, truth_of
-from tinsmith.compress.training.watching import EpochRecord
+from tinsmith.compress.training.watching import EpochRecord, StepRecord
 from tinsmith.convert.frameworks import require
 from tinsmith.runtime.errors import DataError, ModelError, UsageError
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.training.checkpoint import Checkpoint
     from tinsmith.compress.training.features import FeatureTaps
     from tinsmith.compress.training.settings import TrainingStep
-    from tinsmith.compress.training.watching import Watcher
+    from tinsmith.compress.training.watching import Beginning, Watcher
     from tinsmith.convert.data import Batch, Dataset
     from tinsmith.convert.trained import TrainedModel
 
@@ -43,6 +43,7 @@ class Course:
         validation: Samples to judge by, never learned from; None where there are too few.
         judge: Scores the model on samples; None where nothing can be judged.
         seed: Of all chance.
+        beginning: What the watcher is told at first.
         watcher: Is told how it goes.
         checkpoint: Where it is kept after each epoch; None to keep nothing.
         teacher: Whose answers are learned; None to learn from labels alone.
@@ -56,6 +57,7 @@ class Course:
     validation: Dataset | None
     judge: Callable[[TrainedModel, Dataset], float] | None
     seed: int
+    beginning: Beginning
     watcher: Watcher
     checkpoint: Checkpoint | None = None
     teacher: TrainedModel | None = None
@@ -99,6 +101,7 @@ def fit(model: TrainedModel, step: TrainingStep, course: Course) -> Fitted:
     loop.restore()
     while not loop.ended:
         loop.epoch()
+    course.watcher.ended(finished=True)
     return loop.finish()
 
 
@@ -154,6 +157,7 @@ class _Loop:
         self._head = head_for(model, course.train)
         self._taking_in = _listens(step, course)
         self._learn: Any = None
+        self._beginning = course.beginning
         self._history: list[EpochRecord] = []
         self._best: tuple[int, float, list[Any]] | None = None
 
@@ -166,10 +170,14 @@ class _Loop:
         return done >= self._settings.epochs or (patience is not None and waited >= patience)
 
     def restore(self) -> None:
-        """Go on where the checkpoint stands."""
+        """Go on where the checkpoint stands, and tell the watcher from where it goes."""
         standing = self._course.checkpoint.load() if self._course.checkpoint else None
-        if standing is None:
-            return
+        if standing is not None:
+            self._stand(standing)
+            self._beginning = replace(self._beginning, training=standing.training, history=standing.history)
+        self._course.watcher.began(self._beginning)
+
+    def _stand(self, standing: Standing) -> None:
         _assign(self._model.native.variables, standing.variables)
         _assign(_variables(self._optimizer), standing.optimizer)
         for record in standing.history:
@@ -224,6 +232,7 @@ class _Loop:
     def _keep(self) -> None:
         if self._course.checkpoint is not None:
             standing = Standing(
+                training=self._beginning.training,
                 variables=_numbers(self._model.native.variables),
                 optimizer=_numbers(_variables(self._optimizer)),
                 best=self._best[2] if self._best else None,
@@ -241,13 +250,12 @@ class _Loop:
         overall = number * self._steps + at
         if self._course.before_step:
             self._course.before_step(overall)
-        self._optimizer.learning_rate.assign(self._schedule(overall))
+        rate = self._schedule(overall)
+        self._optimizer.learning_rate.assign(rate)
         feeds = {spec.name: self._tf.constant(batch.feeds[spec.name], dtype=spec.dtype) for spec in self._model.inputs}
         truth = truth_of(self._head, batch)
         loss = float(self._learn(feeds, None if truth is None else self._tf.constant(truth)))
-        self._course.watcher.stepped(
-            epoch=number + 1, epochs=self._settings.epochs, step=at + 1, steps=self._steps, loss=loss
-        )
+        self._course.watcher.stepped(StepRecord(epoch=number + 1, step=at + 1, loss=loss, learning_rate=rate))
         return loss
 
     def _learned(self, feeds: dict[str, Any], truth: Any) -> Any:

@@ -16,7 +16,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.training.task import Outcome
-from tinsmith.compress.training.watching import EpochRecord
+from tinsmith.compress.training.watching import Beginning, EpochRecord, StepRecord, Watchers
 from tinsmith.runtime import errors
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def run_apart(task: Task, watcher: Watcher | None) -> Outcome:
         os.close(writing)
         try:
             _tell(process, task)
-            answer = _listen(answers, watcher)
+            answer = _listen(answers, watcher or Watchers([]))
             if answer is None:
                 raise _died(process, log, task)
         finally:
@@ -71,8 +71,16 @@ def _tell(process: subprocess.Popen[bytes], task: Task) -> None:
         process.stdin.flush()
 
 
-def _listen(answers: IO[str], watcher: Watcher | None) -> dict[str, Any] | None:
+def _listen(answers: IO[str], watcher: Watcher) -> dict[str, Any] | None:
     """Pass on what the child says until it gives its answer; None where it ended without one."""
+    relay = _Relay(watcher)
+    try:
+        return _answer(answers, relay)
+    finally:
+        relay.close()
+
+
+def _answer(answers: IO[str], relay: _Relay) -> dict[str, Any] | None:
     for line in answers:
         said = json.loads(line)
         if "error" in said:
@@ -81,11 +89,33 @@ def _listen(answers: IO[str], watcher: Watcher | None) -> dict[str, Any] | None:
         if "answer" in said:
             answer: dict[str, Any] = said["answer"]
             return answer
-        if watcher is not None and "stepped" in said:
-            watcher.stepped(**said["stepped"])
-        if watcher is not None and "epoch" in said:
-            watcher.epoch_done(EpochRecord(**said["epoch"]))
+        relay.tell(said)
     return None
+
+
+class _Relay:
+    """Tells a watcher what the child says; also that a training is over whose process died or was interrupted."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._training = False
+
+    def tell(self, said: dict[str, Any]) -> None:
+        match said:
+            case {"began": facts}:
+                self._training = True
+                self._watcher.began(Beginning.from_json(facts))
+            case {"stepped": facts}:
+                self._watcher.stepped(StepRecord(**facts))
+            case {"epoch": facts}:
+                self._watcher.epoch_done(EpochRecord(**facts))
+            case {"ended": facts}:
+                self._training = False
+                self._watcher.ended(**facts)
+
+    def close(self) -> None:
+        if self._training:
+            self._watcher.ended(finished=False)
 
 
 def _died(process: subprocess.Popen[bytes], log: IO[bytes], task: Task) -> errors.TinsmithError:

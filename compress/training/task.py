@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 __all__ = ["Outcome", "Task"]
@@ -25,8 +25,8 @@ class Task:
         allow_unsafe: Load models whose ``Lambda`` layers run code of their author.
         checkpoint: The file that keeps where the training stands; None to keep nothing.
         metric: What judges the model.
-        trackers: See ``Trackers``.
         native: Train the model in the framework that made it, not as one of tf_keras.
+        artifact: Name of what is made in the end.
     """
 
     step: dict[str, Any]
@@ -39,8 +39,8 @@ class Task:
     allow_unsafe: bool
     checkpoint: str | None
     metric: str = "accuracy"
-    trackers: dict[str, Any] = field(default_factory=dict)
     native: bool = False
+    artifact: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For the wire."""

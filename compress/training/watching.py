@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["EpochRecord", "Watcher", "Watchers"]
+__all__ = ["Beginning", "EpochRecord", "StepRecord", "Watcher", "Watchers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +36,87 @@ class EpochRecord:
         return asdict(self)
 
 
-class Watcher(Protocol):
-    """Is told what happens, and never changes it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """What one step of the optimizer came to.
 
-    def stepped(self, *, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        """A batch was learned; all counts from 1."""
+    Attributes:
+        epoch: From 1.
+        step: Within the epoch, from 1.
+        loss: Of its batch.
+        learning_rate: It was taken with.
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    learning_rate: float
+
+    def to_json(self) -> dict[str, Any]:
+        """For the wire."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """What is going to be trained.
+
+    Attributes:
+        training: Names the training, 8 hex digits drawn by chance; one that goes on after a kill keeps it.
+        kind: Of the pass.
+        artifact: Name of what is made in the end; empty where nobody said it.
+        metric: What the scores are of.
+        epochs: At most.
+        steps: In each epoch.
+        settings: The recipe's step in full, the seed, and what names the samples.
+        history: The epochs that were done before it was killed.
+    """
+
+    training: str
+    kind: str
+    artifact: str
+    metric: str
+    epochs: int
+    steps: int
+    settings: Mapping[str, Any]
+    history: tuple[EpochRecord, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For people: the artifact and the pass, such as ``small-distill``."""
+        stem = self.artifact.rpartition(".")[0] or self.artifact
+        return f"{stem}-{self.kind}" if stem else self.kind
+
+    def to_json(self) -> dict[str, Any]:
+        """For the wire."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Beginning:
+        """The same again."""
+        return cls(**{**document, "history": tuple(EpochRecord(**record) for record in document["history"])})
+
+
+class Watcher(Protocol):
+    """Is told what happens, and never changes it.
+
+    A recipe may train several times: each training begins and ends, whatever becomes of it.
+    """
+
+    def began(self, beginning: Beginning) -> None:
+        """A training is about to start, or to go on."""
+        ...
+
+    def stepped(self, record: StepRecord) -> None:
+        """A batch was learned; not every one is told."""
         ...
 
     def epoch_done(self, record: EpochRecord) -> None:
         """An epoch was learned, and its model judged."""
+        ...
+
+    def ended(self, *, finished: bool) -> None:
+        """It is over: all epochs that were needed are done, or it broke off."""
         ...
 
 
@@ -54,12 +126,22 @@ class Watchers:
     def __init__(self, watchers: Sequence[Watcher]) -> None:
         self._watchers = watchers
 
-    def stepped(self, *, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
+    def began(self, beginning: Beginning) -> None:
         """See ``Watcher``."""
         for watcher in self._watchers:
-            watcher.stepped(epoch=epoch, epochs=epochs, step=step, steps=steps, loss=loss)
+            watcher.began(beginning)
+
+    def stepped(self, record: StepRecord) -> None:
+        """See ``Watcher``."""
+        for watcher in self._watchers:
+            watcher.stepped(record)
 
     def epoch_done(self, record: EpochRecord) -> None:
         """See ``Watcher``."""
         for watcher in self._watchers:
             watcher.epoch_done(record)
+
+    def ended(self, *, finished: bool) -> None:
+        """See ``Watcher``."""
+        for watcher in self._watchers:
+            watcher.ended(finished=finished)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from tinsmith.compress.training.checkpoint import Checkpoint
 from tinsmith.compress.training.engine import Course, fit, steps_per_epoch
 from tinsmith.compress.training.task import Outcome
 from tinsmith.compress.training.trainable import load_trainable, save_trainable
+from tinsmith.compress.training.watching import Beginning
 from tinsmith.convert.data import Roles, open_dataset
 from tinsmith.convert.evaluation import evaluate
 from tinsmith.convert.frameworks import require
@@ -159,6 +161,7 @@ class Workshop:
             judge=self._score if shaping is None else lambda *judged: self._shaped(shaping, *judged),
             more_is_better=self.metric.more_is_better,
             seed=self.seed,
+            beginning=self._beginning(step),
             watcher=self._watcher,
             checkpoint=self._checkpoint(),
             teacher=teacher if teacher is not None else self.teacher,
@@ -186,6 +189,18 @@ class Workshop:
     def steps(self, step: TrainingStep) -> int:
         """How many steps of the optimizer a training takes."""
         return max(1, steps_per_epoch(len(self.train), step.batch_size) * step.epochs)
+
+    def _beginning(self, step: TrainingStep) -> Beginning:
+        task = self.task
+        return Beginning(
+            training=uuid.uuid4().hex[:8],
+            kind=step.kind,
+            artifact=task.artifact,
+            metric=task.metric,
+            epochs=step.epochs,
+            steps=steps_per_epoch(len(self.train), step.batch_size),
+            settings={**task.step, "seed": self.seed, "data": task.data},
+        )
 
     def _shaped(self, shaping: Shaping, model: TrainedModel, samples: Dataset) -> float:
         shaping.settle()

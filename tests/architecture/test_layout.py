@@ -118,7 +118,8 @@ def test_the_detector_sees_what_it_must(tmp_path):
 
 
 HEAVY = {"tensorflow", "keras", "tf_keras", "tf2onnx", "onnx", "onnxruntime", "ai_edge_litert", "ai_edge_quantizer",
-         "onnx_ir", "sklearn", "PIL", "tflite_runtime", "h5py", "flatbuffers"}  # fmt: skip
+         "onnx_ir", "sklearn", "PIL", "tflite_runtime", "h5py", "flatbuffers",
+         "mlflow", "wandb", "sqlalchemy", "alembic"}  # fmt: skip
 
 
 def test_frameworks_and_engines_are_imported_inside_functions_only():

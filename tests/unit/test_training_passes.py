@@ -88,31 +88,6 @@ def test_pruned_weights_are_zero_in_the_artifact_and_survive_rounding(studio, in
     assert small > whole - 0.1
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(studio, tmp_path):
-    steps = [{"kind": "channels", "ratio": 0.3, "samples": 256}, {"kind": "distill", "epochs": 6}]
-    (tmp_path / "two.yaml").write_text(json.dumps({"version": 1, "target": "tflite", "steps": steps}))
-    data = str(studio / "train.npz")
-
-    def command(output, *more):
-        arguments = ["compress", str(studio / "whole.keras"), "-r", "two.yaml", "--data", data, "-o", output, *more]
-        return [sys.executable, "-m", "tinsmith", *arguments]
-
-    subprocess.run(command("straight.tflite"), check=True, cwd=tmp_path, capture_output=True)
-    killed = subprocess.Popen(
-        command("killed.tflite"), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    checkpoint = tmp_path / "killed.tflite.work" / "distill.npz"
-    while not checkpoint.exists() and killed.poll() is None:
-        time.sleep(0.01)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
-    assert not (tmp_path / "killed.tflite").exists()
-    assert checkpoint.exists()
-    subprocess.run(command("killed.tflite", "--resume"), check=True, cwd=tmp_path, capture_output=True)
-    assert (tmp_path / "killed.tflite").read_bytes() == (tmp_path / "straight.tflite").read_bytes()
-    assert not checkpoint.parent.exists()
-
-
 def children(pid):
     """The processes that a process has started, by what they run."""
     found = {}
