@@ -12,6 +12,7 @@ from tinsmith.compress.passes.base import QUANTITIES
 from tinsmith.compress.passes.trained import TrainedPass
 from tinsmith.compress.planner import plan, target_of
 from tinsmith.compress.resuming import WorkFolder
+from tinsmith.compress.training.cluster import Cluster
 from tinsmith.compress.training.tracking import Trackers
 from tinsmith.convert.delivery import Delivery, Job, Made, Workbench, deliver
 from tinsmith.convert.parity import FLOAT32, Tolerance
@@ -162,6 +163,7 @@ class _Course:
     def _open_work(self, workbench: Workbench) -> None:
         if not any(isinstance(planned.work, TrainedPass) for planned in self._planned):
             return
+        Cluster.of()  # what is wrong with TF_CONFIG is said before anything runs
         job = self._job
         data = "" if workbench.dataset is None else workbench.dataset.sha256
         run = f"{sha256_of(job.source.path)} {data} {job.seed}"
