@@ -14,6 +14,7 @@ from tinsmith.compress.passes.conversion import Convert, ConvertStep
 from tinsmith.compress.passes.trained import TrainedPass
 from tinsmith.compress.planner import Target, plan, target_of
 from tinsmith.compress.resuming import WorkFolder
+from tinsmith.compress.training.cluster import Cluster
 from tinsmith.compress.training.tracking import Trackers, open_trackers
 from tinsmith.compress.training.watching import Watchers
 from tinsmith.convert.delivery import Delivery, Job, Made, Proven, Workbench, deliver
@@ -239,6 +240,7 @@ class _Course:
     def _open_work(self, workbench: Workbench) -> None:
         if not any(isinstance(planned.work, TrainedPass) for planned in self._planned):
             return
+        Cluster.of()  # what is wrong with TF_CONFIG is said before anything runs
         job = self._job
         data = "" if workbench.dataset is None else workbench.dataset.sha256
         run = f"{sha256_of(job.source.path)} {data} {job.seed} {self._metric}"

@@ -7,7 +7,7 @@ chance, and the arithmetic depend on the seed alone, so that a training that was
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tinsmith.compress.training.losses import TaughtLoss
 from tinsmith.compress.training.schedule import CosineSchedule
 from tinsmith.compress.training.truth import check_truth, head_for, is_answered, truth_of
 from tinsmith.compress.training.watching import EpochRecord, StepRecord
+from tinsmith.compress.training.workers import Alone
 from tinsmith.convert.frameworks import require
 from tinsmith.runtime.errors import DataError, ModelError, UsageError
 
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
     from tinsmith.compress.training.features import FeatureTaps
     from tinsmith.compress.training.settings import TrainingStep
     from tinsmith.compress.training.watching import Beginning, Watcher
+    from tinsmith.compress.training.workers import Workers
     from tinsmith.convert.data import Batch, Dataset
     from tinsmith.convert.trained import TrainedModel
 
 __all__ = ["Course", "Fitted", "fit", "steps_per_epoch"]
+
+# Between the seeds of two workers, who must not drop the same units; no epoch reaches the next one's.
+_WORKERS_APART = 15_485_863
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +56,8 @@ class Course:
         before_step: Is called with each step's number, from 0.
         settled: Share of the epochs after which a model may be kept as the best one: pruned all it should be.
         more_is_better: Of the scores.
+        workers: Who learn a part of each batch.
+        run: Names the settings and samples, the same for all workers.
     """
 
     train: Dataset
@@ -65,6 +72,8 @@ class Course:
     before_step: Callable[[int], None] | None = None
     settled: float = 0.0
     more_is_better: bool = True
+    workers: Workers = field(default_factory=Alone)
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +102,15 @@ def fit(model: TrainedModel, step: TrainingStep, course: Course) -> Fitted:
 
     Raises:
         DataError: The samples don't say what is right, or say what the model has no answer for.
-        UsageError: The settings or the teacher don't fit the model, or the checkpoint belongs to another training.
+        UsageError: The settings or the teacher don't fit the model, the checkpoint belongs to another training, or
+            other workers start another one.
+        DeviceError: Another worker was lost.
         ModelError: The loss is not a number any more.
     """
     _check(model, step, course)
     loop = _Loop(model, step, course)
     loop.restore()
+    loop.meet()
     while not loop.ended:
         loop.epoch()
     course.watcher.ended(finished=True)
@@ -185,6 +197,10 @@ class _Loop:
             if standing.best is not None:
                 self._consider(record, standing.best)
 
+    def meet(self) -> None:
+        """Make sure that all workers start the same; raises ``UsageError``."""
+        self._course.workers.agree(self._course.run, len(self._history), self._model.native.variables)
+
     def epoch(self) -> None:
         """Learn every sample once, judge, and keep where it stands."""
         number = len(self._history)
@@ -197,12 +213,13 @@ class _Loop:
                 hint=f"lower learning_rate, which is {self._settings.learning_rate:g}",
             )
         course = self._course
+        course.workers.level(self._model.native.variables)
         score = course.judge(self._model, course.validation) if course.judge and course.validation else None
         record = EpochRecord(
             epoch=number + 1,
             epochs=self._settings.epochs,
             loss=float(np.mean(losses)),
-            score=score,
+            score=None if score is None else course.workers.mean(score),
             learning_rate=self._schedule((number + 1) * self._steps - 1),
             seconds=time.perf_counter() - started,
         )
@@ -243,8 +260,10 @@ class _Loop:
     def _draw_anew(self, number: int) -> None:
         """Make this epoch's chance depend on its number alone: kernels of traced functions keep a state otherwise."""
         if self._learn is None or _draws(self._model.native):
-            self._keras.utils.set_random_seed((self._course.seed * 1_000_003 + number) % 2**31)
-            self._learn = self._tf.function(self._learned, reduce_retracing=True)
+            workers = self._course.workers
+            chance = self._course.seed * 1_000_003 + number + workers.index * _WORKERS_APART
+            self._keras.utils.set_random_seed(chance % 2**31)
+            self._learn = workers.learner(self._gradients, self._apply)
 
     def _step(self, number: int, at: int, batch: Batch) -> float:
         overall = number * self._steps + at
@@ -258,13 +277,14 @@ class _Loop:
         self._course.watcher.stepped(StepRecord(epoch=number + 1, step=at + 1, loss=loss, learning_rate=rate))
         return loss
 
-    def _learned(self, feeds: dict[str, Any], truth: Any) -> Any:
-        """One step of the optimizer; gives the loss."""
-        variables = self._model.native.trainable_variables
+    def _gradients(self, feeds: dict[str, Any], truth: Any) -> tuple[Any, list[Any]]:
         with self._tf.GradientTape() as tape:
             loss = self._loss(feeds, truth)
-        self._optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return loss
+        return loss, tape.gradient(loss, self._model.native.trainable_variables)
+
+    def _apply(self, gradients: list[Any]) -> None:
+        """One step of the optimizer."""
+        self._optimizer.apply_gradients(zip(gradients, self._model.native.trainable_variables, strict=True))
 
     def _loss(self, feeds: dict[str, Any], truth: Any) -> Any:
         settings, course = self._settings, self._course

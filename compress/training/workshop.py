@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.training.batch_norm import batch_norms, recalibrate
 from tinsmith.compress.training.checkpoint import Checkpoint
+from tinsmith.compress.training.cluster import Cluster
 from tinsmith.compress.training.engine import Course, fit, steps_per_epoch
 from tinsmith.compress.training.task import Outcome
 from tinsmith.compress.training.trainable import load_trainable, save_trainable
 from tinsmith.compress.training.watching import Beginning
+from tinsmith.compress.training.workers import Alone, join
 from tinsmith.convert.data import Roles, open_dataset
 from tinsmith.convert.evaluation import evaluate
 from tinsmith.convert.frameworks import require
@@ -27,10 +29,12 @@ from tinsmith.runtime.files import sha256_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tinsmith.compress.passes.trained import TrainedPass
     from tinsmith.compress.training.features import FeatureTaps
     from tinsmith.compress.training.settings import TrainingStep
     from tinsmith.compress.training.task import Task
     from tinsmith.compress.training.watching import Watcher
+    from tinsmith.compress.training.workers import Workers
     from tinsmith.convert.data import Dataset
     from tinsmith.convert.metrics import Metric
     from tinsmith.convert.trained import TrainedModel
@@ -78,13 +82,17 @@ class Workshop:
         task: What to do.
         inputs: Of the model.
         watcher: Is told how a training goes.
+        workers: Who train.
     """
 
-    def __init__(self, task: Task, inputs: tuple[TensorSpec, ...], watcher: Watcher) -> None:
+    def __init__(
+        self, task: Task, inputs: tuple[TensorSpec, ...], watcher: Watcher, workers: Workers | None = None
+    ) -> None:
         self.task = task
         self.seed = task.seed
         self._inputs = inputs
         self._watcher = watcher
+        self._workers = workers or Alone()
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -168,6 +176,8 @@ class Workshop:
             features=features,
             before_step=shaping.before_step if shaping else None,
             settled=shaping.settled if shaping else 0.0,
+            workers=self._workers,
+            run=self.task.run("", self.train.sha256),
         )
         fitted = fit(model, step, course)
         if shaping is not None:
@@ -220,6 +230,7 @@ def carry_out(task: Task, watcher: Watcher) -> Outcome:
     """Load the model, let the pass change it, and save what came out.
 
     Raises:
+        DeviceError: Other workers did not come, or were lost.
         TinsmithError: As the pass says.
     """
     from pydantic import TypeAdapter
@@ -228,18 +239,25 @@ def carry_out(task: Task, watcher: Watcher) -> Outcome:
     from tinsmith.compress.passes.trained import TrainedPass
     from tinsmith.compress.recipe import RecipeStep
 
-    tf = require("tensorflow", needed_for="training")
-    tf.config.experimental.enable_op_determinism()
-    require("tf_keras", needed_for="training").utils.set_random_seed(task.seed)
     target: Any = task.target
-    work = pass_of(TypeAdapter(RecipeStep).validate_python(task.step), target)
+    step = TypeAdapter(RecipeStep).validate_python(task.step)
+    workers = join(Cluster.of()) if step.needs.training else Alone()
+    require("tensorflow", needed_for="training").config.experimental.enable_op_determinism()
+    require("tf_keras", needed_for="training").utils.set_random_seed(task.seed)
+    work = pass_of(step, target)
     if not isinstance(work, TrainedPass):
         raise TypeError(f"{work.kind} does not train")
+    outcome = _outcome(task, work, watcher, workers)
+    workers.leave()
+    return outcome
+
+
+def _outcome(task: Task, work: TrainedPass, watcher: Watcher, workers: Workers) -> Outcome:
     form: Any = task.source[1]
     source = Model(path=Path(task.source[0]), format=form)
     load = load_trained if task.native else load_trainable
     model = load(source, allow_unsafe=task.allow_unsafe)
-    done = work.transform(model, Workshop(task, model.inputs, watcher))
+    done = work.transform(model, Workshop(task, model.inputs, watcher, workers))
     if not done.modified:
         return Outcome(model=task.source, stands_for=task.source, modified=False, measured=done.measured)
     saved = save_trainable(done.model, Path(f"{task.output}.keras"))
