@@ -250,7 +250,7 @@ def test_a_channel_that_does_nothing_is_the_least_important(kind):
     coupling = couple(model)
     rng = np.random.default_rng(0)
     trained = from_keras(model, "tf_keras")
-    batch = SimpleNamespace(
+    batch = Batch(
         feeds={trained.inputs[0].name: rng.standard_normal((8, 6, 6, 3)).astype("f4")}, labels=rng.integers(0, 2, 8)
     )
     scores = importances(kind, coupling, trained, lambda: [batch])
