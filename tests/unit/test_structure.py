@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tinsmith.compress.structure.allocation import by_macs, by_ratio, by_sensitivity
 from tinsmith.compress.structure.spaces import Space
+from tinsmith.convert.data import Batch
 from tinsmith.runtime.errors import BudgetMissedError
 
 SPACES = [Space(makers=("a",), roots=(0, 1, 2, 3)), Space(makers=("b", "c"), roots=(4, 5, 6, 7, 8, 9, 10, 11))]
@@ -135,7 +136,7 @@ def net(request):
     coupling = couple(model)
     feeds = {model.inputs[0].name: rng.standard_normal((4, *model.inputs[0].shape[1:])).astype("f4")}
     trained = from_keras(model, "tf_keras")
-    batch = SimpleNamespace(feeds={trained.inputs[0].name: next(iter(feeds.values()))}, labels=np.array([0, 1, 0, 1]))
+    batch = Batch(feeds={trained.inputs[0].name: next(iter(feeds.values()))}, labels=np.array([0, 1, 0, 1]))
     return SimpleNamespace(model=model, trained=trained, coupling=coupling, spaces=spaces_of(coupling), batch=batch)
 
 
@@ -249,7 +250,7 @@ def test_a_channel_that_does_nothing_is_the_least_important(kind):
     coupling = couple(model)
     rng = np.random.default_rng(0)
     trained = from_keras(model, "tf_keras")
-    batch = SimpleNamespace(
+    batch = Batch(
         feeds={trained.inputs[0].name: rng.standard_normal((8, 6, 6, 3)).astype("f4")}, labels=rng.integers(0, 2, 8)
     )
     scores = importances(kind, coupling, trained, lambda: [batch])
