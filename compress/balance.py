@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.passes.base import QUANTITIES
 from tinsmith.convert.evaluation import evaluate
-from tinsmith.convert.metrics import metric_named
+from tinsmith.convert.metrics import metric_for
 from tinsmith.convert.predictors import SandboxedArtifact
 from tinsmith.runtime.errors import DataError
 from tinsmith.runtime.pairs import time_pair
@@ -126,7 +126,7 @@ def judge(proven: Proven, samples: Dataset | None, metric: str | None) -> tuple[
     """
     if samples is None or not samples.has_answers:
         return None, "no samples with labels were given"
-    chosen = metric_named(metric or "accuracy")
+    chosen = metric_for(metric, samples)
     try:
         after = evaluate(proven.artifact, samples, chosen)
     except DataError as error:

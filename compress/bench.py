@@ -25,7 +25,7 @@ class Bench(Workbench):
         teacher: The model before anything was taken away; None where the source is no Keras model.
         checkpoints: The folder in which a training keeps where it stands; None to keep nothing.
         watcher: Is told how a training goes; None where nobody watches.
-        metric: What judges a model, by its name.
+        metric: What judges a model, by its name; None for the usual one.
         native: Train models in the framework that made them, which no pass can that takes them apart.
         artifact: Name of what is made in the end.
     """
@@ -34,6 +34,6 @@ class Bench(Workbench):
     teacher: Model | None = None
     checkpoints: Path | None = None
     watcher: Watcher | None = None
-    metric: str = "accuracy"
+    metric: str | None = None
     native: bool = False
     artifact: str = ""

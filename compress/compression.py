@@ -109,7 +109,7 @@ def compress(
         recipe: From ``load_recipe``.
         output: The artifact; ends in .tflite or .onnx. Its manifest is written beside it, and while passes train, a
             folder ``OUTPUT.work`` with what a resumed run needs.
-        metric: What judges models, by its name; None for accuracy.
+        metric: What judges models, by its name; None for the usual one, see ``metric_for``.
         training: Who watches passes that train, and whether to go on where they stood.
         **settings: ``data``, ``seed``, ``allow`` and ``time_limit_s`` of ``Job``.
 
@@ -257,7 +257,7 @@ class _Course:
             teacher=teacher,
             checkpoints=None if self._work is None else folder,
             watcher=self._watchers,
-            metric=self._metric or "accuracy",
+            metric=self._metric,
             artifact=self._job.output.name,
         )
 

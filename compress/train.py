@@ -39,7 +39,7 @@ class TrainJob:
         output: The model to write; ends in .keras.
         step: How it is trained.
         seed: Of all chance.
-        metric: What judges it on the validation samples.
+        metric: What judges it on the validation samples; None for the usual one.
         allow_unsafe: Load ``Lambda`` layers, whose code the author of a file wrote.
         training: Who watches, and whether to go on where a killed run stood.
     """
@@ -49,7 +49,7 @@ class TrainJob:
     output: Path
     step: FinetuneStep = field(default_factory=FinetuneStep)
     seed: int = 0
-    metric: str = "accuracy"
+    metric: str | None = None
     allow_unsafe: bool = False
     training: Training = field(default_factory=Training)
 
@@ -182,7 +182,8 @@ def _check(job: TrainJob) -> None:
         raise UsageError(
             f"the output {job.output} would change the source", hint="name another file; the source is never changed"
         )
-    metric_named(job.metric)
+    if job.metric is not None:
+        metric_named(job.metric)
     check_writable(job.output)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinsmith.convert.metrics import metric_named
+from tinsmith.convert.metrics import metric_for, metric_named
 from tinsmith.convert.model import identify
 from tinsmith.convert.predictors import class_scores, opened_predictor, run_samples
 from tinsmith.runtime.errors import DataError
@@ -147,12 +147,12 @@ def evaluate(predictor: Predictor, dataset: Dataset, metric: Metric | None = Non
     Args:
         predictor: The model.
         dataset: With labels or targets.
-        metric: What judges; None for accuracy.
+        metric: What judges; None for the usual one, see ``metric_for``.
 
     Raises:
         DataError: The metric does not fit the labels, or the model's outputs; says why.
     """
-    metric = metric or metric_named("accuracy")
+    metric = metric or metric_for(None, dataset)
     tally, named = metric.tally(dataset.name), _Named()
     for batch in dataset.batches(_BATCH):
         outputs = run_samples(predictor, batch.feeds)
@@ -175,7 +175,7 @@ def evaluate_models(
     models: Sequence[Path],
     data: str | Path,
     *,
-    metric: str = "accuracy",
+    metric: str | None = None,
     allow_unsafe: bool = False,
     time_limit_s: float = 60.0,
     seed: int = 0,
@@ -186,7 +186,7 @@ def evaluate_models(
     """
     from tinsmith.convert.data import Roles, open_dataset
 
-    judge = metric_named(metric)
+    judge = None if metric is None else metric_named(metric)
     evaluations = []
     for path in models:
         with opened_predictor(identify(path), allow_unsafe=allow_unsafe, time_limit_s=time_limit_s) as predictor:

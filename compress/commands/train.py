@@ -81,7 +81,7 @@ def train(source: str, dry_run: bool, forced: tuple[str, ...], output_format: st
         output=given["output"],
         step=step_of(_given_settings(given)),
         seed=given["seed"],
-        metric=given["metric"] or "accuracy",
+        metric=given["metric"],
         allow_unsafe="unsafe-layers" in forced,
         training=given["training"],
     )

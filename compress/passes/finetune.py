@@ -61,6 +61,7 @@ class Finetune(TrainedPass):
 
     kind: ClassVar[str] = "finetune"
     reads = FinetuneStep
+    minds_marks = True
     undoes = frozenset(["sparse", "clustered"])
 
     def requires(self, model: Model, bench: Bench) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tinsmith.compress.passes.base import Pass, PassResult
 from tinsmith.compress.training.process import run_apart
@@ -26,7 +26,14 @@ __all__ = ["TrainedPass"]
 
 
 class TrainedPass(Pass):
-    """A pass on a Keras model, whatever Keras wrote it; the answers may move as far as the training takes them."""
+    """A pass on a Keras model, whatever Keras wrote it; the answers may move as far as the training takes them.
+
+    Attributes:
+        minds_marks: Whether layers that the model marks as not trainable stay as they are. A backbone that was frozen
+            while its head learned must be able to learn when channels or bits are taken from it.
+    """
+
+    minds_marks: ClassVar[bool] = False
 
     def __init__(self, step: Any, *, target: Literal["tflite", "onnx"]) -> None:
         self._settings: Step = step

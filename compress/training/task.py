@@ -24,7 +24,7 @@ class Task:
         seed: Of all chance.
         allow_unsafe: Load models whose ``Lambda`` layers run code of their author.
         checkpoint: The file that keeps where the training stands; None to keep nothing.
-        metric: What judges the model.
+        metric: What judges the model, by its name; None for the usual one.
         native: Train the model in the framework that made it, not as one of tf_keras.
         artifact: Name of what is made in the end.
     """
@@ -38,7 +38,7 @@ class Task:
     seed: int
     allow_unsafe: bool
     checkpoint: str | None
-    metric: str = "accuracy"
+    metric: str | None = None
     native: bool = False
     artifact: str = ""
 

@@ -20,7 +20,7 @@ from tinsmith.convert.data import Roles, open_dataset
 from tinsmith.convert.evaluation import evaluate
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.loading import load_trained
-from tinsmith.convert.metrics import metric_named
+from tinsmith.convert.metrics import metric_for
 from tinsmith.convert.model import Model, identify
 from tinsmith.convert.trained import from_keras
 from tinsmith.runtime.errors import DataError
@@ -108,7 +108,7 @@ class Workshop:
     @cached_property
     def metric(self) -> Metric:
         """What judges."""
-        return metric_named(self.task.metric)
+        return metric_for(self.task.metric, self.dataset)
 
     @property
     def train(self) -> Dataset:
@@ -206,7 +206,7 @@ class Workshop:
             training=uuid.uuid4().hex[:8],
             kind=step.kind,
             artifact=task.artifact,
-            metric=task.metric,
+            metric=self.metric.name,
             epochs=step.epochs,
             steps=steps_per_epoch(len(self.train), step.batch_size),
             settings={**task.step, "seed": self.seed, "data": task.data},
@@ -257,6 +257,8 @@ def _outcome(task: Task, work: TrainedPass, watcher: Watcher, workers: Workers) 
     source = Model(path=Path(task.source[0]), format=form)
     load = load_trained if task.native else load_trainable
     model = load(source, allow_unsafe=task.allow_unsafe)
+    if not work.minds_marks:
+        model.native.trainable = True
     done = work.transform(model, Workshop(task, model.inputs, watcher, workers))
     if not done.modified:
         return Outcome(model=task.source, stands_for=task.source, modified=False, measured=done.measured)

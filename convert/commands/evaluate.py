@@ -46,7 +46,7 @@ def evaluate(
     from tinsmith.convert.evaluation import evaluate_models
 
     limits: Any = {"allow_unsafe": "unsafe-layers" in forced, "time_limit_s": time_limit_s, "seed": seed}
-    evaluations = evaluate_models(models, data, metric=metric or "accuracy", **limits)
+    evaluations = evaluate_models(models, data, metric=metric, **limits)
     first = evaluations[0]
     document = {
         "evaluations": [

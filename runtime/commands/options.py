@@ -39,7 +39,7 @@ DATA_HELP = (
 data_option = click.option("--data", help=DATA_HELP)
 metric_option = click.option(
     "--metric",
-    help="What judges the answers: accuracy (the default), top-5, auc, map, mae, mse, or module:function.",
+    help="What judges: accuracy, top-5, auc, map, mae, mse, or module:function. [default: accuracy; mae for numbers]",
 )
 engine_option = click.option("--engine", help="Run it with this engine: litert, onnxruntime or tflite-runtime.")
 accelerator_option = click.option(

@@ -5,6 +5,11 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# A busy machine is slow, and no fault of the code.
+settings.register_profile("tinsmith", deadline=None)
+settings.load_profile("tinsmith")
 
 CLASSES = 4
 

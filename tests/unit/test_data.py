@@ -128,7 +128,7 @@ class TestNpz:
         assert many_hot.labels is None
         assert next(many_hot.batches(2)).targets.tolist() == [[1, 1], [1, 0]]
 
-    @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(picked=st.sets(st.integers(0, 19), min_size=1), size=st.integers(1, 25), seed=st.integers(0, 3))
     def test_any_choice_of_samples_streams_those_samples(self, tmp_path, picked, size, seed):
         x = floats(20, seed)
@@ -208,7 +208,7 @@ class TestNpzRefusals:
             save(tmp_path, x=np.array([[0, 0, 0, 0, 1 << 32]])), TOKENS
         )
 
-    @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(at=st.integers(0, 6), value=st.sampled_from([np.nan, np.inf, -np.inf]), size=st.integers(1, 8))
     def test_nan_and_infinity_name_their_sample(self, tmp_path, at, value, size):
         x = floats()
@@ -274,7 +274,7 @@ class TestNpzRefusals:
 
 
 class TestParts:
-    @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         counts=st.lists(st.integers(1, 9), min_size=2, max_size=5), share=st.floats(0.05, 0.95), seed=st.integers(0, 9)
     )

@@ -106,7 +106,7 @@ class TestDropping:
         with pytest.raises(DataError, match="holds nothing usable: 2 NaN or infinite, such as"):
             cleaned(save(tmp_path, x=np.full((2, 2), np.nan)))
 
-    @settings(deadline=None, max_examples=30)
+    @settings(max_examples=30)
     @given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.sets(st.integers(0, 39)))
     def test_what_stays_is_finite_and_different(self, tmp_path_factory, values, odd):
         x = np.repeat(np.asarray(values, np.float32)[:, None], 2, axis=1)

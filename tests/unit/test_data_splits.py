@@ -41,7 +41,7 @@ shares = (
 
 
 class TestSplits:
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 3)), min_size=1, max_size=60), shares, SEEDS)
     def test_they_are_disjoint_exhaustive_and_never_part_duplicates(self, samples, wanted, seed):
         values, labels = zip(*samples, strict=True)
@@ -54,7 +54,7 @@ class TestSplits:
         assert sum(map(len, found)) == len(set(values))
         assert all(getattr(wanted, name) > 0 for name in parts)
 
-    @settings(deadline=None, max_examples=40)
+    @settings(max_examples=40)
     @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), shares, SEEDS)
     def test_each_class_and_the_whole_get_their_shares(self, counts, wanted, seed):
         labels = np.repeat(np.arange(len(counts)), counts)
@@ -110,7 +110,7 @@ def streamed(tmp_path_factory):
 
 
 class TestMixing:
-    @settings(deadline=None, max_examples=30)
+    @settings(max_examples=30)
     @given(st.integers(1, 50), st.integers(1, 60), SEEDS, SEEDS)
     def test_records_come_in_a_permutation_that_seed_and_epoch_decide(self, n, size, seed, epoch):
         dataset = memory(range(n))
@@ -120,7 +120,7 @@ class TestMixing:
         assert sorted(found) == list(range(n))
         assert found == order(dataset, 3, seed, epoch)
 
-    @settings(deadline=None, max_examples=10)
+    @settings(max_examples=10)
     @given(st.integers(1, 1200), SEEDS, SEEDS)
     def test_a_stream_that_fits_comes_in_a_permutation(self, streamed, size, seed, epoch):
         found = order(streamed, size, seed, epoch)
@@ -129,7 +129,7 @@ class TestMixing:
         assert found == order(streamed, 64, seed, epoch)
         assert found != order(streamed, 64, seed, epoch + 1)
 
-    @settings(deadline=None, max_examples=10)
+    @settings(max_examples=10)
     @given(st.integers(1, 700), SEEDS)
     def test_a_stream_that_does_not_fit_passes_through_a_buffer(self, streamed, size, seed):
         def read(size):

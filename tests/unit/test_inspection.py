@@ -298,7 +298,7 @@ def test_gemm_counts_the_inner_axis_whichever_way_its_weights_lie(tmp_path):
         assert (found.weights.dead_channels, found.weights.channels) == (1, 3)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), name=st.sampled_from(["cnn_int8.tflite", "cnn.tflite", "cnn.onnx"]))
 def test_damage_is_an_error_of_ours_or_harmless(golden, tmp_path, data, name):
     damaged = tmp_path / name

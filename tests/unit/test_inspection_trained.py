@@ -111,7 +111,7 @@ def test_only_artifacts_have_operators_with_a_precision(golden):
         operator_precisions(golden / "cnn.keras")
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), name=st.sampled_from(["cnn.keras", "saved"]))
 def test_damage_is_an_error_of_ours_or_harmless(golden, tmp_path, data, name):
     shutil.rmtree(tmp_path / "saved", ignore_errors=True)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinsmith.convert.data import Batch
-from tinsmith.convert.metrics import metric_named
+from tinsmith.convert.data import Batch, open_dataset
+from tinsmith.convert.metrics import metric_for, metric_named
 from tinsmith.convert.metrics.counting import ranks
 from tinsmith.convert.metrics.ranking import average_precision, roc_area
 from tinsmith.runtime.errors import DataError, UsageError
@@ -263,3 +263,19 @@ def test_scores_are_shown_as_people_read_them():
         assert metric_named("top-5").text(1.0) == "100.00%"
         assert metric_named("auc").text(0.98765) == "0.9877"
         assert metric_named("mse").text(1234567.0) == "1.235e+06"
+
+
+@pytest.mark.parametrize(
+    ("y", "usual"),
+    [
+        (np.arange(12) % 3, "accuracy"),
+        (np.linspace(-1, 1, 12), "mae"),
+        (np.array([[1, 1, 0], [0, 1, 1]] * 6, np.float32), "map"),
+        (np.eye(3, dtype=np.float32)[np.arange(12) % 3], "accuracy"),
+    ],
+)
+def test_the_usual_metric_follows_from_what_is_right(tmp_path, y, usual):
+    np.savez(tmp_path / "d.npz", x=np.zeros((12, 2), np.float32), y=y)
+    samples = open_dataset(tmp_path / "d.npz", None)
+    assert metric_for(None, samples).name == usual
+    assert metric_for("mse", samples).name == "mse"

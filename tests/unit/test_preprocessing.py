@@ -59,7 +59,6 @@ operations = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(operations, max_size=5))
 def test_every_pipeline_survives_json(steps):
     pipeline = Preprocessing(operations=tuple(steps))
@@ -68,7 +67,7 @@ def test_every_pipeline_survives_json(steps):
 
 
 class TestPictures:
-    @settings(deadline=None, max_examples=40)
+    @settings(max_examples=40)
     @given(sizes, sizes, sizes, sizes, st.sampled_from(FILTERS), st.sampled_from([1, 3]))
     def test_a_stretch_is_pillows_own_resize(self, height, width, to_height, to_width, name, channels):
         pixels = picture(height, width, channels)
@@ -88,7 +87,7 @@ class TestPictures:
         assert resized.dtype == np.float32
         assert 0 <= resized.min() <= resized.max() <= 1
 
-    @settings(deadline=None, max_examples=40)
+    @settings(max_examples=40)
     @given(sizes, sizes, sizes, sizes, st.sampled_from(FITS))
     def test_any_fit_gives_the_asked_size(self, height, width, to_height, to_width, fit):
         assert Resize(height=to_height, width=to_width, fit=fit).apply(picture(height, width)).shape == (

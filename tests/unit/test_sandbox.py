@@ -56,7 +56,7 @@ def test_an_error_of_the_child_arrives_as_the_same_error_and_the_child_goes_on(s
     assert sandbox.open(golden / "dense.onnx").engine == "onnxruntime"
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), name=st.sampled_from(["cnn_int8.tflite", "cnn.onnx"]))
 def test_damaged_files_are_refused_or_run_but_never_harm(sandbox, golden, tmp_path, data, name):
     content = bytearray((golden / name).read_bytes())

@@ -353,7 +353,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
         slim_file(tmp_path / "none.tflite")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.integers(0, len(CONTENT) - 1), st.integers(0, 255)), min_size=1, max_size=8),
     st.integers(0, len(CONTENT)),
@@ -367,7 +367,7 @@ def test_damage_never_ends_in_anything_but_an_error_of_ours(changes, cut):
             slim_content(damaged, "model")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.binary(max_size=200))
 def test_no_tail_is_mistaken_for_an_archive(tail):
     read_model(slim_content(CONTENT + tail + b"PK\5\6" + tail, "model").content, "slim")

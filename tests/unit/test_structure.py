@@ -141,7 +141,7 @@ def net(request):
 
 
 @pytest.mark.tensorflow
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_the_smaller_model_answers_as_if_nobody_read_the_dropped_channels(net, data):
     from tinsmith.compress.structure.coupling import couple
