@@ -36,6 +36,11 @@ class MagnitudeStep(TrainingStep):
         default=(1, 1),
         description="Rows and columns that become zero together; dense and 1x1 kernels only.",
     )
+    allocation: Literal["uniform", "erk"] = Field(
+        default="uniform",
+        description="The same share in each layer, or more in large kernels and less in small ones (ERK), with the "
+        "same in all.",
+    )
     skip: tuple[str, ...] = Field(default=(), description="Names of layers that stay dense.")
     teacher_weight: float = Field(default=0.9, ge=0, le=1, description="Share of the loss that the teacher gives.")
 
@@ -47,7 +52,15 @@ class MagnitudeStep(TrainingStep):
         if self.pattern is not None and not 0 < self.pattern[0] < self.pattern[1]:
             message = "pattern [n, m] keeps n of m neighbours, n below m"
             raise ValueError(message)
+        if self.allocation == "erk" and (self.pattern is not None or self.block != (1, 1)):
+            message = "allocation: erk goes with neither pattern nor block"
+            raise ValueError(message)
         return self
+
+    @property
+    def wanted(self) -> float:
+        """The share of zeros that all pruned layers come to."""
+        return self.sparsity if self.pattern is None else 1 - self.pattern[0] / self.pattern[1]
 
     @property
     def effects(self) -> Effects:
@@ -88,20 +101,19 @@ class Magnitude(TrainedPass):
 
     def _asserted(self, pruning: Pruning, stripped: TrainedModel) -> dict[str, float | str]:
         """Hold the stripped model to its sparsity: tfmot can lose all of it without a word."""
-        step = self._step
-        wanted = step.sparsity if step.pattern is None else 1 - step.pattern[0] / step.pattern[1]
-        found = {name: _zeros(stripped.native.get_layer(name)) for name in pruning.layers}
-        poor = [name for name, (zeros, size) in found.items() if zeros < wanted * size - max(1, _ROUNDING * size)]
+        wanted = pruning.sparsities
+        found = {name: _zeros(stripped.native.get_layer(name)) for name in wanted}
+        poor = [name for name, (zeros, size) in found.items() if zeros < wanted[name] * size - max(1, _ROUNDING * size)]
         if poor:
             zeros, size = found[poor[0]]
             raise VerificationError(
-                f"layer {poor[0]!r} should be {wanted:.0%} zeros, and is {zeros / size:.0%}",
+                f"layer {poor[0]!r} should be {wanted[poor[0]]:.0%} zeros, and is {zeros / size:.0%}",
                 hint="train longer: more epochs, or a larger dataset",
             )
         zeros, size = (sum(pair[at] for pair in found.values()) for at in (0, 1))
         return {
             "sparsity of pruned layers": zeros / size,
-            "layers pruned": len(found),
+            "layers pruned": len(pruning.layers),
             "left dense": "; ".join(f"{name}: {why}" for name, why in pruning.left_dense.items()) or "nothing",
             "without the pattern": ", ".join(pruning.unpatterned) or "none",
         }

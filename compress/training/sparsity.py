@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.compress.training.density import erdos_renyi_kernel
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.trained import from_keras
 from tinsmith.runtime.errors import UnsupportedOperatorError
@@ -27,12 +28,14 @@ class Pruning:
         wrapped: The model to train; it shares the layers of the one it was made from.
         layers: Names of the layers that are pruned.
         left_dense: Why another layer with weights is not, by its name.
+        sparsities: What each layer that could be pruned must come to, 0 for those that the allocation leaves dense.
         unpatterned: Pruned layers whose kernels can't take the pattern or block, and are pruned one by one.
     """
 
     wrapped: TrainedModel
     layers: tuple[str, ...]
     left_dense: dict[str, str]
+    sparsities: dict[str, float]
     unpatterned: tuple[str, ...]
 
     @classmethod
@@ -49,17 +52,21 @@ class Pruning:
         """
         tfmot = require("tensorflow_model_optimization", needed_for="magnitude pruning").sparsity.keras
         keras = require("tf_keras", needed_for="magnitude pruning")
-        settings = _settings(tfmot, step, steps)
         left_dense: dict[str, str] = {}
+        sparsities = _sparsities(model.native, step)
 
         def wrap(layer: Any) -> Any:
-            if not layer.trainable_weights or type(layer).__name__ == "BatchNormalization":
+            if not _has_weights(layer):
                 return layer
             if layer.name in step.skip:
                 left_dense[layer.name] = "skipped by the recipe"
                 return layer
+            sparsity = sparsities.get(layer.name, step.sparsity)
+            if sparsity == 0:
+                left_dense[layer.name] = "too small to spare any, by the allocation"
+                return layer
             try:
-                return tfmot.prune_low_magnitude(layer, **settings)
+                return tfmot.prune_low_magnitude(layer, **_settings(tfmot, step, steps, sparsity))
             except ValueError:
                 left_dense[layer.name] = f"tfmot does not know {type(layer).__name__}"
                 return layer
@@ -71,11 +78,13 @@ class Pruning:
                 f"there is nothing to prune: {'; '.join(left_dense.values()) or 'no layer has weights'}",
                 hint="magnitude works on convolutions and dense layers",
             )
+        names = tuple(layer.name for layer in found)
         special = step.pattern is not None or step.block != (1, 1)
         return cls(
             wrapped=from_keras(wrapped, "tf_keras"),
-            layers=tuple(layer.name for layer in found),
+            layers=names,
             left_dense=left_dense,
+            sparsities=dict.fromkeys(names, step.wanted) | sparsities,
             unpatterned=tuple(layer.name for layer in found if special and not _takes(layer, step)),
         )
 
@@ -98,7 +107,20 @@ class Pruning:
         return [layer for layer in self.wrapped.native.layers if hasattr(layer, "pruning_step")]
 
 
-def _settings(tfmot: Any, step: MagnitudeStep, steps: int) -> dict[str, Any]:
+def _has_weights(layer: Any) -> bool:
+    return bool(layer.trainable_weights) and type(layer).__name__ != "BatchNormalization"
+
+
+def _sparsities(model: Any, step: MagnitudeStep) -> dict[str, float]:
+    """By the name of each layer with a kernel; nothing where all are pruned alike."""
+    if step.allocation == "uniform":
+        return {}
+    kernels = {layer.name: layer.kernel for layer in model.layers if getattr(layer, "kernel", None) is not None}
+    shapes = {name: [int(n) for n in kernel.shape] for name, kernel in kernels.items() if name not in step.skip}
+    return erdos_renyi_kernel(shapes, step.sparsity) if shapes else {}
+
+
+def _settings(tfmot: Any, step: MagnitudeStep, steps: int, sparsity: float) -> dict[str, Any]:
     end = max(1, round(steps * step.until))
     frequency = max(1, end // _UPDATES)
     if step.pattern is not None:
@@ -107,8 +129,8 @@ def _settings(tfmot: Any, step: MagnitudeStep, steps: int) -> dict[str, Any]:
         schedule = tfmot.ConstantSparsity(1 - keep / of, begin_step=0, frequency=frequency)
         return {"pruning_schedule": schedule, "sparsity_m_by_n": (of - keep, of)}
     schedule = tfmot.PolynomialDecay(
-        initial_sparsity=min(step.start, step.sparsity),
-        final_sparsity=step.sparsity,
+        initial_sparsity=min(step.start, sparsity),
+        final_sparsity=sparsity,
         begin_step=0,
         # the last update must fall on a multiple of the frequency, or the last share is never reached
         end_step=max(frequency, end // frequency * frequency),
