@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinsmith.compress.dead_channels.analysis import find_dead
+from tinsmith.compress.dead_channels.draft import Draft
 from tinsmith.compress.dead_channels.functions import FUNCTIONS, Clip, elu, hard_sigmoid, leaky_relu
 from tinsmith.compress.dead_channels.graph import Graph
 from tinsmith.compress.dead_channels.layers import Depthwise, Linear, PerChannel
@@ -603,3 +604,14 @@ def test_what_may_do_anything_gets_exactly_what_it_got_before():
     almost = net.linear(net.linear(net.source(1), [[1], [1e-30]]), [[1, 1]])
     graph = net.graph(net.add(Opaque, almost, width=1))
     assert find_dead(graph, 1.0).removed == 0
+
+
+def test_an_operator_that_is_given_up_on_leaves_nothing_known_of_what_it_makes():
+    draft = Draft(LARGEST)
+    draft.feed("x", (None, 2))
+    assert not draft.scaled("double", "x", "y", np.array(2.0), np.array(0.5))
+    assert draft.is_plain("y")
+    draft.opaque("double", ["x"], [("y", (None, 2))], "its activation is not one that is known")
+    assert not draft.is_plain("y")
+    draft.elementwise("relu", "y", "z", FUNCTIONS["relu"])
+    assert draft.graph(["z"]).ranges()["z"].radius.tolist() == [np.inf, np.inf]

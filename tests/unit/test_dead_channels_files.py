@@ -179,8 +179,8 @@ def in_two_groups():
 
 def batch_norm_and_clip():
     s = Sketch(("n", 2, 6, 6))
-    first = s.node("Conv", "x", s.weights(4, 2, 3, 3))
-    shift, mean, variance = s.constant([1, 7, -2, 0.1]), s.weights(4), s.constant([1, 2, 0.5, 1])
+    first = s.node("Conv", "x", s.weights(4, 2, 3, 3, dead=(3,)))
+    shift, mean, variance = s.constant([1, 7, -2, 3]), s.weights(4), s.constant([1, 2, 0.5, 1])
     norm = s.node("BatchNormalization", first, s.weights(4, dead=(1, 2)), shift, mean, variance, epsilon=1e-3)
     clipped = s.node("Clip", norm, s.constant(0), s.constant(6))
     s.node("Conv", clipped, s.weights(3, 4, 3, 3), given="y")
@@ -305,7 +305,7 @@ SKETCHES = {
     depthwise: 4,
     depthwise_with_two_of_each: 3,
     in_two_groups: 0,
-    batch_norm_and_clip: 2,
+    batch_norm_and_clip: 3,
     residual_and_concat: 2,
     flattened: 1,
     pooled_and_transposed: 2,
@@ -438,6 +438,38 @@ def test_a_model_without_dead_channels_comes_out_as_it_was(golden, tmp_path, nam
     assert not (tmp_path / name).exists()
 
 
+def counting(kind):
+    """A .tflite file that adds 1, 2 and 3, stored as int64 or int32, to what goes in."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    from tinsmith.convert.slimming.writing import write_model
+
+    def made(what, **fields):
+        new = getattr(schema, what)()
+        for name, value in fields.items():
+            setattr(new, name, np.array(value, np.int32) if name in ("shape", "inputs", "outputs") else value)
+        return new
+
+    data = np.frombuffer(np.array([1, 2, 3], kind).tobytes(), np.uint8)
+    stored = getattr(schema.TensorType, kind.upper())
+    tensors = [made("TensorT", name=name, type=stored, shape=shape, buffer=buffer)
+               for name, shape, buffer in ((b"x", [1, 3], 0), (b"c", [3], 1), (b"y", [1, 3], 0))]  # fmt: skip
+    options = {"builtinOptionsType": schema.BuiltinOptions.AddOptions, "builtinOptions": schema.AddOptionsT()}
+    add = made("OperatorT", opcodeIndex=0, inputs=[0, 1], outputs=[2], **options)
+    graph = made("SubGraphT", name=b"main", tensors=tensors, inputs=[0], outputs=[2], operators=[add])
+    code = made("OperatorCodeT", builtinCode=schema.BuiltinOperator.ADD, version=1)
+    buffers = [made("BufferT"), made("BufferT", data=data)]
+    return write_model(made("ModelT", version=3, operatorCodes=[code], buffers=buffers, subgraphs=[graph]))
+
+
+@pytest.mark.parametrize("kind", ["int64", "int32", "int16"])
+def test_arithmetic_of_integers_is_gone_around(kind, tmp_path):
+    (tmp_path / "x.tflite").write_bytes(counting(kind))
+    outcome = tflite_file.write_without(tmp_path / "x.tflite", tmp_path / "y.tflite", LIMITS)
+    assert outcome.removal.removed == 0
+    assert outcome.not_followed == {"ADD 0": "its weights are not stored as float32"}
+
+
 # Keras models, and the artifacts that are made of them.
 
 
@@ -512,6 +544,17 @@ def attending(keras):
 ATTENDING = {"embed": (3,), "wide": (0, 2)}
 
 
+_RELU6 = 3
+
+
+def activations(path):
+    """Codes of those that are fused into other operators."""
+    from tinsmith.convert.slimming.reading import read_content, read_model
+
+    operators = read_model(read_content(path), path.name).subgraphs[0].operators
+    return {getattr(operator.builtinOptions, "fusedActivationFunction", 0) for operator in operators}
+
+
 @dataclass
 class Studio:
     folder: object
@@ -572,6 +615,9 @@ def test_a_trained_model_and_its_artifacts_answer_the_same_without_what_was_kill
     assert measured["macs after"] < measured["macs before"]
     assert sha256(source) == before
     close(ENGINES[f".{target}"](tmp_path / f"small.{target}", kennel.feeds(stem)), kennel.answers[name])
+    if name == "branching.tflite":
+        # ReLU6 is no operator of its own there
+        assert _RELU6 in activations(source) & activations(tmp_path / "small.tflite")
     if name in ("flat.h5", "branching.tflite", "branching.onnx"):
         compress(source, steps(target), tmp_path / f"again.{target}")
         assert sha256(tmp_path / f"again.{target}") == sha256(tmp_path / f"small.{target}")
