@@ -565,7 +565,7 @@ def test_a_bound_of_zero_takes_only_what_is_exactly_constant():
 
 def test_the_bounds_of_all_channels_add_up_and_the_cheapest_go_first():
     net = Net()
-    small = [[1.0], [1e-3 / LARGEST], [2e-3 / LARGEST], [4e-3 / LARGEST]]
+    small = [[1.0], [1e-3 / LARGEST], [2e-3 / LARGEST], [3e-3 / LARGEST]]
     graph = net.graph(net.linear(net.linear(net.source(1), small), [[1, 1, 1, 1]]))
     removal = find_dead(graph, 3.5e-3)
     assert kept_of(removal, "linear") == [0, 3]
