@@ -135,6 +135,7 @@ class Draft:
             width = max(lengths[-1], 1) if lengths else 1
             unique = f"{name}:{number}" if number else name
             self.nodes.append(kind(name=unique, inputs=read, output=output, width=width, reason=reason))
+            self._plain.pop(output, None)
             self.shapes[output] = lengths or (1,)
             self.axes[output] = len(self.shapes[output]) - 1
 

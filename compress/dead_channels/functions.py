@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FUNCTIONS", "Clip", "Curve", "Function", "elu", "hard_sigmoid", "leaky_relu"]
 
-# A radius this much smaller than its center would be lost in the difference of both ends.
-_SMALL = 1e-6
+# What float64 rounds away, as a share of a number.
+_ROUNDING = 2.0**-52
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,6 @@ class Curve:
 
     def ranges(self, taken: Ranges) -> Ranges:
         """What comes out; of a narrow range by the slope, as its ends can't be told apart."""
-        narrow = taken.radius <= _SMALL * np.abs(taken.center)
         with np.errstate(over="ignore", invalid="ignore"):
             ends = self.apply(taken.low), self.apply(taken.high)
             low, high = np.minimum(*ends), np.maximum(*ends)
@@ -65,7 +64,10 @@ class Curve:
                 inside = (taken.low < self.lowest) & (taken.high > self.lowest)
                 low = np.where(inside, self.apply(np.full_like(low, self.lowest)), low)
             around = Ranges(self.apply(taken.center), self.slope * taken.radius)
-        return around.where(narrow, Ranges.between(low, high))
+            lost = _ROUNDING * np.fmax(np.abs(low), np.abs(high))
+        wide = Ranges.between(low, high)
+        # a curve that nears its end has the same number at both ends long before it is flat
+        return around.where(taken.narrow, Ranges(wide.center, np.fmax(wide.radius, lost)))
 
     def slopes(self, taken: Ranges) -> Floats:
         """The greatest slope anywhere, and none for a constant."""

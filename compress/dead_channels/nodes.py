@@ -168,9 +168,12 @@ class Product(Node):
     """Values multiplied with each other, channel by channel."""
 
     def ranges(self, taken: Sequence[Ranges]) -> Ranges:
-        """The ends of all products of ends."""
-        ends = [product(a, b) for a in (taken[0].low, taken[0].high) for b in (taken[1].low, taken[1].high)]
-        return Ranges.between(np.min(ends, axis=0), np.max(ends, axis=0))
+        """The ends of all products of ends; of two narrow ranges by their midpoints and radii."""
+        one, other = taken
+        ends = [product(a, b) for a in (one.low, one.high) for b in (other.low, other.high)]
+        aside = product(np.abs(one.center), other.radius) + product(one.radius, other.magnitude)
+        around = Ranges(one.center * other.center, aside)
+        return around.where(one.narrow & other.narrow, Ranges.between(np.min(ends, axis=0), np.max(ends, axis=0)))
 
     def gains(self, given: Floats, taken: Sequence[Ranges]) -> list[Floats]:
         """Each error counts by how large the other factor gets."""

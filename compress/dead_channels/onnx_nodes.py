@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Contents", "Operator", "load_float", "read_names"]
 
 _DEFAULT_DOMAINS = ("", "ai.onnx")
-_QUANTIZED = ("Quantize", "QLinear", "QGemm", "QAttention", "Integer", "MatMulNBits", "QMoE")
+_QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "QGemm", "QAttention", "Integer", "MatMulNBits", "QMoE")
 
 
 def load_float(path: Path) -> Any:

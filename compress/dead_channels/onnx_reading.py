@@ -151,7 +151,6 @@ class OnnxReading:
         kind = Depthwise if depthwise else Linear
         if depthwise:
             summed, absolute = summed[:, 0], absolute[:, 0]
-            self.groups[operator.number] = value
         node = kind(
             name=operator.name, inputs=(value,), output=operator.given, summed=summed, absolute=absolute,
             bias=self._bias(operator, len(weights)), padded=_is_padded(operator, weights.shape[2:]), fixed=fixed,
@@ -159,7 +158,9 @@ class OnnxReading:
         shape = self._contents.shape(operator.given) or (None, len(weights), *(None for _ in window))
         self.draft.add(node, 1, shape)
         self._cut(operator, 0, operator.given)
-        if groups == 1:
+        if depthwise:
+            self.groups[operator.number] = value
+        elif groups == 1:
             self._cut(operator, 1, value)
         self.layers[operator.name] = operator
 
@@ -194,6 +195,8 @@ class OnnxReading:
         if self.draft.width(value) != summed.shape[1]:
             raise FreezeError("its weights do not fit what goes in")
         factor = float(settings.get("beta", 1.0))
+        if not factor:
+            raise FreezeError("its bias counts for nothing, so that no constant fits in")
         bias = self._bias(operator, len(summed)) * factor if operator.kind == "Gemm" else np.zeros(len(summed))
         node = Linear(
             name=operator.name, inputs=(value,), output=operator.given, summed=summed, absolute=np.abs(summed),
@@ -280,8 +283,8 @@ class OnnxReading:
         mode = operator.settings.get("mode", b"constant")
         pads = operator.settings.get("pads")
         pads = self._contents.constant(operator.input(1)) if pads is None else np.asarray(pads)
-        value = self._contents.constant(operator.input(2))
-        filled = float(operator.settings.get("value", 0.0 if value is None else float(value.ravel()[0])))
+        value = self._contents.constant(operator.input(2)) if operator.input(2) else np.zeros(1)
+        filled = value is None or operator.settings.get("value", value.ravel()[0]) != 0
         if pads is None or operator.input(3) or (mode == b"constant" and filled):
             raise FreezeError("it pads with something else than zeros, or by lengths that are computed")
         if self.draft.is_plain(operator.taken):

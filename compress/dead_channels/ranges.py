@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Ranges", "weighed"]
 
+# A radius this much smaller than its center would be lost in the difference of both ends.
+_SMALL = 1e-6
+
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
@@ -66,6 +69,12 @@ class Ranges:
     def magnitude(self) -> Floats:
         """The greatest distance from zero."""
         return np.abs(self.center) + self.radius
+
+    @property
+    def narrow(self) -> NDArray[np.bool_]:
+        """Where both ends can't be told apart well enough to be worked with."""
+        mask: NDArray[np.bool_] = self.radius <= _SMALL * np.abs(self.center)
+        return mask
 
     def __getitem__(self, places: Any) -> Ranges:
         return Ranges(self.center[places], self.radius[places])

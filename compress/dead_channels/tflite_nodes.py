@@ -69,7 +69,8 @@ class Contents:
     def __init__(self, model: Any, name: str) -> None:
         schema = require("ai_edge_litert.schema_py_generated", needed_for="reading .tflite files")
         _refuse_quantized(model, name, schema.TensorType)
-        self._model, self._graph, self._float32 = model, model.subgraphs[0], schema.TensorType.FLOAT32
+        self._model, self._graph = model, model.subgraphs[0]
+        self._dtypes = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.INT32: np.int32}
         self._kinds = {code: kind for kind, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
         self._shared = _shared_buffers(model)
 
@@ -99,15 +100,15 @@ class Contents:
         return tuple(_numbers(tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature))
 
     def constant(self, index: int) -> Array | None:
-        """What is stored in a tensor; None for one that is computed, or not plainly stored."""
+        """What is stored in a tensor, float32 or int32; None for one that is computed, or stored otherwise."""
         if index < 0:
             return None
         tensor = self._graph.tensors[index]
         data = self._model.buffers[tensor.buffer].data
-        if data is None or not len(data) or tensor.sparsity is not None or tensor.isVariable:
+        plainly = tensor.type in self._dtypes and tensor.sparsity is None and not tensor.isVariable
+        if data is None or not len(data) or not plainly:
             return None
-        kind = np.float32 if tensor.type == self._float32 else np.int32
-        return np.frombuffer(data.tobytes(), kind).reshape(_numbers(tensor.shape))
+        return np.frombuffer(data.tobytes(), self._dtypes[tensor.type]).reshape(_numbers(tensor.shape))
 
     def weights(self, operator: Operator, slot: int = 1) -> Array:
         """What is stored as float32.

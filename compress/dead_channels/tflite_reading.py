@@ -226,8 +226,11 @@ class TfliteReading:
         """Pooling and resizing: padding does not count."""
         if not self.draft.is_plain(operator.taken) and self.draft.axes[operator.taken] != 3:
             raise FreezeError("its channels are not on the last axis")
+        pools = operator.kind.endswith("POOL_2D")
+        if pools and self.draft.is_plain(operator.taken) and operator.options.fusedActivationFunction:
+            raise FreezeError("it holds values between ends before channels are told apart")
         self.draft.pool(operator.name, operator.taken, operator.given, self._contents.shape(operator.outputs[0]))
-        if operator.kind.endswith("POOL_2D") and not self.draft.is_plain(operator.given):
+        if pools and not self.draft.is_plain(operator.given):
             self._activate(operator)
 
     def padding(self, operator: Operator) -> None:

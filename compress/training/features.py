@@ -56,7 +56,7 @@ def tap(student: TrainedModel, teacher: TrainedModel, layers: Sequence[str], wei
         weight: Of this part of the loss.
 
     Raises:
-        UsageError: A model has no such layer, or the shapes don't fit.
+        UsageError: A model has no such layer, the shapes don't fit, or there are no positions in them.
     """
     for name in layers:
         ours, theirs = (_output(model, name).shape for model in (student, teacher))
@@ -64,6 +64,12 @@ def tap(student: TrainedModel, teacher: TrainedModel, layers: Sequence[str], wei
             raise UsageError(
                 f"layer {name!r} gives {list(ours)} in the student and {list(theirs)} in the teacher",
                 hint="name layers that differ in their channels only",
+            )
+        if len(ours) < 3:
+            # at a single position every attention map is 1, and nothing is left to learn
+            raise UsageError(
+                f"layer {name!r} gives {list(ours)}, in which no positions are told apart",
+                hint="name convolutions and what comes behind them, before images are pooled or flattened",
             )
     return FeatureTaps(student=_tapped(student, layers), teacher=_tapped(teacher, layers), weight=weight)
 
