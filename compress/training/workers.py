@@ -295,7 +295,7 @@ def _lost(cluster: Cluster, error: BaseException) -> DeviceError:
     ]
     who = f"{' and '.join(silent)} can't be reached" if silent else f"a worker was lost: {_reason(error)}"
     return DeviceError(
-        f"the workers can't train together: {who}, and was waited for up to {cluster.timeout_s:g} s",
+        f"the workers can't train together: {who} (waited for up to {cluster.timeout_s:g} s)",
         hint=f"look at what the other workers said; start all of them again with --resume; {TIMEOUT_VARIABLE} says how "
         "long to wait",
     )
