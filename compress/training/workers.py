@@ -295,9 +295,9 @@ def _lost(cluster: Cluster, error: BaseException) -> DeviceError:
     ]
     who = f"{' and '.join(silent)} can't be reached" if silent else f"a worker was lost: {_reason(error)}"
     return DeviceError(
-        f"the workers can't train together: {who} (waited for up to {cluster.timeout_s:g} s)",
-        hint=f"look at what the other workers said; start all of them again with --resume; {TIMEOUT_VARIABLE} says how "
-        "long to wait",
+        f"the workers can't train together: {who}",
+        hint="look at what the other workers said, and start all of them again with --resume; they are waited for "
+        f"{cluster.timeout_s:g} s, which {TIMEOUT_VARIABLE} can change",
     )
 
 
