@@ -177,7 +177,7 @@ class Together:
             counts = ", ".join(f"{int(count)}" for count in done)
             raise _differ(
                 f"how many epochs they have done ({counts})",
-                "copy the folder OUTPUT.work of one that has done most to the others, or start all without --resume",
+                "start all of them again without --resume",
             )
         self.level(variables)
 
