@@ -177,7 +177,7 @@ class Together:
             counts = ", ".join(f"{int(count)}" for count in done)
             raise _differ(
                 f"how many epochs they have done ({counts})",
-                "copy the folder OUTPUT.work of one that has done most to the others, or start all without --resume",
+                "start all of them again without --resume",
             )
         self.level(variables)
 
@@ -295,9 +295,9 @@ def _lost(cluster: Cluster, error: BaseException) -> DeviceError:
     ]
     who = f"{' and '.join(silent)} can't be reached" if silent else f"a worker was lost: {_reason(error)}"
     return DeviceError(
-        f"the workers can't train together: {who}, and was waited for up to {cluster.timeout_s:g} s",
-        hint=f"look at what the other workers said; start all of them again with --resume; {TIMEOUT_VARIABLE} says how "
-        "long to wait",
+        f"the workers can't train together: {who}",
+        hint="look at what the other workers said, and start all of them again with --resume; they are waited for "
+        f"{cluster.timeout_s:g} s, which {TIMEOUT_VARIABLE} can change",
     )
 
 

@@ -107,7 +107,7 @@ def start(tmp_path):
     """Starts a Python program as a worker: (index, ports, arguments, time limit) -> process. None outlives the test."""
     running = []
 
-    def started(index, ports, *arguments, timeout_s=60):
+    def started(index, ports, *arguments, timeout_s=240):
         folder = tmp_path / f"worker{index}"
         folder.mkdir(exist_ok=True)
         workers = {"worker": [f"127.0.0.1:{port}" for port in ports]}
@@ -169,13 +169,13 @@ def test_a_worker_that_waits_in_vain_says_for_whom(command, start):
     ports = free_ports()
     # the first worker is the one that leads TensorFlow's sums: either may be missing
     first, second = start(0, ports, "-c", MEETING, timeout_s=1), start(1, free_ports(), *command, timeout_s=1)
-    _, complaint = first.communicate(timeout=120)
+    _, complaint = first.communicate(timeout=300)
     assert f"DeviceError: the workers can't train together: worker 1 at 127.0.0.1:{ports[1]} can't be" in complaint
-    _, complaint = second.communicate(timeout=120)
+    _, complaint = second.communicate(timeout=300)
     assert second.returncode == 5
     complaint = " ".join(complaint.split())
     assert "worker 0 at 127.0.0.1:" in complaint
-    assert "waited for up to 1 s" in complaint
+    assert "waited for 1 s" in complaint
 
 
 @pytest.mark.tensorflow
@@ -183,7 +183,7 @@ def test_a_worker_whose_port_is_taken_says_so(start):
     with socket.create_server(("", 0)) as taken:
         ports = [taken.getsockname()[1], free_ports()[0]]
         run = start(0, ports, "-c", MEETING)
-        _, complaint = run.communicate(timeout=60)
+        _, complaint = run.communicate(timeout=300)
     assert f"HostError: worker 0 can't listen on port {ports[0]}" in complaint
 
 
@@ -251,7 +251,7 @@ def test_workers_agree_learn_as_one_would_and_notice_the_end_of_another(start):
     ports = free_ports()
     answers = []
     for run in [start(index, ports, "-c", MEETING) for index in range(2)]:
-        answer, complaint = run.communicate(timeout=120)
+        answer, complaint = run.communicate(timeout=300)
         assert run.returncode == 0, complaint
         answers.append(answer.splitlines())
     (left, lost), (gone,) = answers
