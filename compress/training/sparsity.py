@@ -84,7 +84,8 @@ class Pruning:
             wrapped=from_keras(wrapped, "tf_keras"),
             layers=names,
             left_dense=left_dense,
-            sparsities=dict.fromkeys(names, step.wanted) | sparsities,
+            sparsities={name: sparsities.get(name, step.wanted) for name in names}
+            | {name: sparsity for name, sparsity in sparsities.items() if sparsity == 0},
             unpatterned=tuple(layer.name for layer in found if special and not _takes(layer, step)),
         )
 
