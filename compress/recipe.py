@@ -14,7 +14,7 @@ from tinsmith.compress.passes.base import QUANTITIES, Needs, Quantity, Step
 from tinsmith.compress.passes.table import PASSES
 from tinsmith.compress.passes.trained import TrainedPass
 from tinsmith.convert.documents import mistakes, read_mapping
-from tinsmith.runtime.errors import RecipeError
+from tinsmith.runtime.errors import RecipeError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,6 +145,7 @@ def _parse(path: Path) -> Any:
 def _override(document: Any, override: str) -> None:
     """Set one value deep in the document, as ``--set`` says it."""
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     keys, equals, value = override.partition("=")
     if not equals:
@@ -155,6 +156,10 @@ def _override(document: Any, override: str) -> None:
         for key in parents:
             place = place[_key(place, key)]
         place[_key(place, last)] = YAML(typ="safe").load(value)
+    except YAMLError as error:
+        raise RecipeError(
+            f"--set {override}: {value!r} is no YAML value: {first_line(error)}", hint="write it like steps.0.io=int8"
+        ) from None
     except (KeyError, IndexError, TypeError, ValueError):
         raise RecipeError(
             f"--set {override}: the recipe has no {keys}", hint="see `tinsmith recipe show NAME`"
@@ -162,7 +167,11 @@ def _override(document: Any, override: str) -> None:
 
 
 def _key(place: Any, key: str) -> str | int:
-    return int(key) if isinstance(place, list) else key
+    if not isinstance(place, list):
+        return key
+    if not key.isdecimal():
+        raise ValueError(key)
+    return int(key)
 
 
 def _validate(document: Any, path: Path) -> Recipe:

@@ -49,15 +49,20 @@ class Difference:
         output: The reference's name of it.
         largest: Largest absolute difference.
         mean: Mean absolute difference.
-        relative: ``largest`` over the largest magnitude of the reference, or over 1 where that is smaller.
+        magnitude: Largest magnitude of the reference.
         snr_db: 10 log10(power of the reference / power of the difference); None when they are equal.
     """
 
     output: str
     largest: float
     mean: float
-    relative: float
+    magnitude: float
     snr_db: float | None
+
+    @property
+    def relative(self) -> float:
+        """``largest`` over the magnitude of the reference, or over 1 where that is smaller."""
+        return self.largest / max(1.0, self.magnitude)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +88,8 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
-        return {**asdict(self), "largest": self.largest}
+        differences = [{**asdict(d), "relative": d.relative} for d in self.differences]
+        return {**asdict(self), "differences": differences, "largest": self.largest}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,13 +232,13 @@ def _difference(name: str, expected: Array, actual: Array) -> Difference:
     finite = np.isfinite(before)
     error = np.abs(after[finite] - before[finite])
     if not error.size:
-        return Difference(output=name, largest=0.0, mean=0.0, relative=0.0, snr_db=None)
+        return Difference(output=name, largest=0.0, mean=0.0, magnitude=0.0, snr_db=None)
     noise, signal = float(np.mean(error**2)), float(np.mean(before[finite] ** 2))
     largest = float(error.max())
     return Difference(
         output=name,
         largest=largest,
         mean=float(error.mean()),
-        relative=largest / max(1.0, float(np.abs(before[finite]).max())),
+        magnitude=float(np.abs(before[finite]).max()),
         snr_db=10 * math.log10(max(signal, 1e-300) / noise) if noise else None,
     )

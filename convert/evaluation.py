@@ -11,7 +11,7 @@ import numpy as np
 from tinsmith.convert.metrics import metric_for, metric_named
 from tinsmith.convert.model import identify
 from tinsmith.convert.predictors import class_scores, opened_predictor, run_samples
-from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,11 +151,13 @@ def evaluate(predictor: Predictor, dataset: Dataset, metric: Metric | None = Non
 
     Raises:
         DataError: The metric does not fit the labels, or the model's outputs; says why.
+        ModelError: The model answers with NaN.
     """
     metric = metric or metric_for(None, dataset)
     tally, named = metric.tally(dataset.name), _Named()
     for batch in dataset.batches(_BATCH):
         outputs = run_samples(predictor, batch.feeds)
+        _refuse_nan(outputs, dataset)
         tally.update(outputs, batch)
         named.update(outputs, batch)
     answers, labels = np.asarray(named.answers, dtype=np.int64), np.asarray(named.labels, dtype=np.int64)
@@ -193,6 +195,20 @@ def evaluate_models(
             samples = Roles(open_dataset(data, predictor.inputs), seed=seed)
             evaluations.append(evaluate(predictor, samples.report, judge))
     return evaluations
+
+
+def _refuse_nan(outputs: Sequence[Array], dataset: Dataset) -> None:
+    """A comparison with NaN is never true, so that a metric would take it for anything."""
+    broken = sum(int(np.isnan(array.reshape(len(array), -1)).any(axis=1).sum()) for array in outputs if _is_real(array))
+    if broken:
+        raise ModelError(
+            f"the model answers {broken} samples of {dataset.name} with NaN",
+            hint="its weights or the samples hold NaN or infinity; `tinsmith data check` finds the latter",
+        )
+
+
+def _is_real(array: Array) -> bool:
+    return bool(np.issubdtype(array.dtype, np.floating))
 
 
 class _Named:

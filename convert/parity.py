@@ -36,12 +36,14 @@ class Tolerance:
 
     Attributes:
         name: What was done to the numbers.
-        relative: Largest difference over the largest magnitude of the output (at least 1); None where it is not bound.
+        relative: Largest difference over the largest magnitude of the output; None where it is not bound.
+        least: What counts as that magnitude where it is smaller: answers of a millionth are noise to most models.
         snr_db: Least signal-to-noise ratio in decibels; None where it is not bound.
     """
 
     name: str
     relative: float | None = None
+    least: float = 1.0
     snr_db: float | None = None
 
 
@@ -104,10 +106,11 @@ def prove(
 
 
 def _hold(difference: Difference, tolerance: Tolerance) -> None:
-    if tolerance.relative is not None and difference.relative > tolerance.relative:
+    scale = max(difference.magnitude, tolerance.least)
+    if tolerance.relative is not None and difference.largest > tolerance.relative * scale:
         raise VerificationError(
-            f"output {difference.output!r} differs from its source by {difference.largest:.3g} "
-            f"({difference.relative:.3g} of its range; {tolerance.name} allows {tolerance.relative:g})",
+            f"output {difference.output!r} differs from its source by {difference.largest:.3g}, and its largest answer "
+            f"is {difference.magnitude:.3g} ({tolerance.name} allows {tolerance.relative:g} of {scale:.3g})",
             hint="the artifact was not kept; --force parity keeps it all the same",
         )
     if tolerance.snr_db is not None and difference.snr_db is not None and difference.snr_db < tolerance.snr_db:

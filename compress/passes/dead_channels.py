@@ -32,10 +32,14 @@ class DeadChannelsStep(Step):
         default=_HALF_A_STEP,
         ge=0,
         lt=1e-5,
-        description="The most that all outputs together may move by, in exact arithmetic.",
+        description="The most that all outputs together may move by, in exact arithmetic; less where the largest "
+        "answer is below 1, in proportion.",
     )
     largest_input: float = Field(
-        default=1e4, gt=0, allow_inf_nan=False, description="No number that goes in is larger in magnitude."
+        default=1e4,
+        gt=0,
+        allow_inf_nan=False,
+        description="No number that goes in is larger in magnitude, unless a sample is.",
     )
 
     @property
@@ -68,7 +72,7 @@ class DeadChannels(Pass):
     @property
     def tolerance(self) -> Tolerance:
         """Shorter sums are added in another order; the bound itself is far below."""
-        return Tolerance(name="without dead channels", relative=1e-5)
+        return Tolerance(name="without dead channels", relative=1e-5, least=0.0)
 
     def run(self, model: Model, bench: Bench) -> PassResult:
         """Find them, take them out, and run both models on the same samples.
@@ -77,10 +81,10 @@ class DeadChannels(Pass):
             UnsupportedOperatorError: The model is quantized.
             VerificationError: An answer differs.
         """
-        from tinsmith.compress.dead_channels.outcome import Limits
-        from tinsmith.compress.dead_channels.proof import prove_equal
+        from tinsmith.compress.dead_channels.proof import limits_of, prove_equal
 
-        limits = Limits(bound=self._step.bound, largest_input=self._step.largest_input)
+        step = self._step
+        limits = limits_of(model, bench, bound=step.bound, largest_input=step.largest_input)
         output = bench.place(f"dead-channels{_SUFFIXES[model.format]}")
         outcome = _written(model, output, limits, bench)
         measured = _measured(outcome, limits)

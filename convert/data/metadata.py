@@ -22,6 +22,7 @@ Targets = NDArray[np.float32]
 __all__ = ["OUTSIDE", "SPLITS", "Labels", "Metadata", "Targets", "labels_of_array", "labels_of_cells", "split_names"]
 
 OUTSIDE = -1
+_LARGEST_CLASS = 2**31 - 1
 SPLITS = ("train", "calibration", "validation", "test")
 _ALIASES = {
     "training": "train",
@@ -77,22 +78,33 @@ def labels_of_array(where: str, array: Array, samples: int, names: tuple[str, ..
         )
     if len(array) != samples:
         raise DataError(f"{where} holds {len(array)} labels for {samples} samples", hint="save one label a sample")
+    if array.size == 0:
+        raise DataError(f"{where} holds no number for a sample", hint="save one label a sample")
     columns = array.reshape(samples, -1).astype(np.float64)
     if not np.isfinite(columns).all():
         odd = columns[~np.isfinite(columns)][0]
         raise DataError(f"{where} holds {odd:g}, which is no class number", hint="save labels as 0, 1, 2, ...")
     if columns.shape[1] > 1:
         return _of_columns(columns, names)
-    flat = columns[:, 0]
+    return _of_column(where, columns[:, 0], names, integers=array.dtype.kind in "iu")
+
+
+def _of_column(where: str, flat: NDArray[np.float64], names: tuple[str, ...], *, integers: bool) -> Metadata:
+    """Class numbers, or the numbers of a regression."""
     whole = (flat >= 0) & (flat == np.floor(flat))
+    if whole.all() and flat.max() > _LARGEST_CLASS:
+        raise DataError(
+            f"{where} holds {flat.max():g}, which is too large for a class number",
+            hint="save labels as 0, 1, 2, ...; numbers of a regression need a fraction or a sign somewhere",
+        )
     if whole.all():
         return _in_set(flat.astype(np.int64), names)
-    if array.dtype.kind in "iu":
+    if integers:
         raise DataError(
             f"{where} holds {flat[~whole][0]:g}, which is no class number",
             hint="save labels as 0, 1, 2, ..., or as float32 if they are the numbers of a regression",
         )
-    return Metadata(targets=columns.astype(np.float32))
+    return Metadata(targets=flat[:, None].astype(np.float32))
 
 
 def labels_of_cells(where: str, cells: Sequence[object], names: tuple[str, ...] = ()) -> Metadata:

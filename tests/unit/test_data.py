@@ -240,6 +240,9 @@ class TestNpzRefusals:
             ([0, -1], "holds -1, which is no class number"),
             ([np.nan, 1], "holds nan, which is no class number"),
             (["cat", "dog"], "holds text, not class numbers"),
+            (np.zeros((2, 0)), "holds no number for a sample"),
+            ([1e300, 1.0], "too large for a class number"),
+            (np.array([2**63, 1], np.uint64), "too large for a class number"),
         ],
     )
     def test_labels_that_are_no_class_numbers(self, tmp_path, y, message):

@@ -388,6 +388,37 @@ def test_a_tolerated_bound_is_stated_and_kept(tmp_path):
     assert 1e-10 < loose.removal.bound <= 1e-6
 
 
+def small_answers():
+    """Sixteen features between 0 and 1, of which each moves an answer of 1e-9 by a good part."""
+    sketch = Sketch(("n", 3))
+    features = sketch.node("Sigmoid", sketch.node("Gemm", "x", sketch.weights(3, 16)))
+    small = sketch.constant(sketch.rng.uniform(1e-10, 1e-9, (16, 1)))
+    sketch.node("MatMul", features, small, given="y")
+    return sketch
+
+
+def test_answers_of_a_billionth_are_kept_as_exactly_as_those_of_one(tmp_path):
+    source = small_answers().save(tmp_path / "x.onnx")
+    made = compress(source, steps("onnx"), tmp_path / "y.onnx")
+    assert made.measured[0]["channels removed"] == 0
+    assert made.measured[0]["bound on the outputs"] == 0
+
+
+def test_samples_larger_than_assumed_widen_what_is_assumed(tmp_path):
+    sketch = Sketch(("n", 3))
+    # silent for inputs up to 1e4, and loud for 16-bit ones
+    first = sketch.node(
+        "Relu", sketch.node("Gemm", "x", sketch.constant([[1, 1], [0, 1], [0, 1]]), sketch.constant([-2e4, 0]))
+    )
+    sketch.node("Gemm", first, sketch.weights(2, 2), given="y")
+    source = sketch.save(tmp_path / "x.onnx")
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).uniform(0, 65535, (20, 3)).astype("f4"))
+    assert compress(source, steps("onnx"), tmp_path / "y.onnx").measured[0]["channels removed"] == 1
+    made = compress(source, steps("onnx"), tmp_path / "z.onnx", data=tmp_path / "d.npz")
+    assert made.measured[0]["channels removed"] == 0
+    assert 5e4 < made.measured[0]["holds for inputs up to"] <= 65535
+
+
 def quantized_by_nodes(kind):
     """``y = x @ dequantized``, or with a quantized ``x`` as well."""
     sketch = Sketch(("n", 3))

@@ -8,7 +8,7 @@ import pytest
 from tinsmith.convert.data import open_dataset
 from tinsmith.convert.evaluation import evaluate
 from tinsmith.convert.metrics import metric_named
-from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.errors import DataError, ModelError
 from tinsmith.runtime.tensors import TensorSpec
 
 
@@ -96,5 +96,17 @@ def test_answers_that_are_no_numbers_are_an_error(tmp_path):
         def run(self, feeds):
             return {"y": feeds["x"] * np.float32("nan")}
 
-    with pytest.raises(DataError, match="NaN"):
+    with pytest.raises(ModelError, match="NaN"):
         evaluate(Broken(1), dataset(tmp_path, [[0.5], [1.5]], [0.1, 0.2]), metric_named("mae"))
+
+
+def test_a_model_that_answers_nan_is_judged_by_no_metric(tmp_path):
+    class Broken(Echo):
+        def run(self, feeds):
+            answers = feeds["x"].copy()
+            answers[1] = np.nan
+            return {"y": answers}
+
+    for metric in ("accuracy", "auc", "mae"):
+        with pytest.raises(ModelError, match="answers 1 samples"):
+            evaluate(Broken(2), dataset(tmp_path, np.eye(2)[[0, 1, 1]], [0, 1, 1]), metric_named(metric))

@@ -120,6 +120,9 @@ def test_set_changes_one_value_and_is_checked_like_the_file():
         ("steps.0.oi=int8", "steps.0.oi"),
         ("steps.7.io=int8", "has no steps.7.io"),
         ("steps.0.io", "no ="),
+        ("steps.-1.io=int8", "has no steps.-1.io"),
+        ("steps.0.io=[1", "is no YAML value"),
+        ("steps.0.io=!!python/object:os.system", "is no YAML value"),
     ]:
         with pytest.raises(RecipeError, match=said):
             load_recipe("int8", overrides=[override])
