@@ -95,7 +95,19 @@ def _view(made: Compression) -> list[RenderableType]:
 
 
 def _found(measured: Mapping[str, float | str]) -> str:
-    """What a pass found out, in one line; empty where there was nothing."""
-    return "; ".join(
-        f"{name}: {value:,.4g}" if isinstance(value, float) else f"{name}: {value}" for name, value in measured.items()
-    )
+    """What a pass found out, in one line; what was counted before and after as one, and not at all where it stayed."""
+    said = []
+    for name, value in measured.items():
+        stem = name.removesuffix(" before").removesuffix(" after")
+        pair = f"{stem} before", f"{stem} after"
+        if not all(key in measured for key in pair):
+            said.append(f"{name}: {_figure(value)}")
+        elif name == pair[1] and value != measured[pair[0]]:
+            said.append(f"{stem}: {_figure(measured[pair[0]])} → {_figure(value)}")
+    return "; ".join(said)
+
+
+def _figure(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

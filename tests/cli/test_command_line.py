@@ -171,3 +171,14 @@ def test_an_interruption_ends_with_130(monkeypatch, capsys):
     monkeypatch.setattr(formats, "callback", interrupted)
 
     assert run(["formats"]) == 130
+
+
+def test_what_passes_found_out_is_said_in_one_line():
+    from tinsmith.compress.commands.compress import _found
+
+    measured = {"macs before": 7489664, "macs after": 3742091, "scales before": 0, "scales after": 0, "bound": 3e-23}
+    assert (
+        _found({**measured, "left": "none", "after": 1})
+        == "macs: 7,489,664 → 3,742,091; bound: 3e-23; left: none; after: 1"
+    )
+    assert _found({}) == ""
