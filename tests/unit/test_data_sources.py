@@ -336,10 +336,43 @@ class TestTfds:
 
     @pytest.mark.tensorflow
     def test_nothing_is_downloaded(self, tmp_path, monkeypatch):
-        pytest.importorskip("tensorflow_datasets")
         monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
 
         assert "does not lie on this machine" in refusal("tfds:mnist", IMAGES)
+
+    @pytest.mark.tensorflow
+    def test_a_dataset_that_tfds_itself_has_written_is_read(self, tmp_path):
+        x = np.random.default_rng(0).integers(0, 255, (12, 8, 8, 3)).astype(np.uint8)
+        y = np.arange(12) % 3
+        written_by_tfds(tmp_path, {"train": (x[:8], y[:8]), "test": (x[8:], y[8:])})
+        spec = TensorSpec(name="image", dtype="float32", shape=(None, 8, 8, 3))
+
+        whole, test = open_dataset("tfds:squares", (spec,)), open_dataset("tfds:squares:test", (spec,))
+        (batch,) = whole.batches(12)
+        known = {image.tobytes(): label for image, label in zip(x.astype(np.float32), y, strict=True)}
+
+        assert whole.class_names == ("a", "b", "c")
+        assert len(test) == 4
+        assert [known.pop(image.tobytes()) for image in batch.feeds["image"]] == batch.labels.tolist()
+        assert not known
+        assert len(whole.splits(0).train) == 8
+
+
+def written_by_tfds(folder, splits):
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    tfds.core.add_data_dir(folder)  # TFDS_DATA_DIR is read when tfds is imported
+    image, label = tfds.features.Image(shape=(8, 8, 3)), tfds.features.ClassLabel(names=["a", "b", "c"])
+    tfds.dataset_builders.TfDataBuilder(
+        name="squares",
+        version="1.0.0",
+        data_dir=folder,
+        split_datasets={
+            name: tf.data.Dataset.from_tensor_slices({"image": x, "label": y}) for name, (x, y) in splits.items()
+        },
+        features=tfds.features.FeaturesDict({"image": image, "label": label}),
+    ).download_and_prepare()
 
 
 class TestImages:
