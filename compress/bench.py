@@ -10,6 +10,7 @@ from tinsmith.convert.delivery import Workbench
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tinsmith.compress.passes.base import Form
     from tinsmith.compress.training.watching import Watcher
     from tinsmith.convert.model import Model
 
@@ -28,6 +29,8 @@ class Bench(Workbench):
         metric: What judges a model, by its name; None for the usual one.
         native: Train models in the framework that made them, which no pass can that takes them apart.
         artifact: Name of what is made in the end.
+        number: The place of the pass in the plan, from 1: two passes of one kind keep their trainings apart by it.
+        made: Forms that the passes before have brought the weights into.
     """
 
     data: str | None = None
@@ -37,3 +40,5 @@ class Bench(Workbench):
     metric: str | None = None
     native: bool = False
     artifact: str = ""
+    number: int = 1
+    made: frozenset[Form] = frozenset()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.balance import Balance, judge, judged_on, look_at_speed
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tinsmith.compress.passes.base import PassResult
+    from tinsmith.compress.passes.base import Form, PassResult
     from tinsmith.compress.planner import PlannedPass
     from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.training.watching import Watcher
@@ -181,14 +181,15 @@ class _Course:
         self._open_watchers()
         self._open_work(workbench)
         at, stands_for, teacher = self._job.source, None, None
+        made: frozenset[Form] = frozenset()
         for number, planned in enumerate(self._planned):
             if planned.work.degrades and teacher is None and planned.takes in planned.work.takes:
                 teacher = at
             logger.info("%s: %s", planned.work.kind, _announced(planned))
-            result = self._result(number, at, self._bench(workbench, teacher))
+            result = self._result(number, at, replace(self._bench(workbench, teacher), number=number + 1, made=made))
             if isinstance(planned.work, Convert) and at == self._job.source:
                 self._plain = result.model
-            at, stands_for = result.model, result.stands_for or stands_for
+            at, stands_for, made = result.model, result.stands_for or stands_for, made | planned.work.makes
             self.measured.append(dict(result.measured))
         return Made(path=at.path, stands_for=None if stands_for == self._job.source else stands_for)
 

@@ -17,6 +17,7 @@ from tinsmith.convert.data import open_dataset
 from tinsmith.convert.metrics import metric_named
 from tinsmith.runtime.errors import UsageError
 from tinsmith.runtime.files import check_writable, sha256_of, staged_file
+from tinsmith.runtime.seeds import check_seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -182,6 +183,7 @@ def _check(job: TrainJob) -> None:
         raise UsageError(
             f"the output {job.output} would change the source", hint="name another file; the source is never changed"
         )
+    check_seed(job.seed)
     if job.metric is not None:
         metric_named(job.metric)
     check_writable(job.output)

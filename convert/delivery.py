@@ -23,6 +23,7 @@ from tinsmith.runtime.artifact import Artifact, Lineage, manifest_path, manifest
 from tinsmith.runtime.errors import UsageError
 from tinsmith.runtime.files import check_writable, sha256_of, staged_file
 from tinsmith.runtime.sandbox import Sandbox
+from tinsmith.runtime.seeds import check_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,9 +84,13 @@ class Job:
     allow: Allowances = Allowances()
     time_limit_s: float = 60.0
 
+    def __post_init__(self) -> None:
+        """Hold the seed to what all sources of chance take; raises ``UsageError``."""
+        check_seed(self.seed)
+
     @classmethod
     def of(cls, source: Path, output: Path, **settings: Any) -> Job:
-        """A job on a model that is still to be identified; raises ``ModelLoadError``."""
+        """A job on a model that is still to be identified; raises ``ModelLoadError`` and ``UsageError``."""
         return cls(source=identify(source), output=output, **settings)
 
 

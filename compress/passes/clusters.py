@@ -53,11 +53,11 @@ class Clusters(TrainedPass):
             VerificationError: There are more values than asked for in the end, or fewer zeros than before.
         """
         from tinsmith.compress.training.clustering import Clustering
-        from tinsmith.compress.training.workshop import Transformed
+        from tinsmith.compress.training.workshop import Shaping, Transformed
 
         step = self._step
-        clustering = Clustering.of(model, clusters=step.clusters, skip=step.skip)
-        measured = shop.fit(clustering.wrapped, step)
+        clustering = Clustering.of(model, clusters=step.clusters, skip=step.skip, pruned="sparse" in shop.task.made)
+        measured = shop.fit(clustering.wrapped, step, shaping=Shaping.holding(clustering.held()))
         stripped = clustering.stripped()
         shop.recalibrate(stripped)
         return Transformed(

@@ -79,6 +79,7 @@ class Magnitude(TrainedPass):
     reads = MagnitudeStep
     degrades = True
     makes = frozenset(["sparse"])
+    undoes = frozenset(["clustered"])
 
     def transform(self, model: TrainedModel, shop: Workshop) -> Transformed:
         """Prune while training.
@@ -102,15 +103,15 @@ class Magnitude(TrainedPass):
     def _asserted(self, pruning: Pruning, stripped: TrainedModel) -> dict[str, float | str]:
         """Hold the stripped model to its sparsity: tfmot can lose all of it without a word."""
         wanted = pruning.sparsities
-        found = {name: _zeros(stripped.native.get_layer(name)) for name in wanted}
-        poor = [name for name, (zeros, size) in found.items() if zeros < wanted[name] * size - max(1, _ROUNDING * size)]
+        found = [(name, *counted) for name in wanted for counted in _zeros(stripped.native.get_layer(name))]
+        poor = [one for one in found if one[1] < wanted[one[0]] * one[2] - max(1, _ROUNDING * one[2])]
         if poor:
-            zeros, size = found[poor[0]]
+            name, zeros, size = poor[0]
             raise VerificationError(
-                f"layer {poor[0]!r} should be {wanted[poor[0]]:.0%} zeros, and is {zeros / size:.0%}",
+                f"layer {name!r} should be {wanted[name]:.0%} zeros, and is {zeros / size:.0%}",
                 hint="train longer: more epochs, or a larger dataset",
             )
-        zeros, size = (sum(pair[at] for pair in found.values()) for at in (0, 1))
+        zeros, size = sum(one[1] for one in found), sum(one[2] for one in found)
         return {
             "sparsity of pruned layers": zeros / size,
             "layers pruned": len(pruning.layers),
@@ -124,6 +125,9 @@ class Magnitude(TrainedPass):
         return self._settings
 
 
-def _zeros(layer: Any) -> tuple[int, int]:
-    kernel = (layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel).numpy()
-    return int((kernel == 0).sum()), int(kernel.size)
+def _zeros(layer: Any) -> list[tuple[int, int]]:
+    """Zeros and size of each weight that was pruned."""
+    from tinsmith.compress.training.sparsity import prunable_weights
+
+    arrays = [weight.numpy() for weight in prunable_weights(layer)]
+    return [(int((array == 0).sum()), int(array.size)) for array in arrays]

@@ -70,12 +70,12 @@ class QuantizeAware(TrainedPass):
             UnsupportedOperatorError: tfmot knows none of the layers.
         """
         from tinsmith.compress.training.rounding import Rounding
-        from tinsmith.compress.training.workshop import Transformed
+        from tinsmith.compress.training.workshop import Shaping, Transformed
 
         step = self._step
-        rounding = Rounding.of(model)
+        rounding = Rounding.of(model, made=shop.task.made)
         rounding.measure_ranges(model, shop.train, seed=shop.seed)
-        measured = shop.fit(rounding.wrapped, step)
+        measured = shop.fit(rounding.wrapped, step, shaping=Shaping.holding(rounding.held(model)))
         measured |= {
             "kept": rounding.kept or "nothing",
             "stay float": "; ".join(f"{name}: {why}" for name, why in rounding.stay_float.items()) or "none",

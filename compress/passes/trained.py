@@ -92,10 +92,11 @@ class TrainedPass(Pass):
                 teacher=None if teacher is None else (str(teacher.path), teacher.format),
                 seed=bench.seed,
                 allow_unsafe=bench.allow_unsafe,
-                checkpoint=None if bench.checkpoints is None else str(bench.checkpoints / f"{self.kind}.npz"),
+                checkpoint=self._checkpoint(bench),
                 metric=bench.metric,
                 native=bench.native,
                 artifact=bench.artifact,
+                made=tuple(sorted(bench.made)),
             ),
             bench.watcher,
         )
@@ -105,6 +106,9 @@ class TrainedPass(Pass):
             measured=outcome.measured,
             stands_for=_model(outcome.stands_for),
         )
+
+    def _checkpoint(self, bench: Bench) -> str | None:
+        return None if bench.checkpoints is None else str(bench.checkpoints / f"{bench.number}-{self.kind}.npz")
 
 
 def _model(named: tuple[str, str]) -> Model:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinsmith.compress.training.held import Zeros
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.trained import from_keras
 from tinsmith.runtime.errors import UnsupportedOperatorError
@@ -19,14 +20,12 @@ from tinsmith.runtime.errors import UnsupportedOperatorError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tinsmith.compress.training.held import Held
     from tinsmith.convert.trained import TrainedModel
 
 __all__ = ["Clustering", "level_channels"]
 
 _NEEDED_FOR = "weight clustering"
-_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
-# A pruned layer has at least so many zeros; a dense one hardly any.
-_SPARSE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,24 +34,25 @@ class Clustering:
 
     Attributes:
         wrapped: The model to train; it shares the layers of the one it was made from.
-        layers: Names of the layers that are clustered.
+        shared: Places of the weights in ``layer.weights`` that are clustered, by the layer's name.
         left_alone: Why another layer with weights is not, by its name.
-        zeros: Where a sparse layer's kernel was zero, by its name.
+        zeros: Where weights were zero.
     """
 
     wrapped: TrainedModel
-    layers: tuple[str, ...]
+    shared: dict[str, tuple[int, ...]]
     left_alone: dict[str, str]
-    zeros: dict[str, Any]
+    zeros: Zeros
 
     @classmethod
-    def of(cls, model: TrainedModel, *, clusters: int, skip: Sequence[str]) -> Clustering:
+    def of(cls, model: TrainedModel, *, clusters: int, skip: Sequence[str], pruned: bool) -> Clustering:
         """Wrap every layer that tfmot can cluster.
 
         Args:
             model: Of tf_keras; its channels are levelled in place, and its layers become part of the wrapped model.
             clusters: Values a layer, at least 3.
             skip: Names of layers to leave alone.
+            pruned: Whether an earlier step has pruned the model; see ``Zeros``.
 
         Raises:
             UnsupportedOperatorError: tfmot knows none of the layers.
@@ -60,40 +60,35 @@ class Clustering:
         tfmot = require("tensorflow_model_optimization", needed_for=_NEEDED_FOR).clustering.keras
         keras = require("tf_keras", needed_for=_NEEDED_FOR)
         level_channels(model.native)
+        zeros = Zeros.of(model.native, pruned=pruned)
         left_alone: dict[str, str] = {}
-        zeros: dict[str, Any] = {}
+        shared: dict[str, tuple[int, ...]] = {}
 
         def wrap(layer: Any) -> Any:
-            kernel = _kernel(layer)
-            if kernel is None:
+            if not layer.trainable_weights or type(layer).__name__ == "BatchNormalization":
                 return layer
-            why = _why_not(layer, kernel, clusters, skip)
+            wrapper = _wrapped(tfmot, layer, clusters, sparse=layer.name in zeros.masks)
+            weights = [] if wrapper is None else [weight for _, weight in layer.get_clusterable_weights()]
+            why = _why_not(layer, weights, clusters, skip)
             if why:
                 left_alone[layer.name] = why
                 return layer
-            sparse = float(np.mean(kernel == 0)) >= _SPARSE
-            if sparse:
-                zeros[layer.name] = kernel == 0
-            try:
-                return tfmot.cluster_weights(
-                    layer,
-                    number_of_clusters=clusters,
-                    # evenly spaced: as accurate as k-means++ on levelled channels, and zips a tenth better
-                    cluster_centroids_init=tfmot.CentroidInitialization.LINEAR,
-                    preserve_sparsity=sparse,
-                )
-            except ValueError:
-                left_alone[layer.name] = f"tfmot does not know {type(layer).__name__}"
-                return layer
+            places = [id(weight) for weight in layer.weights]
+            shared[layer.name] = tuple(places.index(id(weight)) for weight in weights)
+            return wrapper
 
         wrapped = keras.models.clone_model(model.native, clone_function=wrap)
-        layers = tuple(layer.layer.name for layer in wrapped.layers if hasattr(layer, "cluster_centroids"))
-        if not layers:
+        if not shared:
             raise UnsupportedOperatorError(
                 f"there is nothing to cluster: {'; '.join(left_alone.values()) or 'no layer has weights'}",
-                hint="clusters works on convolutions and dense layers with more weights than clusters",
+                hint="clusters works on convolutions, dense, recurrent and embedding layers with twice as many weights",
             )
-        return cls(wrapped=from_keras(wrapped, "tf_keras"), layers=layers, left_alone=left_alone, zeros=zeros)
+        trained = from_keras(wrapped, "tf_keras")
+        return cls(wrapped=trained, shared=shared, left_alone=left_alone, zeros=zeros)
+
+    def held(self) -> Held:
+        """Zeros of layers that are trained as they are; tfmot keeps those of the others."""
+        return self.zeros.held(lambda name: self.wrapped.native.get_layer(name).weights, self.left_alone)
 
     def stripped(self) -> TrainedModel:
         """The model without the wrappers."""
@@ -101,15 +96,13 @@ class Clustering:
         return from_keras(tfmot.strip_clustering(self.wrapped.native), "tf_keras")
 
     def distinct_values(self, stripped: TrainedModel) -> dict[str, int]:
-        """How many values each clustered layer holds, by its name."""
-        return {name: len(np.unique(_kernel(stripped.native.get_layer(name)))) for name in self.layers}
+        """How many values each clustered layer holds, by its name; of several weights, the most."""
+        weights = {name: stripped.native.get_layer(name).get_weights() for name in self.shared}
+        return {name: max(len(np.unique(weights[name][at])) for at in places) for name, places in self.shared.items()}
 
     def lost_zeros(self, stripped: TrainedModel) -> str | None:
         """A layer that was zero somewhere where it is not any more; None where all are kept."""
-        for name, where in self.zeros.items():
-            if (_kernel(stripped.native.get_layer(name))[where] != 0).any():
-                return name
-        return None
+        return self.zeros.lost(stripped.native)
 
 
 def level_channels(model: Any) -> None:
@@ -148,14 +141,26 @@ def _levelled_by(norm: Any) -> Any:
     return before if plain and alone else None
 
 
-def _kernel(layer: Any) -> Any:
-    weight = next((getattr(layer, name) for name in _KERNELS if getattr(layer, name, None) is not None), None)
-    return None if weight is None else weight.numpy()
+def _wrapped(tfmot: Any, layer: Any, clusters: int, *, sparse: bool) -> Any:
+    """The wrapper of tfmot, which lets the layer say what can be shared; None where tfmot does not know the layer."""
+    if hasattr(layer, "layers"):  # a model in the place of a layer
+        return None
+    try:
+        return tfmot.cluster_weights(
+            layer,
+            number_of_clusters=clusters,
+            # evenly spaced: as accurate as k-means++ on levelled channels, and zips a tenth better
+            cluster_centroids_init=tfmot.CentroidInitialization.LINEAR,
+            preserve_sparsity=sparse,
+        )
+    except ValueError:
+        return None
 
 
-def _why_not(layer: Any, kernel: Any, clusters: int, skip: Sequence[str]) -> str | None:
+def _why_not(layer: Any, weights: Sequence[Any], clusters: int, skip: Sequence[str]) -> str | None:
     if layer.name in skip:
         return "skipped by the recipe"
-    if "Depthwise" in type(layer).__name__:
-        return "a depthwise kernel is too small to share"
-    return f"{kernel.size} weights for {clusters} values" if kernel.size < 2 * clusters else None
+    if not weights:
+        return f"tfmot shares no weight of {type(layer).__name__}"
+    smallest = min(int(np.prod(weight.shape)) for weight in weights)
+    return f"{smallest} weights for {clusters} values" if smallest < 2 * clusters else None

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinsmith.compress.training.augmentation import augmented
 from tinsmith.compress.training.checkpoint import Standing
-from tinsmith.compress.training.losses import TaughtLoss
+from tinsmith.compress.training.losses import TaughtLoss, check_heads
 from tinsmith.compress.training.schedule import CosineSchedule
 from tinsmith.compress.training.truth import check_truth, head_for, is_answered, truth_of
 from tinsmith.compress.training.watching import EpochRecord, StepRecord
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tinsmith.compress.training.checkpoint import Checkpoint
     from tinsmith.compress.training.features import FeatureTaps
+    from tinsmith.compress.training.losses import Head
     from tinsmith.compress.training.settings import TrainingStep
     from tinsmith.compress.training.watching import Beginning, Watcher
     from tinsmith.compress.training.workers import Workers
@@ -144,6 +145,16 @@ def _check_teacher(model: TrainedModel, step: TrainingStep, course: Course, teac
             f"the teacher answers {taught}, but the model {given}, so it can't be learned from",
             hint="learn from labels alone: teacher_weight: 0; or make the new head first, and take away afterwards",
         )
+    taught_head = _taught_head(step, course)
+    if taught_head is not None:
+        check_heads(head_for(model, course.train), taught_head)
+
+
+def _taught_head(step: TrainingStep, course: Course) -> Head | None:
+    """What the teacher answers; None where its answers, whatever else is learned of it, are not taken in."""
+    if course.teacher is None or (step.teacher_weight == 0 and is_answered(course.train)):
+        return None
+    return head_for(course.teacher, course.train)
 
 
 def _listens(step: TrainingStep, course: Course) -> bool:
@@ -168,6 +179,12 @@ class _Loop:
         self._optimizer.build(model.native.trainable_variables)
         self._head = head_for(model, course.train)
         self._taking_in = _listens(step, course)
+        self._objective = TaughtLoss(
+            head=self._head,
+            taught_head=_taught_head(step, course) or self._head,
+            teacher_weight=step.teacher_weight,
+            temperature=step.temperature,
+        )
         self._learn: Any = None
         self._beginning = course.beginning
         self._history: list[EpochRecord] = []
@@ -287,15 +304,11 @@ class _Loop:
         self._optimizer.apply_gradients(zip(gradients, self._model.native.trainable_variables, strict=True))
 
     def _loss(self, feeds: dict[str, Any], truth: Any) -> Any:
-        settings, course = self._settings, self._course
-        features = course.features
+        features = self._course.features
         student = features.student if features else self._model
         answers, *maps = student.function(feeds, training=True).values()
         taught, *taught_maps = self._taught(feeds) or [None]
-        objective = TaughtLoss(
-            head=self._head, teacher_weight=settings.teacher_weight, temperature=settings.temperature
-        )
-        loss = objective(answers, truth, taught) + sum(self._model.native.losses)
+        loss = self._objective(answers, truth, taught) + sum(self._model.native.losses)
         return loss + features(maps, taught_maps) if features else loss
 
     def _taught(self, feeds: dict[str, Any]) -> list[Any]:

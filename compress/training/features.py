@@ -56,7 +56,8 @@ def tap(student: TrainedModel, teacher: TrainedModel, layers: Sequence[str], wei
         weight: Of this part of the loss.
 
     Raises:
-        UsageError: A model has no such layer, the shapes don't fit, or there are no positions in them.
+        UsageError: A model has no such layer or uses it more than once, the shapes don't fit, or there are no positions
+            in them.
     """
     for name in layers:
         ours, theirs = (_output(model, name).shape for model in (student, teacher))
@@ -75,11 +76,21 @@ def tap(student: TrainedModel, teacher: TrainedModel, layers: Sequence[str], wei
 
 
 def _output(model: TrainedModel, name: str) -> Any:
-    for layer in model.native.layers:
-        if layer.name == name:
-            return layer.output
-    names = ", ".join(layer.name for layer in model.native.layers)
-    raise UsageError(f"there is no layer {name!r} to learn from", hint=f"the layers are {names}")
+    if name not in [layer.name for layer in model.native.layers]:
+        names = ", ".join(layer.name for layer in model.native.layers)
+        raise UsageError(f"there is no layer {name!r} to learn from", hint=f"the layers are {names}")
+    used = [node for depth in model.native._nodes_by_depth.values() for node in depth if _user(node).name == name]  # noqa: SLF001 - the nodes have no public name
+    if len(used) != 1:
+        raise UsageError(
+            f"the model uses layer {name!r} {len(used)} times, and each use has an attention map of its own",
+            hint="name layers that are used once, such as those right behind it",
+        )
+    return used[0].outputs
+
+
+def _user(node: Any) -> Any:
+    """The layer of a node: Keras 3 calls it an operation."""
+    return node.layer if hasattr(node, "layer") else node.operation
 
 
 def _tapped(model: TrainedModel, layers: Sequence[str]) -> TrainedModel:

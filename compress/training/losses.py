@@ -11,13 +11,23 @@ from tinsmith.runtime.errors import DataError, UsageError
 if TYPE_CHECKING:
     from tinsmith.convert.trained import TrainedModel
 
-__all__ = ["Head", "head_of", "teacher_loss", "truth_loss"]
+__all__ = ["Head", "TaughtLoss", "check_heads", "head_of", "teacher_loss", "truth_loss"]
 
 # Softmax; the same before it; one sigmoid; several of them, each of which may be true; any numbers.
 Head = Literal["probabilities", "logits", "probability", "truths", "values"]
 
 # Below it a float32 probability has no logarithm worth having.
 _SMALLEST = 1e-7
+
+# Answers that say the same in another form, so that a model can learn from a teacher of the other kind.
+_CLASSES = ("probabilities", "logits")
+_SAID: dict[Head, str] = {
+    "probabilities": "one probability a class (softmax)",
+    "logits": "one score a class, of any size",
+    "probability": "a probability (sigmoid)",
+    "truths": "one probability a truth (sigmoid)",
+    "values": "numbers",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +36,13 @@ class TaughtLoss:
 
     Attributes:
         head: What the model's output holds.
+        taught_head: What the teacher's output holds; see ``check_heads``.
         teacher_weight: Share of the teacher, 0 to 1.
-        temperature: Softens both answers.
+        temperature: Softens both answers, where they are probabilities or logits.
     """
 
     head: Head
+    taught_head: Head
     teacher_weight: float
     temperature: float
 
@@ -40,7 +52,7 @@ class TaughtLoss:
         Args:
             answers: Of the model, [n, ...].
             truth: Class numbers [n], or numbers [n, numbers]; None where nothing says what is right.
-            taught: Answers of the teacher, shaped as ``answers``; None without one.
+            taught: Answers of the teacher, shaped as ``answers``, of its own head; None without one.
         """
         parts = []
         if taught is None:
@@ -49,8 +61,32 @@ class TaughtLoss:
             parts.append((1 - self.teacher_weight) * truth_loss(self.head, answers, truth))
         share = self.teacher_weight if truth is not None else 1.0
         if share > 0:
-            parts.append(share * teacher_loss(self.head, answers, taught, self.temperature))
+            parts.append(share * teacher_loss(self.head, answers, self._translated(taught), self.temperature))
         return sum(parts)
+
+    def _translated(self, taught: Any) -> Any:
+        """The teacher's answers in the form of the model's."""
+        if self.taught_head == self.head:
+            return taught
+        if self.head == "logits":
+            return _logits("probabilities", taught)
+        return require("tensorflow", needed_for="training").nn.softmax(taught)
+
+
+def check_heads(head: Head, taught_head: Head) -> None:
+    """Refuse a teacher whose answers can't be translated into what the model answers.
+
+    Classes can: a softmax makes probabilities of logits, and their logarithm makes logits of them. Nobody says whether
+    plain numbers are what a sigmoid makes probabilities of, so that they are not taken for it.
+
+    Raises:
+        UsageError: They can't.
+    """
+    if head != taught_head and not (head in _CLASSES and taught_head in _CLASSES):
+        raise UsageError(
+            f"the teacher answers {_SAID[taught_head]}, but the model {_SAID[head]}, so it can't be learned from",
+            hint="end both models in the same activation, or learn from labels alone: teacher_weight: 0",
+        )
 
 
 def head_of(trained: TrainedModel) -> Head:
@@ -77,10 +113,15 @@ def head_of(trained: TrainedModel) -> Head:
 
 def _last_activation(trained: TrainedModel) -> str:
     layer = getattr(trained.native.outputs[0], "_keras_history", None)
-    operation = getattr(layer, "layer", None) or getattr(layer, "operation", None)
+    operation: Any = getattr(layer, "layer", None) or getattr(layer, "operation", None)
+    # tfmot's wrappers hold the layer, and its rounding of an activation holds that
+    while getattr(operation, "layer", None) is not None:
+        operation = operation.layer
     if type(operation).__name__ == "Softmax":
         return "softmax"
-    return str(getattr(getattr(operation, "activation", None), "__name__", "linear"))
+    activation = getattr(operation, "activation", None)
+    activation = getattr(activation, "activation", activation)
+    return str(getattr(activation, "__name__", "linear"))
 
 
 def truth_loss(head: Head, answers: Any, truth: Any) -> Any:
@@ -114,16 +155,42 @@ def _binary_entropy(answers: Any, wanted: Any) -> Any:
 
 
 def teacher_loss(head: Head, answers: Any, taught: Any, temperature: float) -> Any:
-    """Kullback-Leibler divergence of the softened answers, times the squared temperature; for values their distance."""
+    """Kullback-Leibler divergence of the softened answers, times the squared temperature; for values their distance.
+
+    Args:
+        head: What both hold.
+        answers: Of the model, [n, ...].
+        taught: Of the teacher, in the same shape and form.
+        temperature: Above 0; what both logits are divided by.
+
+    Returns:
+        A scalar tensor, 0 where both answer the same. Probabilities that stand for themselves count as one divergence
+        each, of which the mean is taken.
+    """
     tf = require("tensorflow", needed_for="training")
     if head == "values":
         return tf.reduce_mean(tf.square(answers - taught))
     if head in ("probability", "truths"):
-        return _binary_entropy(answers, taught)
+        return temperature**2 * _binary_divergence(_log_odds(taught) / temperature, _log_odds(answers) / temperature)
     wanted = tf.nn.softmax(_logits(head, taught) / temperature)
     given = tf.nn.log_softmax(_logits(head, answers) / temperature)
     entropy = tf.reduce_sum(wanted * tf.math.log(tf.maximum(wanted, _SMALLEST)), axis=-1)
     return temperature**2 * tf.reduce_mean(entropy - tf.reduce_sum(wanted * given, axis=-1))
+
+
+def _log_odds(probabilities: Any) -> Any:
+    """What a sigmoid makes these probabilities of."""
+    tf = require("tensorflow", needed_for="training")
+    bounded = tf.clip_by_value(probabilities, _SMALLEST, 1 - _SMALLEST)
+    return tf.math.log(bounded) - tf.math.log(1 - bounded)
+
+
+def _binary_divergence(wanted: Any, given: Any) -> Any:
+    """Of probabilities, each for itself, given as the logarithm of their odds."""
+    tf = require("tensorflow", needed_for="training")
+    true = tf.sigmoid(wanted) * (tf.math.log_sigmoid(wanted) - tf.math.log_sigmoid(given))
+    false = tf.sigmoid(-wanted) * (tf.math.log_sigmoid(-wanted) - tf.math.log_sigmoid(-given))
+    return tf.reduce_mean(true + false)
 
 
 def _logits(head: Head, answers: Any) -> Any:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinsmith.compress.training.held import Held, Zeros
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.trained import from_keras
 from tinsmith.runtime.errors import ModelError, UnsupportedOperatorError, first_line
 from tinsmith.runtime.files import write_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from tinsmith.convert.data import Dataset
@@ -23,8 +25,6 @@ __all__ = ["Rounding"]
 _NEEDED_FOR = "quantization-aware training"
 _RANGE_BATCHES = 8
 _RANGE_BATCH = 64
-# A pruned layer has at least so many zeros; a dense one hardly any.
-_SPARSE = 0.2
 # A clustered layer has at most so many values, and many times as many weights.
 _CLUSTERED = 64
 
@@ -37,15 +37,21 @@ class Rounding:
         wrapped: The model to train; a copy.
         stay_float: Why a layer does not round, by its name.
         kept: What of the weights is kept while they train: their zeros, their shared values, both, or nothing.
+        zeros: Where weights were zero.
     """
 
     wrapped: TrainedModel
     stay_float: dict[str, str]
     kept: str
+    zeros: Zeros
 
     @classmethod
-    def of(cls, model: TrainedModel) -> Rounding:
+    def of(cls, model: TrainedModel, *, made: Collection[str]) -> Rounding:
         """Wrap every layer that tfmot can; a whole model it would refuse for one layer that it doesn't know.
+
+        Args:
+            model: Of tf_keras.
+            made: Forms that earlier steps have brought the weights into; where they made none, the weights are asked.
 
         Raises:
             UnsupportedOperatorError: There is no such layer, or tfmot refuses the graph.
@@ -68,7 +74,8 @@ class Rounding:
 
         marked = keras.models.clone_model(model.native, clone_function=annotate)
         marked.set_weights(model.native.get_weights())
-        kept = _kept(model.native)
+        zeros = Zeros.of(model.native, pruned="sparse" in made)
+        kept = _kept(model.native, zeros, made)
         named = {type(config).__name__: type(config) for config in [_output_alone()]}
         try:
             with tfmot.quantization.keras.quantize_scope(named):
@@ -80,7 +87,7 @@ class Rounding:
                 f"tfmot can't train this model with rounding: {first_line(error)}",
                 hint="quantize with samples instead: kind: quantize, scheme: int8",
             ) from error
-        return cls(wrapped=from_keras(wrapped, "tf_keras"), stay_float=stay_float, kept=" and ".join(kept))
+        return cls(wrapped=from_keras(wrapped, "tf_keras"), stay_float=stay_float, kept=" and ".join(kept), zeros=zeros)
 
     def measure_ranges(self, model: TrainedModel, dataset: Dataset, *, seed: int) -> None:
         """Start from the ranges that the float model has; tfmot's own start is -6 to 6, and moves slowly."""
@@ -109,14 +116,43 @@ class Rounding:
 
     def stripped(self, model: TrainedModel) -> Any:
         """The float model with the trained weights; what was not wrapped keeps its own."""
-        # a wrapper holds the weights of its layer beside its own
-        trained = {getattr(layer, "layer", layer).name: layer for layer in self.wrapped.native.layers}
         for layer in model.native.layers:
-            source = trained.get(layer.name)
-            if source is not None and layer.weights:
-                by_name = {weight.name.split("/")[-1]: weight.numpy() for weight in source.weights}
-                layer.set_weights([by_name[weight.name.split("/")[-1]] for weight in layer.weights])
+            if layer.weights:
+                layer.set_weights([variable.numpy() for variable in self._trained(layer)])
         return model.native
+
+    def held(self, model: TrainedModel) -> Held:
+        """Zeros, and the shared values of layers that stay float: tfmot keeps those of the layers that it rounds.
+
+        Args:
+            model: The one that was wrapped.
+        """
+        layers = {layer.name: layer for layer in model.native.layers}
+        zeros = self.zeros.held(lambda name: self._trained(layers[name]), layers)
+        if "shared values" not in self.kept:
+            return zeros
+        return zeros | Held.whole(
+            variable
+            for name in self.stay_float
+            for variable in self._trained(layers[name])
+            if variable.shape.rank > 1 and _values(variable.numpy()) <= variable.numpy().size // 2
+        )
+
+    def _trained(self, layer: Any) -> list[Any]:
+        """The variables that are trained for a layer of the float model, in the order of its weights."""
+        for found in self.wrapped.native.layers:
+            if not _rounds(found) and found.name == layer.name:
+                return list(found.weights)
+            if _rounds(found) and found.layer.name == layer.name:
+                # a wrapper holds the weights of its layer beside its own
+                by_name = {weight.name.split("/")[-1]: weight for weight in found.weights}
+                return [by_name[weight.name.split("/")[-1]] for weight in layer.weights]
+        # tfmot has put it into another layer, which keeps its weights
+        return list(layer.weights)
+
+
+def _rounds(layer: Any) -> bool:
+    return "QuantizeWrapper" in type(layer).__name__
 
 
 def _folds(layer: Any) -> bool:
@@ -190,15 +226,17 @@ def _range(array: Any) -> tuple[float, float]:
     return low, max(high, low + 1e-6)
 
 
-def _kept(model: Any) -> list[str]:
-    """What earlier passes made of the weights, told from the weights themselves."""
+def _kept(model: Any, zeros: Zeros, made: Collection[str]) -> list[str]:
+    """What earlier passes made of the weights: as they say, or told from the weights of a model that came so."""
     kernels = [layer.kernel.numpy() for layer in model.layers if getattr(layer, "kernel", None) is not None]
     large = [kernel for kernel in kernels if kernel.size >= 4 * _CLUSTERED]
-    if not large:
-        return []
-    kept = ["zeros"] if np.mean([np.mean(kernel == 0) >= _SPARSE for kernel in large]) > 0.5 else []
-    shared = np.mean([len(np.unique(kernel)) <= _CLUSTERED for kernel in large]) > 0.5
-    return [*kept, "shared values"] if shared else kept
+    shared = "clustered" in made or (large and np.mean([_values(kernel) <= _CLUSTERED for kernel in large]) > 0.5)
+    return [*(["zeros"] if zeros.masks else []), *(["shared values"] if shared else [])]
+
+
+def _values(weights: Any) -> int:
+    """How many different ones there are."""
+    return len(np.unique(weights))
 
 
 def _scheme(tfmot: Any, kept: list[str]) -> Any:

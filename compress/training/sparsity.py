@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,12 @@ from tinsmith.convert.trained import from_keras
 from tinsmith.runtime.errors import UnsupportedOperatorError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from tinsmith.compress.passes.magnitude import MagnitudeStep
     from tinsmith.convert.trained import TrainedModel
 
-__all__ = ["Pruning"]
+__all__ = ["Pruning", "prunable_weights"]
 
 # How often the masks are drawn anew while the sparsity rises.
 _UPDATES = 50
@@ -65,18 +68,17 @@ class Pruning:
             if sparsity == 0:
                 left_dense[layer.name] = "too small to spare any, by the allocation"
                 return layer
-            try:
-                return tfmot.prune_low_magnitude(layer, **_settings(tfmot, step, steps, sparsity))
-            except ValueError:
-                left_dense[layer.name] = f"tfmot does not know {type(layer).__name__}"
+            if not prunable_weights(layer):
+                left_dense[layer.name] = f"tfmot prunes no weight of {type(layer).__name__}"
                 return layer
+            return tfmot.prune_low_magnitude(layer, **_settings(tfmot, step, steps, sparsity))
 
         wrapped = keras.models.clone_model(model.native, clone_function=wrap)
         found = [layer.layer for layer in wrapped.layers if hasattr(layer, "pruning_step")]
         if not found:
             raise UnsupportedOperatorError(
                 f"there is nothing to prune: {'; '.join(left_dense.values()) or 'no layer has weights'}",
-                hint="magnitude works on convolutions and dense layers",
+                hint="magnitude works on convolutions, dense, recurrent and embedding layers",
             )
         names = tuple(layer.name for layer in found)
         special = step.pattern is not None or step.block != (1, 1)
@@ -108,17 +110,47 @@ class Pruning:
         return [layer for layer in self.wrapped.native.layers if hasattr(layer, "pruning_step")]
 
 
+def prunable_weights(layer: Any) -> list[Any]:
+    """What tfmot prunes of a layer: kernels mostly, but the embeddings, both weights of a recurrent cell, or nothing.
+
+    Args:
+        layer: Of tf_keras, built; what tfmot does not know has nothing to prune.
+    """
+    tfmot = require("tensorflow_model_optimization", needed_for="magnitude pruning").sparsity.keras
+    if not _has_weights(layer):
+        return []
+    try:
+        wrapper = tfmot.prune_low_magnitude(layer)
+    except ValueError:
+        return []
+    # a model in the place of a layer gives a model, which is asked layer by layer
+    return list(wrapper.layer.get_prunable_weights()) if hasattr(wrapper, "pruning_vars") else []
+
+
 def _has_weights(layer: Any) -> bool:
     return bool(layer.trainable_weights) and type(layer).__name__ != "BatchNormalization"
 
 
 def _sparsities(model: Any, step: MagnitudeStep) -> dict[str, float]:
-    """By the name of each layer with a kernel; nothing where all are pruned alike."""
+    """By the name of each layer that tfmot prunes; nothing where all are pruned alike."""
     if step.allocation == "uniform":
         return {}
-    kernels = {layer.name: layer.kernel for layer in model.layers if getattr(layer, "kernel", None) is not None}
-    shapes = {name: [int(n) for n in kernel.shape] for name, kernel in kernels.items() if name not in step.skip}
-    return erdos_renyi_kernel(shapes, step.sparsity) if shapes else {}
+    shapes = {
+        layer.name: {f"{layer.name}:{at}": _lengths(weight) for at, weight in enumerate(prunable_weights(layer))}
+        for layer in model.layers
+        if layer.name not in step.skip
+    }
+    if not any(shapes.values()):
+        return {}
+    shares = erdos_renyi_kernel({key: shape for of in shapes.values() for key, shape in of.items()}, step.sparsity)
+    # a layer with several weights has one schedule: their mean, so that all layers still come to what was asked
+    return {name: _mean({key: shares[key] for key in of}, of) for name, of in shapes.items() if of}
+
+
+def _mean(shares: Mapping[str, float], shapes: Mapping[str, Sequence[int]]) -> float:
+    """Of some weights together, each as much as its size."""
+    sizes = {key: math.prod(shapes[key]) for key in shares}
+    return sum(shares[key] * size for key, size in sizes.items()) / sum(sizes.values())
 
 
 def _settings(tfmot: Any, step: MagnitudeStep, steps: int, sparsity: float) -> dict[str, Any]:
@@ -142,10 +174,11 @@ def _settings(tfmot: Any, step: MagnitudeStep, steps: int, sparsity: float) -> d
 
 def _takes(layer: Any, step: MagnitudeStep) -> bool:
     """Whether tfmot honours the pattern here: blocks need a kernel that is a matrix, N:M one that divides."""
-    kernel = getattr(layer, "kernel", None)
-    if kernel is None:
-        return False
-    shape = [int(n) for n in kernel.shape]
+    shapes = [_lengths(weight) for weight in prunable_weights(layer)]
     if step.pattern is not None:
-        return shape[-2] % step.pattern[1] == 0
-    return sum(n > 1 for n in shape) == 2
+        return all(shape[-2] % step.pattern[1] == 0 for shape in shapes)
+    return all(sum(n > 1 for n in shape) == 2 for shape in shapes)
+
+
+def _lengths(weight: Any) -> list[int]:
+    return [int(n) for n in weight.shape]

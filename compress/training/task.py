@@ -27,6 +27,7 @@ class Task:
         metric: What judges the model, by its name; None for the usual one.
         native: Train the model in the framework that made it, not as one of tf_keras.
         artifact: Name of what is made in the end.
+        made: Forms that earlier passes have brought the weights into, such as ``sparse``; sorted.
     """
 
     step: dict[str, Any]
@@ -41,6 +42,7 @@ class Task:
     metric: str | None = None
     native: bool = False
     artifact: str = ""
+    made: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For the wire."""
@@ -50,7 +52,7 @@ class Task:
     def from_json(cls, document: dict[str, Any]) -> Task:
         """The same again."""
         pairs = {name: tuple(document[name]) if document[name] else None for name in ("source", "teacher")}
-        return cls(**{**document, **pairs})
+        return cls(**{**document, **pairs, "made": tuple(document["made"])})
 
     def run(self, source_sha256: str, data_sha256: str) -> str:
         """Names the training: the same name means that a checkpoint can be gone on from."""
@@ -58,6 +60,7 @@ class Task:
             "step": self.step,
             "seed": self.seed,
             "metric": self.metric,
+            "made": self.made,
             "source": source_sha256,
             "data": data_sha256,
         }

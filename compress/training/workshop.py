@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from tinsmith.compress.passes.trained import TrainedPass
     from tinsmith.compress.training.features import FeatureTaps
+    from tinsmith.compress.training.held import Held
     from tinsmith.compress.training.settings import TrainingStep
     from tinsmith.compress.training.task import Task
     from tinsmith.compress.training.watching import Watcher
@@ -73,6 +74,13 @@ class Shaping:
     before_step: Callable[[int], None]
     settle: Callable[[], None]
     settled: float
+
+    @classmethod
+    def holding(cls, held: Held) -> Shaping | None:
+        """Nothing but that some numbers stay what they are; None where there are none."""
+        if not held.entries:
+            return None
+        return cls(before_step=lambda _: held.restore(), settle=held.restore, settled=0.0)
 
 
 class Workshop:
@@ -135,8 +143,20 @@ class Workshop:
         return load_trainable(identify(path), allow_unsafe=self.task.allow_unsafe)
 
     def judge(self, model: TrainedModel) -> float | None:
-        """The metric on the validation samples; None where there are none."""
-        return None if self.validation is None else self._score(model, self.validation)
+        """The metric on the validation samples; None where there are none, or the usual metric does not fit the model.
+
+        Raises:
+            DataError: The metric that the user chose does not fit.
+        """
+        if self.validation is None:
+            return None
+        try:
+            return self._score(model, self.validation)
+        except DataError:
+            # nobody asked for a score, and what changes a model without labels works without one
+            if self.task.metric is not None:
+                raise
+            return None
 
     def recalibrate(self, model: TrainedModel) -> int:
         """Batch-norm statistics on the samples to learn from; see ``recalibrate``."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from tinsmith.runtime.seeds import LARGEST_SEED
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -57,7 +59,9 @@ time_limit_option = click.option(
     show_default=True,
     help="Seconds that a model may take to load and to answer.",
 )
-seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all chance.")
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True, help="Seed of all chance."
+)
 
 
 def output_option(help_text: str) -> Decorator:

@@ -310,7 +310,7 @@ def test_a_training_whose_process_was_killed_goes_on_to_the_same_bytes(studio, m
 
     straight = subprocess.Popen(command("straight.keras"), cwd=tmp_path, stderr=subprocess.PIPE)
     killed = subprocess.Popen(command("killed.keras"), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    checkpoint = tmp_path / "killed.keras.work" / "finetune.npz"
+    checkpoint = tmp_path / "killed.keras.work" / "1-finetune.npz"
     while not checkpoint.exists() and killed.poll() is None:
         time.sleep(0.005)
     os.kill(child_of(killed.pid), signal.SIGKILL)

@@ -57,6 +57,7 @@ def test_the_first_recipes_are_built_in_and_say_what_they_need():
         (["magnitude", "distill"], "step 2 (distill) would undo the zeros that step 1 (magnitude) made"),
         (["magnitude", "channels"], "step 2 (channels) would undo the zeros"),
         (["quantize", "quantize"], "step 2 (quantize) would undo the integers"),
+        (["clusters", "magnitude"], "step 2 (magnitude) would undo the shared values that step 1 (clusters) made"),
         (["quantize", "channels"], "step 2 (channels) takes hdf5 or keras, but step 1 (quantize) gives tflite"),
     ],
 )

@@ -65,7 +65,7 @@ def runs(studio, tmp_path_factory):
     with gate() as (env, came):
         shared = {"cwd": folder, "env": env, "text": True}
         straight = subprocess.run(command("straight.tflite", "-q"), check=True, capture_output=True, **shared)
-        killed = _killed(command("killed.tflite", *TRACKED), folder / "killed.tflite.work" / "distill.npz", shared)
+        killed = _killed(command("killed.tflite", *TRACKED), folder / "killed.tflite.work" / "2-distill.npz", shared)
         left = sorted(path.name for path in folder.glob("killed.tflite*"))
         resumed, drawn = _on_a_terminal(command("killed.tflite", "--resume", "--format", "json", *TRACKED), shared)
         yield SimpleNamespace(

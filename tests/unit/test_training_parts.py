@@ -137,17 +137,19 @@ def taught_loss(head, answers, taught, temperature):
     if head == "values":
         return np.mean((answers - taught) ** 2)
     if head == "probability":
-        return crossed(taught, answers)
+        # of two classes, of which the second is what the first is not
+        pairs = [np.concatenate([a, 1 - a], axis=-1)[:, None] for a in (answers, taught)]
+        return taught_loss("probabilities", *pairs, temperature)
     if head == "probabilities":
         answers, taught = np.log(answers), np.log(taught)
     given, wanted = softmax(answers / temperature), softmax(taught / temperature)
     return temperature**2 * np.mean(np.sum(wanted * np.log(wanted / given), axis=-1))
 
 
-def loss_of(head, weight, temperature=1.0):
+def loss_of(head, weight, temperature=1.0, taught_head=None):
     from tinsmith.compress.training.losses import TaughtLoss
 
-    return TaughtLoss(head=head, teacher_weight=weight, temperature=temperature)
+    return TaughtLoss(head=head, taught_head=taught_head or head, teacher_weight=weight, temperature=temperature)
 
 
 def tensors(*arrays):
@@ -202,7 +204,7 @@ def test_the_gradient_pulls_towards_the_teacher(head, temperature):
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("head", ["logits", "probabilities", "values"])
+@pytest.mark.parametrize("head", CASES)
 def test_who_answers_as_the_teacher_has_nothing_to_learn_from_it(head):
     import tensorflow as tf
 
@@ -212,6 +214,57 @@ def test_who_answers_as_the_teacher_has_nothing_to_learn_from_it(head):
         value = loss_of(head, 1.0, 3.0)(taught, None, tf.stop_gradient(tf.identity(taught)))
     assert float(value) == pytest.approx(0, abs=1e-6)
     assert np.abs(tape.gradient(value, taught)).max() < 1e-5
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(("head", "other"), [("logits", "probabilities"), ("probabilities", "logits")])
+def test_a_teacher_of_the_other_kind_of_classes_teaches_what_it_says(head, other):
+    answers, taught, _ = CASES[head]
+    of_other = CASES[other][1]
+    found = float(loss_of(head, 1.0, 4.0, other)(*tensors(answers), None, *tensors(of_other)))
+    assert found == pytest.approx(taught_loss(head, answers, taught, 4.0), rel=1e-4)
+    assert abs(found - float(loss_of(head, 1.0, 4.0)(*tensors(answers), None, *tensors(of_other)))) > 0.1
+    assert float(loss_of(head, 1.0, 4.0, other)(*tensors(taught), None, *tensors(of_other))) == pytest.approx(
+        0, abs=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "other", "said"),
+    [("probability", "values", "numbers"), ("logits", "truths", "sigmoid"), ("values", "probabilities", "softmax")],
+)
+def test_a_teacher_whose_answers_mean_something_else_is_refused(head, other, said):
+    from tinsmith.compress.training.losses import check_heads
+
+    with pytest.raises(UsageError, match=f"the teacher answers .*{said}") as caught:
+        check_heads(head, other)
+    assert "teacher_weight: 0" in caught.value.hint
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(("head", "other"), [("logits", "softmax"), ("softmax", None), ("sigmoid", None)])
+def test_a_training_takes_the_teachers_head_for_what_it_is(tmp_path, head, other):
+    from tinsmith.compress.passes.distill import DistillStep
+    from tinsmith.compress.training.engine import Course, fit
+    from tinsmith.compress.training.watching import Beginning, Watchers
+    from tinsmith.convert.data import open_dataset
+
+    student, teacher = network(last=None if head == "logits" else head), network(last=other)
+    images = np.random.default_rng(0).normal(size=(8, 8, 8, 3)).astype("f4")
+    np.savez(tmp_path / "d.npz", x=images)
+    step = DistillStep(epochs=1, batch_size=8, teacher_weight=1.0, learning_rate=1e-9)
+    beginning = Beginning(training="", kind="", artifact="", metric="", epochs=1, steps=1, settings={})
+    course = Course(
+        train=open_dataset(tmp_path / "d.npz", student.inputs), validation=None, judge=None, seed=0,
+        beginning=beginning, watcher=Watchers([]), teacher=teacher,
+    )  # fmt: skip
+    student.native.get_layer("norm").trainable = False  # as in the teacher, whose statistics stay
+    if head == "sigmoid":
+        with pytest.raises(UsageError, match="so it can't be learned from"):
+            fit(student, step, course)
+    else:
+        # the same weights: nothing to learn
+        assert fit(student, step, course).history[0].loss == pytest.approx(0, abs=1e-4)
 
 
 @pytest.mark.tensorflow
@@ -296,6 +349,38 @@ def test_a_layer_that_only_one_model_has_is_named_and_the_others_are_listed():
     with pytest.raises(UsageError, match="'three'") as caught:
         tap(network(), network(), ["one", "three"], 1.0)
     assert all(name in caught.value.hint for name in ("one", "two", "answer"))
+
+
+@pytest.mark.tensorflow
+def test_the_last_activation_is_seen_through_the_wrappers_of_a_training():
+    from tinsmith.compress.passes.magnitude import MagnitudeStep
+    from tinsmith.compress.training.clustering import Clustering
+    from tinsmith.compress.training.losses import head_of
+    from tinsmith.compress.training.rounding import Rounding
+    from tinsmith.compress.training.sparsity import Pruning
+
+    pruned = Pruning.of(network(), MagnitudeStep(), steps=1).wrapped
+    shared = Clustering.of(network(), clusters=4, skip=(), pruned=False).wrapped
+    rounded = Rounding.of(network(), made=()).wrapped
+    assert [head_of(model) for model in (pruned, shared, rounded)] == ["probabilities"] * 3
+
+
+@pytest.mark.tensorflow
+def test_a_layer_that_is_used_twice_has_no_single_attention_map():
+    from tinsmith.compress.training.features import tap
+    from tinsmith.convert.frameworks import require
+    from tinsmith.convert.trained import from_keras
+
+    keras = require("tf_keras", needed_for="the tests")
+    source = keras.Input((8, 8, 3))
+    twice = keras.layers.Conv2D(3, 3, padding="same", name="twice")
+    once = keras.layers.ReLU(name="once")(twice(twice(source)))
+    model = from_keras(keras.Model(source, keras.layers.GlobalAveragePooling2D()(once)), "tf_keras")
+    # another model with the same layer changes nothing for this one
+    keras.Model(source, model.native.get_layer("once")(source))
+    assert tap(model, model, ["once"], 1.0).student.outputs[1].shape[1:] == (8, 8, 3)
+    with pytest.raises(UsageError, match="uses layer 'twice' 2 times"):
+        tap(model, model, ["twice"], 1.0)
 
 
 @pytest.mark.tensorflow

@@ -109,7 +109,7 @@ def test_a_training_process_that_is_killed_is_reported_and_one_without_parent_en
         """Start it, and wait until its first epoch is done."""
         shutil.rmtree(tmp_path / "x.tflite.work", ignore_errors=True)
         run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        while not (tmp_path / "x.tflite.work" / "distill.npz").exists() and run.poll() is None:
+        while not (tmp_path / "x.tflite.work" / "1-distill.npz").exists() and run.poll() is None:
             time.sleep(0.01)
         (child,) = (pid for line, pid in children(run.pid).items() if "training.child" in line)
         return run, child
@@ -120,7 +120,7 @@ def test_a_training_process_that_is_killed_is_reported_and_one_without_parent_en
     assert run.returncode == 4
     assert "the process of distill died (SIGKILL)" in said
     assert "--resume" in said
-    assert (tmp_path / "x.tflite.work" / "distill.npz").exists()
+    assert (tmp_path / "x.tflite.work" / "1-distill.npz").exists()
     assert not (tmp_path / "x.tflite").exists()
 
     run, child = training()
