@@ -34,7 +34,7 @@ class MagnitudeStep(TrainingStep):
     )
     block: tuple[int, int] = Field(
         default=(1, 1),
-        description="Rows and columns that become zero together; dense and 1x1 kernels only.",
+        description="Rows and columns that become zero together; weights of two axes only, as dense layers have.",
     )
     allocation: Literal["uniform", "erk"] = Field(
         default="uniform",

@@ -64,14 +64,15 @@ class Pruning:
             if layer.name in step.skip:
                 left_dense[layer.name] = "skipped by the recipe"
                 return layer
-            sparsity = sparsities.get(layer.name, step.sparsity)
+            sparsity = sparsities.get(layer.name, step.wanted)
             if sparsity == 0:
                 left_dense[layer.name] = "too small to spare any, by the allocation"
                 return layer
             if not prunable_weights(layer):
                 left_dense[layer.name] = f"tfmot prunes no weight of {type(layer).__name__}"
                 return layer
-            return tfmot.prune_low_magnitude(layer, **_settings(tfmot, step, steps, sparsity))
+            own = step if _takes(layer, step) else step.model_copy(update={"pattern": None, "block": (1, 1)})
+            return tfmot.prune_low_magnitude(layer, **_settings(tfmot, own, steps, sparsity))
 
         wrapped = keras.models.clone_model(model.native, clone_function=wrap)
         found = [layer.layer for layer in wrapped.layers if hasattr(layer, "pruning_step")]
@@ -173,11 +174,11 @@ def _settings(tfmot: Any, step: MagnitudeStep, steps: int, sparsity: float) -> d
 
 
 def _takes(layer: Any, step: MagnitudeStep) -> bool:
-    """Whether tfmot honours the pattern here: blocks need a kernel that is a matrix, N:M one that divides."""
+    """Whether tfmot honours the pattern here: blocks need a weight of two axes, N:M one that divides."""
     shapes = [_lengths(weight) for weight in prunable_weights(layer)]
     if step.pattern is not None:
-        return all(shape[-2] % step.pattern[1] == 0 for shape in shapes)
-    return all(sum(n > 1 for n in shape) == 2 for shape in shapes)
+        return all(len(shape) in (2, 4) and shape[-2] % step.pattern[1] == 0 for shape in shapes)
+    return step.block == (1, 1) or all(len(shape) == 2 for shape in shapes)
 
 
 def _lengths(weight: Any) -> list[int]:

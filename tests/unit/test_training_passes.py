@@ -163,3 +163,149 @@ def test_what_can_t_be_done_says_why_and_leaves_nothing(studio, pictures, tmp_pa
         compress(source, recipe(*steps), tmp_path / "x.tflite", data=given, training=Training())
     assert caught.value.hint
     assert not list(tmp_path.glob("x.tflite*"))
+
+
+TRAINED_TWICE = [
+    {"kind": "channels", "ratio": 0.3, "samples": 64},
+    {"kind": "distill", "epochs": 1},
+    {"kind": "channels", "ratio": 0.3, "samples": 64},
+    {"kind": "distill", "epochs": 1},
+]
+
+
+def test_two_trainings_of_one_kind_keep_apart(studio, tmp_path):
+    made = compress(studio / "whole.keras", recipe(*TRAINED_TWICE), tmp_path / "x.tflite", data=studio / "train.npz")
+    assert [measured.get("epochs") for measured in made.measured] == [None, 1, None, 1, None]
+    assert made.measured[2]["parameters before"] == made.measured[0]["parameters after"]
+
+
+def text_model():
+    from tinsmith.convert.frameworks import require
+    from tinsmith.convert.trained import from_keras
+
+    keras = require("tf_keras", needed_for="the tests")
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    source = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(20, 8, name="embedding")(source)
+    x = layers.LSTM(6, return_sequences=True, name="lstm")(x)
+    x = layers.Reshape((6, 6, 1))(x)
+    x = layers.SeparableConv2D(16, 3, depth_multiplier=4, name="separable")(x)
+    x = layers.DepthwiseConv2D(3, name="depthwise")(x)
+    x = layers.Dense(8, name="small")(layers.GlobalMaxPooling2D()(x))
+    return from_keras(keras.Model(source, layers.Dense(3, activation="softmax", name="answer")(x)), "tf_keras")
+
+
+def in_the_shop(step, model, data, **told):
+    """What a pass makes of a model, in this process."""
+    from pydantic import TypeAdapter
+
+    from tinsmith.compress.passes.table import pass_of
+    from tinsmith.compress.recipe import RecipeStep
+    from tinsmith.compress.training.task import Task
+    from tinsmith.compress.training.watching import Watchers
+    from tinsmith.compress.training.workshop import Workshop
+    from tinsmith.convert.trained import from_keras
+
+    typed = TypeAdapter(RecipeStep).validate_python(step)
+    task = Task(
+        step=step, target="onnx", source=("", "keras"), output="x", data=str(data), teacher=None, seed=0,
+        allow_unsafe=False, checkpoint=None, **told,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # as above
+        done = pass_of(typed, "onnx").transform(model, Workshop(task, model.inputs, Watchers([])))
+    return from_keras(done.model, "tf_keras"), done.measured
+
+
+def matrices(model):
+    """By layer and place: tfmot gives some weights other names when it takes its wrappers off."""
+    layers = model.native.layers
+    found = {f"{layer.name}/{at}": w.numpy() for layer in layers for at, w in enumerate(layer.weights)}
+    return {name: array for name, array in found.items() if array.ndim > 1}
+
+
+def test_what_tfmot_treats_is_asked_of_it_and_zeros_and_values_stay_through_all_steps(tmp_path):
+    data = tmp_path / "d.npz"
+    np.savez(data, x=np.random.default_rng(0).integers(0, 20, (32, 6)).astype("i4"), y=np.arange(32) % 3)
+    few = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01, "teacher_weight": 0}
+    pruned, found = in_the_shop({"kind": "magnitude", "sparsity": 0.15, "start": 0.1, **few}, text_model(), data)
+    assert found["layers pruned"] == 5
+    assert "DepthwiseConv2D" in found["left dense"]
+    zeros = {name: array == 0 for name, array in matrices(pruned).items()}
+    dense = {name for name, where in zeros.items() if not where.any()}
+    assert {name.split("/")[0] for name in dense} == {"separable", "depthwise"}
+    assert all(0.13 < where.mean() < 0.17 for name, where in zeros.items() if name not in dense)
+
+    shared, found = in_the_shop(
+        {"kind": "clusters", "clusters": 4, "skip": ["small"], **few}, pruned, data, made=("sparse",)
+    )
+    assert found["layers clustered"] == 4
+    assert found["values a layer"] == 4
+    assert "small: skipped" in found["left alone"]
+    for name, array in matrices(shared).items():
+        assert (array[zeros[name]] == 0).all()
+        assert name in dense or name.startswith("small") or len(np.unique(array)) <= 4
+
+    before = matrices(shared)
+    rounded, found = in_the_shop({"kind": "quantize-aware", **few}, shared, data, made=("clustered", "sparse"))
+    assert found["kept"] == "zeros and shared values"
+    for name, array in matrices(rounded).items():
+        assert (array[zeros[name]] == 0).all()
+        if name.startswith(("embedding", "lstm")):
+            np.testing.assert_array_equal(array, before[name])
+
+
+def test_layers_that_can_t_take_a_pattern_are_pruned_one_by_one():
+    from tinsmith.compress.passes.magnitude import MagnitudeStep
+    from tinsmith.compress.training.sparsity import Pruning
+
+    pattern = Pruning.of(text_model(), MagnitudeStep(pattern=(2, 4)), steps=1)
+    # the recurrent kernel has 6 rows
+    assert pattern.unpatterned == ("lstm",)
+    block = Pruning.of(text_model(), MagnitudeStep(block=(2, 2)), steps=1)
+    assert block.unpatterned == ("separable",)
+    blocks = {
+        layer.layer.name: layer.block_size for layer in block.wrapped.native.layers if hasattr(layer, "block_size")
+    }
+    assert tuple(blocks.pop("separable")) == (1, 1)
+    assert {tuple(size) for size in blocks.values()} == {(2, 2)}
+    spread = Pruning.of(text_model(), MagnitudeStep(allocation="erk"), steps=1)
+    sizes = {
+        name: sum(
+            w.size for key, w in matrices(spread.stripped()).items() if key.startswith(name) and key != "separable/0"
+        )
+        for name in spread.sparsities
+    }
+    kept = sum(spread.sparsities[name] * size for name, size in sizes.items())
+    assert kept == pytest.approx(0.5 * sum(sizes.values()))
+
+
+def test_a_model_with_two_outputs_needs_no_score_where_nobody_asked_for_one(tmp_path):
+    from tinsmith.convert.frameworks import require
+    from tinsmith.convert.trained import from_keras
+
+    keras = require("tf_keras", needed_for="the tests")
+    layers, source = keras.layers, keras.Input((4,))
+    x = layers.BatchNormalization()(layers.Dense(16, activation="relu")(source))
+    model = from_keras(keras.Model(source, [layers.Dense(3)(x), layers.Dense(2)(x)]), "tf_keras")
+    data = tmp_path / "d.npz"
+    np.savez(data, x=np.random.default_rng(0).normal(size=(40, 4)).astype("f4"), y=np.arange(40) % 3)
+    small, found = in_the_shop({"kind": "channels", "ratio": 0.5, "samples": 32}, model, data)
+    assert found["parameters after"] < found["parameters before"]
+    _, found = in_the_shop({"kind": "bn-recalibrate"}, small, data)
+    assert found == {"batch-norm layers": 1}
+    with pytest.raises(DataError, match="one output"):
+        in_the_shop({"kind": "bn-recalibrate"}, small, data, metric="accuracy")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_some_source_of_chance_does_not_take_is_refused_before_anything_runs(studio, tmp_path, seed):
+    with pytest.raises(UsageError, match=f"seed {seed} is not between 0 and 4294967295"):
+        compress(studio / "whole.keras", recipe(*FOUR_STEPS), tmp_path / "x.tflite", seed=seed)
+    ran = subprocess.run(
+        [sys.executable, "-m", "tinsmith", "compress", "m.keras", "-r", "int8", "-o", "x.tflite", "--seed", str(seed)],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 2
+    assert "4294967295" in ran.stderr
