@@ -12,7 +12,8 @@ from tinsmith.compress.dead_channels.analysis import find_dead
 from tinsmith.compress.dead_channels.keras_reading import KerasReading
 from tinsmith.compress.dead_channels.outcome import Outcome, Size
 from tinsmith.compress.structure.coupling import couple
-from tinsmith.compress.structure.rebuild import functional, rebuild
+from tinsmith.compress.structure.flattening import functional
+from tinsmith.compress.structure.rebuild import rebuild
 from tinsmith.compress.structure.spaces import Costs
 from tinsmith.compress.training.trainable import load_trainable, save_trainable
 from tinsmith.runtime.files import staged_file

@@ -79,9 +79,7 @@ class KerasReading:
                 self._note(call)
                 return
         self.draft.back_to(count)
-        shapes = call.layer.get_output_shape_at(call.use)
-        several = shapes if isinstance(shapes, list) else [shapes]
-        given = [(_value(call.layer.name, call.use, at), shape) for at, shape in enumerate(several)]
+        given = [(_value(call.layer.name, call.use, at), shape) for at, shape in enumerate(call.given)]
         self.draft.opaque(_Use(call).name, [_value(*source) for source in call.sources], given, reason)
         self._note(call)
 

@@ -35,6 +35,8 @@ class BnRecalibrate(TrainedPass):
 
     kind: ClassVar[str] = "bn-recalibrate"
     reads = BnRecalibrateStep
+    # a later finetune may freeze a model inside by its name
+    opens_models = False
 
     def transform(self, model: TrainedModel, shop: Workshop) -> Transformed:
         """Measure, and leave a model without batch norm as it is."""

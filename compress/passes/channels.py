@@ -77,7 +77,8 @@ class Channels(TrainedPass):
             BudgetMissedError: The budget can't be reached.
         """
         from tinsmith.compress.structure.coupling import couple
-        from tinsmith.compress.structure.rebuild import functional, rebuild
+        from tinsmith.compress.structure.flattening import functional
+        from tinsmith.compress.structure.rebuild import rebuild
         from tinsmith.compress.structure.reconstruction import reconstruct
         from tinsmith.compress.structure.spaces import Costs
         from tinsmith.compress.training.workshop import Transformed, as_trained

@@ -62,6 +62,8 @@ class Finetune(TrainedPass):
     kind: ClassVar[str] = "finetune"
     reads = FinetuneStep
     minds_marks = True
+    # freeze may name a model inside
+    opens_models = False
     undoes = frozenset(["sparse", "clustered"])
 
     def requires(self, model: Model, bench: Bench) -> None:

@@ -31,9 +31,11 @@ class TrainedPass(Pass):
     Attributes:
         minds_marks: Whether layers that the model marks as not trainable stay as they are. A backbone that was frozen
             while its head learned must be able to learn when channels or bits are taken from it.
+        opens_models: Whether models used as layers are opened first, so that their layers are seen like all others.
     """
 
     minds_marks: ClassVar[bool] = False
+    opens_models: ClassVar[bool] = True
 
     def __init__(self, step: Any, *, target: Literal["tflite", "onnx"]) -> None:
         self._settings: Step = step

@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinsmith.compress.structure.flattening import nodes_of
 from tinsmith.compress.structure.rules import FreezeError, rule_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from tinsmith.compress.structure.rules import Rule
+
     Atoms = NDArray[np.int64]
+    Shape = tuple[int | None, ...]
 
 __all__ = ["Call", "Channels", "Coupling", "calls_of", "couple"]
 
@@ -78,6 +82,11 @@ class Coupling:
         return np.array([self._root(int(atom)) for atom in atoms], dtype=np.int64)
 
     @property
+    def followed(self) -> dict[str, Channels]:
+        """The layers that the pass does not go around: of the others, weights need not have one entry a channel."""
+        return {name: channels for name, channels in self.layers.items() if name not in self.followed_not}
+
+    @property
     def frozen(self) -> frozenset[int]:
         """The roots that stay."""
         return frozenset(self._root(atom) for atom in self._frozen)
@@ -97,11 +106,15 @@ class Call:
         layer: Of tf_keras.
         use: Which of the layer's uses it is, from 0.
         sources: Where its inputs come from, as (layer's name, use, output).
+        taken: Shapes of what goes in.
+        given: Shapes of what comes out.
     """
 
     layer: Any
     use: int
     sources: tuple[tuple[str, int, int], ...]
+    taken: tuple[Shape, ...]
+    given: tuple[Shape, ...]
 
 
 @dataclass(slots=True)
@@ -133,33 +146,18 @@ def couple(model: Any) -> Coupling:
     return walk.coupling
 
 
-def calls_of(model: Any) -> Iterable[Call]:
+def calls_of(model: Any) -> Iterator[Call]:
     """Every use of a layer in a functional model, inputs before outputs."""
-    waiting = []
-    for entry in model.get_config()["layers"]:
-        layer = model.get_layer(entry["name"])
-        for use, node in enumerate(entry["inbound_nodes"]):
-            waiting.append(Call(layer=layer, use=use, sources=tuple(_sources(node))))
-    known = {(tensor._keras_history.layer.name, 0) for tensor in model.inputs}  # noqa: SLF001 - as above
-    while waiting:
-        ready = [call for call in waiting if all((name, at) in known for name, at, _ in call.sources)]
-        for call in ready:
-            known.add((call.layer.name, call.use))
-            yield call
-        waiting = [call for call in waiting if call not in ready]
-
-
-def _sources(node: Any) -> Iterable[tuple[str, int, int]]:
-    """The tensors in a node's description, wherever they stand in its arguments."""
-    if isinstance(node, dict):
-        node = list(node.values())
-    if not isinstance(node, list | tuple):
-        return
-    if len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int) and isinstance(node[2], int):
-        yield node[0], node[1], node[2]
-        node = node[3:]
-    for part in node:
-        yield from _sources(part)
+    for node in nodes_of(model):
+        outputs = node.outputs if isinstance(node.outputs, list | tuple) else [node.outputs]
+        histories = [tensor._keras_history for tensor in node.keras_inputs]  # noqa: SLF001 - as above
+        yield Call(
+            layer=node.layer,
+            use=node.layer.inbound_nodes.index(node),
+            sources=tuple((h.layer.name, h.node_index, h.tensor_index) for h in histories),
+            taken=tuple(tuple(tensor.shape) for tensor in node.keras_inputs),
+            given=tuple(tuple(tensor.shape) for tensor in outputs),
+        )
 
 
 def _follow(walk: _Walk, call: Call) -> None:
@@ -167,27 +165,35 @@ def _follow(walk: _Walk, call: Call) -> None:
     taken = [walk.atoms[source] for source in call.sources]
     earlier = coupling.layers.get(layer.name)
     try:
-        found = rule_of(layer)(coupling, layer, taken, earlier)
+        found = _rule(coupling, call)(coupling, call, taken, earlier)
+        outputs = [found.given for _ in call.given]
     except FreezeError as reason:
         coupling.followed_not[layer.name] = str(reason)
+        if earlier is not None:
+            # the layer has one form for all of its uses
+            taken += [earlier.taken, earlier.given, earlier.heads]
         for atoms in taken:
             coupling.freeze(atoms)
-        found = _frozen(coupling, layer, taken)
+        outputs = [_kept(coupling, shape) for shape in call.given]
+        found = Channels(layer=layer, taken=taken[0] if taken else _none(), given=outputs[0], heads=_none())
     if earlier is not None and len(earlier.taken) == len(found.taken):
         coupling.tie(earlier.taken, found.taken)
     coupling.layers[layer.name] = found
-    outputs = layer.get_output_at(call.use)
-    count = len(outputs) if isinstance(outputs, list | tuple) else 1
-    for at in range(count):
-        walk.atoms[layer.name, call.use, at] = found.given
+    walk.atoms |= {(layer.name, call.use, at): atoms for at, atoms in enumerate(outputs)}
 
 
-def _frozen(coupling: Coupling, layer: Any, taken: list[Atoms]) -> Channels:
-    shape = layer.get_output_shape_at(0)
-    first = shape[0] if isinstance(shape, list) else shape
-    given = coupling.fresh(first[-1] or 1)
-    coupling.freeze(given)
-    return Channels(layer=layer, taken=taken[0] if taken else _none(), given=given, heads=_none())
+def _rule(coupling: Coupling, call: Call) -> Rule:
+    """What a layer does with channels; one that could not be followed once never is."""
+    if call.layer.name in coupling.followed_not:
+        raise FreezeError(coupling.followed_not[call.layer.name])
+    return rule_of(call)
+
+
+def _kept(coupling: Coupling, shape: Shape) -> Atoms:
+    """Channels of what a layer gives that is not followed."""
+    atoms = coupling.fresh((shape[-1] if shape else None) or 1)
+    coupling.freeze(atoms)
+    return atoms
 
 
 def _none() -> Atoms:

@@ -59,7 +59,7 @@ def _scales(kind: str, name: str) -> bool:
 def _summed(coupling: Coupling, value: Callable[[Any], Any], counts: Callable[[str, str], bool]) -> dict[int, float]:
     """Mean value of a root's slices of each weight, over the weight's mean, summed over the weights."""
     scores: dict[int, float] = {}
-    for channels in coupling.layers.values():
+    for channels in coupling.followed.values():
         kind = type(channels.layer).__name__
         for weight in channels.layer.weights:
             if not counts(kind, weight.name):
@@ -79,7 +79,7 @@ def _taylor(coupling: Coupling, model: TrainedModel, batches: Iterable[Batch]) -
     moved = _weight_times_gradient(model, weights, batches)
     by_name: Mapping[str, Any] = {weight.name: total for weight, total in zip(weights, moved, strict=True)}
     scores: dict[int, float] = {}
-    for channels in coupling.layers.values():
+    for channels in coupling.followed.values():
         kind = type(channels.layer).__name__
         for weight in channels.layer.weights:
             if weight.name not in by_name:
@@ -101,7 +101,9 @@ def _weight_times_gradient(model: TrainedModel, weights: list[Any], batches: Ite
         with tf.GradientTape() as tape:
             (answers,) = model.function(feeds).values()
             loss = truth_loss(head, answers, truth)
-        return tape.gradient(loss, weights)
+        # embeddings have sparse gradients, and what is not used for the answers has none
+        found = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [tf.convert_to_tensor(gradient) for gradient in found]
 
     compiled = tf.function(gradients, reduce_retracing=True, autograph=False)
     totals = [np.zeros(weight.shape) for weight in weights]

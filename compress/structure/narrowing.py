@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from tinsmith.compress.structure.allocation import by_ratio
 from tinsmith.compress.structure.coupling import couple
-from tinsmith.compress.structure.rebuild import functional, rebuild
+from tinsmith.compress.structure.flattening import functional
+from tinsmith.compress.structure.rebuild import rebuild
 from tinsmith.compress.structure.spaces import spaces_of
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.trained import from_keras

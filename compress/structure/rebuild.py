@@ -18,13 +18,7 @@ if TYPE_CHECKING:
 
     Positions = NDArray[np.int64]
 
-__all__ = ["functional", "rebuild"]
-
-
-def functional(model: Any) -> Any:
-    """A tf_keras model as a functional one, which says where each layer's inputs come from; shares the layers."""
-    keras = require("tf_keras", needed_for="taking a model apart")
-    return keras.Model(model.inputs, model.outputs, name=model.name) if hasattr(model, "pop") else model
+__all__ = ["rebuild"]
 
 
 def rebuild(
@@ -88,5 +82,6 @@ def _resize(config: dict[str, Any], kept: _Kept) -> None:
             config[key] = len(kept.places["given"])
     if "num_heads" in config and len(kept.places["heads"]):
         config["num_heads"] = len(kept.places["heads"])
-    if kept.kind == "Reshape":
+    # -1 finds its own length, in a shared layer another one each time
+    if kept.kind == "Reshape" and config["target_shape"][-1] != -1:
         config["target_shape"] = (*config["target_shape"][:-1], len(kept.places["given"]))

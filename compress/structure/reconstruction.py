@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinsmith.compress.structure.windows import row_pairs
 from tinsmith.convert.frameworks import require
 
 if TYPE_CHECKING:
@@ -68,25 +69,14 @@ def _refit(full: TrainedModel, small: TrainedModel, layer: Any, kept: Any, batch
     before = full.native.get_layer(layer.name)
     sources = [keras.Model(model.native.inputs, at.input) for model, at in ((full, before), (small, layer))]
     names = [spec.name for spec in full.inputs]
-    target = before.kernel.numpy().reshape(-1, before.kernel.shape[-1])[:, kept].astype(np.float32)
-
-    def moments(feeds: list[Any]) -> Any:
-        wanted = _windows(before, sources[0](feeds)) @ target
-        given = _windows(layer, sources[1](feeds))
-        sums = tf.reduce_sum(given, axis=0), tf.reduce_sum(wanted, axis=0)
-        return (
-            *sums,
-            tf.matmul(given, given, transpose_a=True),
-            tf.matmul(given, wanted, transpose_a=True),
-            tf.shape(given)[0],
-        )
-
+    target = before.kernel.numpy().astype(np.float64).reshape(-1, before.kernel.shape[-1])[:, kept]
     totals: list[Any] = []
     for batch in batches:
-        parts = [
-            part.numpy().astype(np.float64) for part in moments([tf.constant(batch.feeds[name]) for name in names])
-        ]
-        totals = [total + part for total, part in zip(totals, parts, strict=True)] if totals else parts
+        feeds = [tf.constant(batch.feeds[name]) for name in names]
+        for wide, given in row_pairs(before, *(source(feeds) for source in sources)):
+            wanted = wide @ target
+            parts = [given.sum(axis=0), wanted.sum(axis=0), given.T @ given, given.T @ wanted, len(given)]
+            totals = [total + part for total, part in zip(totals, parts, strict=True)] if totals else parts
     _solve(layer, before, kept, totals)
 
 
@@ -103,20 +93,3 @@ def _solve(layer: Any, before: Any, kept: Any, totals: list[Matrix]) -> None:
     if layer.use_bias:
         offset = (wanted_sum - given_sum @ weights) / count
         layer.bias.assign((before.bias.numpy().astype(np.float64)[kept] + offset).astype(np.float32))
-
-
-def _windows(layer: Any, taken: Any) -> Any:
-    """What each output position reads, as rows: [positions, window * channels]."""
-    tf = require("tensorflow", needed_for="refitting weights")
-    if type(layer).__name__ == "Dense":
-        return tf.reshape(taken, [-1, taken.shape[-1]])
-    size, strides, dilation = (tuple(v) for v in (layer.kernel_size, layer.strides, layer.dilation_rate))
-    if len(size) == 1:
-        taken = taken[:, None]
-        size, strides, dilation = ((1, *v) for v in (size, strides, dilation))
-    if layer.padding == "causal":
-        taken, padding = tf.pad(taken, [[0, 0], [0, 0], [(size[1] - 1) * dilation[1], 0], [0, 0]]), "VALID"
-    else:
-        padding = layer.padding.upper()
-    patches = tf.image.extract_patches(taken, (1, *size, 1), (1, *strides, 1), (1, *dilation, 1), padding)
-    return tf.reshape(patches, [-1, patches.shape[-1]])

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tinsmith.compress.structure.coupling import Channels, Coupling
+    from tinsmith.compress.structure.coupling import Call, Channels, Coupling
 
     Atoms = NDArray[np.int64]
-    Rule = Callable[[Coupling, Any, list[Atoms], Channels | None], Channels]
+    Rule = Callable[[Coupling, Call, list[Atoms], Channels | None], Channels]
 
-__all__ = ["FreezeError", "Side", "channel_axes", "rule_of"]
+__all__ = ["FreezeError", "Rule", "Side", "channel_axes", "rule_of"]
 
 # Where a layer's channels stand: on what goes in, on what comes out, or as heads inside.
 Side = Literal["taken", "given", "heads"]
@@ -26,22 +26,24 @@ class FreezeError(Exception):
     """The layer's channels can't be followed; says why."""
 
 
-def rule_of(layer: Any) -> Rule:
+def rule_of(call: Call) -> Rule:
     """What a layer does with channels; raises ``FreezeError`` where that is not known."""
-    rule = _RULES.get(type(layer).__name__)
+    kind = type(call.layer).__name__
+    rule = _RULES.get(kind)
     if rule is None:
-        raise FreezeError(f"a {type(layer).__name__} may use channels in any way")
-    if not _channel_axis_is_last(layer):
+        raise FreezeError(f"a {kind} may use channels in any way")
+    if len(call.given) != 1:
+        raise FreezeError(f"it gives {len(call.given)} tensors")
+    if not _channel_axis_is_last(call):
         raise FreezeError("its channels are not on the last axis")
     return rule
 
 
-def _channel_axis_is_last(layer: Any) -> bool:
-    axis = getattr(layer, "axis", -1)
+def _channel_axis_is_last(call: Call) -> bool:
+    axis = getattr(call.layer, "axis", -1)
     axes = list(axis) if isinstance(axis, list | tuple) else [axis]
-    shape = layer.get_output_shape_at(0)
-    rank = len(shape[0] if isinstance(shape, list) else shape)
-    return getattr(layer, "data_format", "channels_last") == "channels_last" and axes in ([-1], [rank - 1])
+    last = len(call.given[0]) - 1
+    return getattr(call.layer, "data_format", "channels_last") == "channels_last" and axes in ([-1], [last])
 
 
 def channel_axes(kind: str, weight: str, rank: int) -> list[tuple[int, Side]]:
@@ -72,37 +74,38 @@ def _given(layer: Any, taken: Atoms, given: Atoms, heads: Atoms | None = None) -
     return Channels(layer=layer, taken=taken, given=given, heads=none if heads is None else heads)
 
 
-def _makes(coupling: Coupling, layer: Any, taken: list[Atoms], earlier: Channels | None) -> Channels:
+def _makes(coupling: Coupling, call: Call, taken: list[Atoms], earlier: Channels | None) -> Channels:
     """A layer whose every output channel reads every input channel."""
+    layer = call.layer
     count = int(layer.filters if hasattr(layer, "filters") else layer.units)
     if getattr(layer, "groups", 1) != 1:
         raise FreezeError(f"it is a convolution in {layer.groups} groups")
     given = coupling.fresh(count) if earlier is None else earlier.given
     if _mixes(layer):
         coupling.freeze(given)
-    return _given(layer, taken[0], given)
+    return _given(call.layer, taken[0], given)
 
 
-def _hands_on(coupling: Coupling, layer: Any, taken: list[Atoms], earlier: Channels | None) -> Channels:  # noqa: ARG001
+def _hands_on(coupling: Coupling, call: Call, taken: list[Atoms], earlier: Channels | None) -> Channels:  # noqa: ARG001
     """A layer that treats each channel by itself."""
-    if _mixes(layer):
+    if _mixes(call.layer):
         raise FreezeError("its activation adds up over the channels")
-    return _given(layer, taken[0], taken[0])
+    return _given(call.layer, taken[0], taken[0])
 
 
-def _depthwise(coupling: Coupling, layer: Any, taken: list[Atoms], earlier: Channels | None) -> Channels:
-    if layer.depth_multiplier != 1:
-        raise FreezeError(f"it makes {layer.depth_multiplier} channels of each")
-    return _hands_on(coupling, layer, taken, earlier)
+def _depthwise(coupling: Coupling, call: Call, taken: list[Atoms], earlier: Channels | None) -> Channels:
+    if call.layer.depth_multiplier != 1:
+        raise FreezeError(f"it makes {call.layer.depth_multiplier} channels of each")
+    return _hands_on(coupling, call, taken, earlier)
 
 
-def _separable(coupling: Coupling, layer: Any, taken: list[Atoms], earlier: Channels | None) -> Channels:
-    if layer.depth_multiplier != 1:
-        raise FreezeError(f"it makes {layer.depth_multiplier} channels of each")
-    return _makes(coupling, layer, taken, earlier)
+def _separable(coupling: Coupling, call: Call, taken: list[Atoms], earlier: Channels | None) -> Channels:
+    if call.layer.depth_multiplier != 1:
+        raise FreezeError(f"it makes {call.layer.depth_multiplier} channels of each")
+    return _makes(coupling, call, taken, earlier)
 
 
-def _ties(coupling: Coupling, layer: Any, taken: list[Atoms], earlier: Channels | None) -> Channels:  # noqa: ARG001
+def _ties(coupling: Coupling, call: Call, taken: list[Atoms], earlier: Channels | None) -> Channels:  # noqa: ARG001
     """A layer that works on the same channel of several inputs; a single channel is spread over all others."""
     widest = max(taken, key=len)
     for atoms in taken:
@@ -112,37 +115,37 @@ def _ties(coupling: Coupling, layer: Any, taken: list[Atoms], earlier: Channels 
             coupling.freeze(atoms)
         else:
             raise FreezeError("its inputs have different numbers of channels")
-    return _given(layer, widest, widest)
+    return _given(call.layer, widest, widest)
 
 
-def _concatenates(coupling: Coupling, layer: Any, taken: list[Atoms], earlier: Channels | None) -> Channels:  # noqa: ARG001
+def _concatenates(coupling: Coupling, call: Call, taken: list[Atoms], earlier: Channels | None) -> Channels:  # noqa: ARG001
     together = np.concatenate(taken)
-    return _given(layer, together, together)
+    return _given(call.layer, together, together)
 
 
-def _flattens(coupling: Coupling, layer: Any, taken: list[Atoms], earlier: Channels | None) -> Channels:  # noqa: ARG001
-    features = layer.get_output_shape_at(0)[-1]
+def _flattens(coupling: Coupling, call: Call, taken: list[Atoms], earlier: Channels | None) -> Channels:  # noqa: ARG001
+    features = call.given[0][-1]
     if features is None:
         raise FreezeError("it flattens images of any size")
-    return _given(layer, taken[0], np.tile(taken[0], features // len(taken[0])))
+    return _given(call.layer, taken[0], np.tile(taken[0], features // len(taken[0])))
 
 
-def _reshapes(coupling: Coupling, layer: Any, taken: list[Atoms], earlier: Channels | None) -> Channels:  # noqa: ARG001
+def _reshapes(coupling: Coupling, call: Call, taken: list[Atoms], earlier: Channels | None) -> Channels:  # noqa: ARG001
     """Positions may be arranged anew; channels stay where they are while the last axis keeps its length."""
-    if layer.get_input_shape_at(0)[-1] != layer.get_output_shape_at(0)[-1]:
+    if call.taken[0][-1] != call.given[0][-1]:
         raise FreezeError("it moves channels to other places")
-    return _given(layer, taken[0], taken[0])
+    return _given(call.layer, taken[0], taken[0])
 
 
-def _attends(coupling: Coupling, layer: Any, taken: list[Atoms], earlier: Channels | None) -> Channels:
+def _attends(coupling: Coupling, call: Call, taken: list[Atoms], earlier: Channels | None) -> Channels:
     """Heads can go one by one; what is read and written stays whole, as queries are often added to the answer."""
-    config = layer.get_config()
+    config = call.layer.get_config()
     heads = coupling.fresh(int(config["num_heads"])) if earlier is None else earlier.heads
     for atoms in taken:
         coupling.freeze(atoms)
-    given = coupling.fresh(layer.get_output_shape_at(0)[-1]) if earlier is None else earlier.given
+    given = coupling.fresh(call.given[0][-1] or 1) if earlier is None else earlier.given
     coupling.freeze(given)
-    return _given(layer, taken[0], given, heads)
+    return _given(call.layer, taken[0], given, heads)
 
 
 def _mixes(layer: Any) -> bool:

@@ -82,13 +82,15 @@ def _terms(coupling: Coupling, channels: Channels) -> list[tuple[float, tuple[At
     """Products of channel counts, each with its factor."""
     layer = channels.layer
     taken, given, heads = (coupling.roots(a) for a in (channels.taken, channels.given, channels.heads))
-    shape = layer.get_output_shape_at(0)
-    positions = math.prod(n or 1 for n in shape[1:-1]) if isinstance(shape, tuple) else 1
+    output = layer.get_output_at(0)
+    shape = tuple((output[0] if isinstance(output, list | tuple) else output).shape)
+    positions = math.prod(n or 1 for n in shape[1:-1])
     kind = type(layer).__name__
     if kind == "MultiHeadAttention":
         config = layer.get_config()
         width = config["key_dim"] + (config["value_dim"] or config["key_dim"])
-        return [(positions * width * (2 * len(taken) + positions), (heads,))]
+        each = positions * width * (2 * len(taken) + positions)
+        return [(each, (heads,))] if len(heads) else [(each * config["num_heads"], ())]
     window = math.prod(getattr(layer, "kernel_size", (1,)))
     if kind.startswith("Depthwise"):
         return [(positions * window, (taken,))]

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.compress.structure.flattening import functional
 from tinsmith.compress.training.batch_norm import batch_norms, recalibrate
 from tinsmith.compress.training.checkpoint import Checkpoint
 from tinsmith.compress.training.cluster import Cluster
@@ -134,13 +135,13 @@ class Workshop:
         return None if self.task.teacher is None else self.load(self.task.teacher)
 
     def load(self, named: tuple[str, str]) -> TrainedModel:
-        """A model by path and format, as one of tf_keras."""
+        """A model by path and format, as one of tf_keras without models inside."""
         form: Any = named[1]
-        return load_trainable(Model(path=Path(named[0]), format=form), allow_unsafe=self.task.allow_unsafe)
+        return _opened(load_trainable(Model(path=Path(named[0]), format=form), allow_unsafe=self.task.allow_unsafe))
 
     def load_path(self, path: Path) -> TrainedModel:
         """A model that the recipe names; raises ``ModelLoadError``."""
-        return load_trainable(identify(path), allow_unsafe=self.task.allow_unsafe)
+        return _opened(load_trainable(identify(path), allow_unsafe=self.task.allow_unsafe))
 
     def judge(self, model: TrainedModel) -> float | None:
         """The metric on the validation samples; None where there are none, or the usual metric does not fit the model.
@@ -277,6 +278,8 @@ def _outcome(task: Task, work: TrainedPass, watcher: Watcher, workers: Workers) 
     source = Model(path=Path(task.source[0]), format=form)
     load = load_trained if task.native else load_trainable
     model = load(source, allow_unsafe=task.allow_unsafe)
+    if work.opens_models:
+        model = _opened(model)
     if not work.minds_marks:
         model.native.trainable = True
     done = work.transform(model, Workshop(task, model.inputs, watcher, workers))
@@ -285,6 +288,12 @@ def _outcome(task: Task, work: TrainedPass, watcher: Watcher, workers: Workers) 
     saved = save_trainable(done.model, Path(f"{task.output}.keras"))
     stands_for = (str(saved.path), saved.format)
     return Outcome(model=done.artifact or stands_for, stands_for=stands_for, modified=True, measured=done.measured)
+
+
+def _opened(model: TrainedModel) -> TrainedModel:
+    """Its layers by themselves; see ``functional``."""
+    whole = functional(model.native)
+    return model if whole is model.native else as_trained(whole)
 
 
 def as_trained(model: Any) -> TrainedModel:
