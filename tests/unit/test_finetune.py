@@ -20,6 +20,7 @@ from tinsmith.compress.recipe import Recipe
 from tinsmith.compress.train import TrainJob, plan_training, step_of, train
 from tinsmith.compress.training.building import model_of
 from tinsmith.compress.training.checkpoint import Checkpoint, Standing
+from tinsmith.compress.training.watching import Watchers
 from tinsmith.convert.data import open_dataset
 from tinsmith.convert.evaluation import evaluate_models
 from tinsmith.convert.model import Model
@@ -63,14 +64,6 @@ def mine(tmp_path):
     (tmp_path / "mine.py").write_text(NETWORK)
 
 
-class Nobody:
-    def stepped(self, **facts):
-        pass
-
-    def epoch_done(self, record):
-        pass
-
-
 @pytest.fixture(scope="session")
 def carried_out(tmp_path_factory):
     return _carried_out
@@ -93,7 +86,7 @@ def _carried_out(source, data, *, metric="accuracy", teacher=None, **settings):
         )  # fmt: skip
         require("tf_keras", needed_for="the tests").utils.set_random_seed(0)
         before, model = load_trainable(identify(source)), load_trainable(identify(source))
-        done = Finetune(step, target="tflite").transform(model, Workshop(task, model.inputs, Nobody()))
+        done = Finetune(step, target="tflite").transform(model, Workshop(task, model.inputs, Watchers([])))
         return before.native, done.model, done.measured
 
 
@@ -388,11 +381,13 @@ def test_an_output_that_is_no_keras_file_or_the_source_is_refused_before_anythin
 def test_a_checkpoint_that_finds_the_disk_full_leaves_the_last_one(small_disk):
     path = small_disk / "finetune.npz"
     checkpoint = Checkpoint(path, "run")
-    small = Standing(variables=[np.ones(1000, "f4")], optimizer=[], best=None, history=())
+    small = Standing(variables=[np.ones(1000, "f4")], optimizer=[], training="a", best=None, history=())
     checkpoint.save(small)
     before = path.read_bytes()
     for size in (4_000, 8_000, 100_000):
-        large = Standing(variables=[np.ones(1000, "f4")], optimizer=[np.ones(size, "f4")], best=None, history=())
+        large = Standing(
+            variables=[np.ones(1000, "f4")], optimizer=[np.ones(size, "f4")], training="a", best=None, history=()
+        )
         with pytest.raises(OutputError, match="No space left"):
             checkpoint.save(large)
         assert path.read_bytes() == before
