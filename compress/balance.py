@@ -6,11 +6,13 @@ for an achievement.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.passes.base import QUANTITIES
 from tinsmith.convert.evaluation import evaluate
+from tinsmith.convert.inspection import sizes_of
 from tinsmith.convert.metrics import metric_for
 from tinsmith.convert.predictors import SandboxedArtifact
 from tinsmith.runtime.errors import DataError
@@ -18,6 +20,7 @@ from tinsmith.runtime.pairs import time_pair
 from tinsmith.runtime.sandbox import Sandbox
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from pathlib import Path
 
     from tinsmith.compress.passes.base import Quantity
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from tinsmith.convert.inspection import Sizes
     from tinsmith.runtime.pairs import PairTiming
 
-__all__ = ["Balance", "Judged", "judge", "judged_on", "look_at_speed"]
+__all__ = ["Balance", "Judged", "Scales", "judge", "judged_on", "look_at_speed"]
 
 # A report is no evaluation: the standard error is a point at most.
 _MOST_SAMPLES = 2_000
@@ -93,6 +96,28 @@ class Balance:
         if self.judged is not None:
             moved["accuracy"] |= self.judged.to_json()
         return {name: moved[name] for name in QUANTITIES}
+
+
+class Scales:
+    """Measures the sizes of artifacts aside: deflating a large file takes as long as quantizing it."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=2)
+        self._found: dict[Path, Future[Sizes]] = {}
+
+    def put(self, artifact: Path) -> None:
+        """Begin with a file that is whole."""
+        if artifact not in self._found:
+            self._found[artifact] = self._pool.submit(sizes_of, artifact)
+
+    def sizes(self, artifact: Path) -> Sizes:
+        """What was found; raises as ``sizes_of``."""
+        self.put(artifact)
+        return self._found[artifact].result()
+
+    def close(self) -> None:
+        """Forget what nobody has asked for."""
+        self._pool.shutdown(cancel_futures=True)
 
 
 def judged_on(roles: Roles | None, *, trains: bool) -> Dataset | None:

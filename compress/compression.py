@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tinsmith.compress.balance import Balance, judge, judged_on, look_at_speed
+from tinsmith.compress.balance import Balance, Scales, judge, judged_on, look_at_speed
 from tinsmith.compress.bench import Bench
 from tinsmith.compress.passes.base import QUANTITIES
 from tinsmith.compress.passes.conversion import Convert, ConvertStep
@@ -18,7 +18,6 @@ from tinsmith.compress.training.cluster import Cluster
 from tinsmith.compress.training.tracking import Trackers, open_trackers
 from tinsmith.compress.training.watching import Watchers
 from tinsmith.convert.delivery import Delivery, Job, Made, Proven, Workbench, deliver
-from tinsmith.convert.inspection import sizes_of
 from tinsmith.convert.parity import FLOAT32, Tolerance
 from tinsmith.runtime.files import bytes_of, sha256_of
 
@@ -148,6 +147,7 @@ class _Course:
         self._work: WorkFolder | None = None
         self._workbench: Workbench | None = None
         self._plain: Model | None = None
+        self._scales = Scales()
         self._balance: Balance | None = None
         self._watchers = Watchers([])
         self.measured: list[dict[str, float | str]] = []
@@ -180,6 +180,8 @@ class _Course:
         self._workbench = workbench
         self._open_watchers()
         self._open_work(workbench)
+        if self._job.source.is_artifact:
+            self._scales.put(self._job.source.path)
         at, stands_for, teacher = self._job.source, None, None
         made: frozenset[Form] = frozenset()
         for number, planned in enumerate(self._planned):
@@ -191,6 +193,7 @@ class _Course:
                 self._plain = result.model
             at, stands_for, made = result.model, result.stands_for or stands_for, made | planned.work.makes
             self.measured.append(dict(result.measured))
+        self._scales.put(at.path)
         return Made(path=at.path, stands_for=None if stands_for == self._job.source else stands_for)
 
     def weigh(self, proven: Proven) -> None:
@@ -201,8 +204,8 @@ class _Course:
         judged, unjudged = judge(proven, samples, self._metric)
         self._balance = Balance(
             announced=self._recipe.moves,
-            before=sizes_of(baseline),
-            after=sizes_of(proven.path),
+            before=self._scales.sizes(baseline),
+            after=self._scales.sizes(proven.path),
             judged=judged,
             unjudged=unjudged,
             speed=look_at_speed(baseline, proven, time_limit_s=self._job.time_limit_s),
@@ -229,6 +232,8 @@ class _Course:
             if self._work is not None:
                 self._work.abandon()
             raise
+        finally:
+            self._scales.close()
         if self._work is not None:
             self._work.clear()
 
