@@ -84,13 +84,18 @@ class Balance:
             "ram": (self.before.activation_bytes, self.after.activation_bytes),
         }
 
+    @property
+    def estimated(self) -> tuple[Quantity, ...]:
+        """Which of them nobody has measured in full."""
+        return ("zip", "ram") if self.before.zip_estimated or self.after.zip_estimated else ("ram",)
+
     def to_json(self) -> dict[str, Any]:
         """For reports."""
         moved: dict[str, Any] = {
             name: {"announced": name in self.announced, "before_bytes": before, "after_bytes": after}
             for name, (before, after) in self.bytes_moved.items()
         }
-        moved["ram"]["origin"] = "estimated"
+        moved |= {name: {**moved[name], "estimated": name in self.estimated} for name in moved}
         moved["latency"] = {"announced": "latency" in self.announced, **asdict(self.speed)}
         moved["accuracy"] = {"announced": "accuracy" in self.announced, "not_judged": self.unjudged}
         if self.judged is not None:

@@ -14,13 +14,18 @@ if TYPE_CHECKING:
 
 __all__ = ["balance_view"]
 
-_RATIOS = {"ram": "estimated"}
-
 
 def balance_view(balance: Balance) -> list[RenderableType]:
     """Every quantity before and after, then the classes that lost most."""
     rows: list[list[object]] = [
-        [name, _said(balance, name), _bytes(before), _bytes(after), _ratio(before, after), _RATIOS.get(name, "")]
+        [
+            name,
+            _said(balance, name),
+            _bytes(before),
+            _bytes(after),
+            _ratio(before, after),
+            "estimated" if name in balance.estimated else "",
+        ]
         for name, (before, after) in balance.bytes_moved.items()
     ]
     speed = balance.speed

@@ -14,7 +14,7 @@ from tinsmith.convert.inspection.onnx_graph import read_onnx
 from tinsmith.convert.inspection.precision import Precisions, count_uses
 from tinsmith.convert.inspection.remarks import remarks
 from tinsmith.convert.inspection.savedmodel_view import view_savedmodel
-from tinsmith.convert.inspection.sizes import Sizes, deflated_bytes
+from tinsmith.convert.inspection.sizes import Sizes, deflated_bytes, deflated_estimate
 from tinsmith.convert.inspection.text import plain
 from tinsmith.convert.inspection.tflite_graph import read_tflite
 from tinsmith.convert.inspection.trained_view import TrainedView, view_hdf5, view_keras
@@ -160,10 +160,12 @@ def operator_precisions(path: Path) -> tuple[OperatorUse, ...]:
 def sizes_of(path: Path) -> Sizes:
     """The sizes of an artifact, kept apart; raises as ``inspect_model``."""
     graph = _read(identify(path))
+    zip_bytes, estimated = deflated_estimate(path)
     return Sizes(
         file_bytes=path.stat().st_size,
         external_bytes=graph.external_bytes,
-        zip_bytes=deflated_bytes(path),
+        zip_bytes=zip_bytes,
+        zip_estimated=estimated,
         activation_bytes=activation_bytes(graph),
     )
 
