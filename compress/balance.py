@@ -171,8 +171,8 @@ def judge(proven: Proven, samples: Dataset | None, metric: str | None) -> tuple[
 
 def look_at_speed(baseline: Path, proven: Proven, *, time_limit_s: float) -> PairTiming:
     """Time the artifact and what it is held against in turn; raises as ``time_pair``."""
-    after = (proven.artifact.sandbox, proven.path)
-    if isinstance(proven.source, SandboxedArtifact):
-        return time_pair((proven.source.sandbox, baseline), after)
-    with Sandbox(time_limit_s=time_limit_s) as sandbox:
-        return time_pair((sandbox, baseline), after)
+    source = proven.source
+    if isinstance(source, SandboxedArtifact) and source.path == baseline:
+        return time_pair(source.sandbox, proven.artifact.sandbox)
+    with SandboxedArtifact(baseline, Sandbox(time_limit_s=time_limit_s)) as plain:
+        return time_pair(plain.sandbox, proven.artifact.sandbox)

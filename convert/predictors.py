@@ -64,6 +64,7 @@ class SandboxedArtifact:
     """
 
     def __init__(self, path: Path, sandbox: Sandbox | None = None) -> None:
+        self.path = path
         self._sandbox = sandbox or Sandbox()
         try:
             opened = self._sandbox.open(path, threads=os.cpu_count() or 1)

@@ -12,7 +12,6 @@ from tinsmith.runtime.timing import median
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tinsmith.runtime.sandbox import Sandbox
 
@@ -48,19 +47,18 @@ class PairTiming:
     runs: tuple[int, int]
 
 
-def time_pair(one: tuple[Sandbox, Path], other: tuple[Sandbox, Path], *, seed: int = 0) -> PairTiming:
-    """Time two artifacts in turn for a fraction of a second, three rounds at least, on one thread each.
+def time_pair(one: Sandbox, other: Sandbox, *, seed: int = 0) -> PairTiming:
+    """Time two artifacts in turn for a fraction of a second, three rounds at least.
 
     Args:
-        one: A child process, and the file that it is to load.
-        other: The same; another child.
+        one: A child process that has opened an artifact.
+        other: Another one, with as many threads.
         seed: Of the inputs.
 
     Raises:
-        ModelLoadError: A file can't be loaded.
-        ModelTimeoutError: A file did not load or answer in time.
+        ModelTimeoutError: A run did not end in time.
     """
-    calls = [_opened(*pair, seed) for pair in (one, other)]
+    calls = [_call(sandbox, seed) for sandbox in (one, other)]
     runs = tuple(_runs(call) for call in calls)
     rounds: list[tuple[float, float]] = []
     started = time.monotonic()
@@ -80,8 +78,8 @@ def time_pair(one: tuple[Sandbox, Path], other: tuple[Sandbox, Path], *, seed: i
     )
 
 
-def _opened(sandbox: Sandbox, path: Path, seed: int) -> Callable[[int], list[int]]:
-    feeds: Any = random_feeds(sandbox.open(path, threads=1).inputs, seed=seed)
+def _call(sandbox: Sandbox, seed: int) -> Callable[[int], list[int]]:
+    feeds: Any = random_feeds(sandbox.opened.inputs, seed=seed)
     return lambda runs: sandbox.time(feeds, runs=runs)[0]
 
 

@@ -81,9 +81,17 @@ class Sandbox:
         )
         return self._opened
 
+    @property
+    def opened(self) -> OpenedModel:
+        """What is open; raises ``ValueError`` before the first ``open``."""
+        if self._opened is None:
+            message = "open a model first"
+            raise ValueError(message)
+        return self._opened
+
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """Run the open model as ``Session.run`` does; raises the same and ``ModelTimeoutError``."""
-        opened = self._model()
+        opened = self.opened
         _, outputs = self._ask({"ask": "run"}, [feeds[spec.name] for spec in opened.inputs])
         return {spec.name: array for spec, array in zip(opened.outputs, outputs, strict=True)}
 
@@ -96,7 +104,7 @@ class Sandbox:
         Raises:
             ModelTimeoutError: It did not end within the time limit.
         """
-        answer, _ = self._ask({"ask": "warm-up"}, [feeds[spec.name] for spec in self._model().inputs])
+        answer, _ = self._ask({"ask": "warm-up"}, [feeds[spec.name] for spec in self.opened.inputs])
         return answer["first_ms"], answer["warmup_runs"]
 
     def time(self, feeds: Mapping[str, NDArray[np.generic]], *, runs: int) -> tuple[list[int], int]:
@@ -110,7 +118,7 @@ class Sandbox:
         """
         samples: list[int] = []
         peak_bytes = 0
-        arrays = [feeds[spec.name] for spec in self._model().inputs]
+        arrays = [feeds[spec.name] for spec in self.opened.inputs]
         while len(samples) < runs:
             answer, _ = self._ask({"ask": "time", "runs": runs - len(samples)}, arrays)
             samples += answer["samples_ns"]
@@ -144,12 +152,6 @@ class Sandbox:
             # Ctrl-C reaches the parent, which ends the child
             start_new_session=True,
         )
-
-    def _model(self) -> OpenedModel:
-        if self._opened is None:
-            message = "open a model first"
-            raise ValueError(message)
-        return self._opened
 
     def _ask(
         self, request: dict[str, Any], arrays: list[NDArray[np.generic]] | None = None

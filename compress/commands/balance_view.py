@@ -59,6 +59,10 @@ def _said(balance: Balance, name: str) -> str:
     return "yes" if name in balance.announced else "no"
 
 
+def _origin(balance: Balance, name: str) -> str:
+    return "estimated" if name in balance.estimated else ""
+
+
 def _bytes(size: int | None) -> str:
     return "-" if size is None else f"{size:,}"
 

@@ -1,6 +1,5 @@
 """Two artifacts timed in turn; here by children that say how long they took."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +19,8 @@ class Clockwork:
     def __init__(self, name, run_ns, asked, weather):
         self._name, self._run_ns, self._asked, self._weather = name, run_ns, asked, weather
 
-    def open(self, path, *, threads):
+    @property
+    def opened(self):
         return SimpleNamespace(inputs=(SPEC,))
 
     def time(self, feeds, *, runs):
@@ -32,7 +32,7 @@ class Clockwork:
 def test_the_ratio_is_found_and_each_goes_first_in_turn(one_ns, factor):
     asked = []
     pair = [Clockwork(name, ns, asked, lambda: 1) for name, ns in (("a", one_ns), ("b", round(one_ns * factor)))]
-    found = time_pair((pair[0], Path("a")), (pair[1], Path("b")))
+    found = time_pair(*pair)
     assert found.ratio == pytest.approx(factor, rel=1e-3)
     assert (found.low, found.high) == (found.ratio, found.ratio)
     assert "".join(asked).startswith("ababbaab")  # the first two tell how many runs a round has
@@ -43,12 +43,14 @@ def test_a_machine_that_slows_down_for_both_leaves_the_ratio():
     asked, pace = [], iter(range(1, 1000))
     storm = {at: 1 + at // 2 for at in range(1000)}
     pair = [Clockwork(name, ns, asked, lambda: storm[next(pace)]) for name, ns in (("a", 2e6), ("b", 1e6))]
-    found = time_pair((pair[0], Path("a")), (pair[1], Path("b")))
+    found = time_pair(*pair)
     assert found.low <= 0.5 <= found.high
 
 
 def test_real_children_time_real_files(golden):
     with Sandbox() as one, Sandbox() as other:
-        found = time_pair((one, golden / "cnn.tflite"), (other, golden / "cnn.tflite"))
+        for sandbox in (one, other):
+            sandbox.open(golden / "cnn.tflite")
+        found = time_pair(one, other)
     assert found.one_ms > 0
     assert found.low <= found.ratio <= found.high
