@@ -9,7 +9,6 @@ from pydantic import Field, StrictInt, model_validator
 from tinsmith.compress.passes.base import Effects
 from tinsmith.compress.passes.trained import TrainedPass
 from tinsmith.compress.training.settings import TrainingStep
-from tinsmith.compress.training.truth import is_answered
 from tinsmith.runtime.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ class Finetune(TrainedPass):
                 "finetune has no teacher: nothing was taken from the model yet",
                 hint="leave teacher_weight out to learn from labels; `distill` learns from a teacher that you name",
             )
-        if self._step.teacher_weight < 1 and bench.dataset is not None and not is_answered(bench.dataset):
+        if self._step.teacher_weight < 1 and bench.dataset is not None and not bench.dataset.has_answers:
             raise DataError(
                 f"finetune needs labels or numbers to predict, and {bench.dataset.name} has none",
                 hint="add y to the .npz; `bn-recalibrate` and `distill` can do without",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from tinsmith.compress.passes.base import Pass, PassResult
 from tinsmith.compress.training.process import run_apart
 from tinsmith.compress.training.task import Task
-from tinsmith.compress.training.truth import is_answered
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import EXACT
 from tinsmith.runtime.errors import DataError
@@ -66,7 +65,7 @@ class TrainedPass(Pass):
         if needs.data and bench.dataset is None:
             raise DataError(f"{self.kind} needs samples", hint="give them with --data")
         dataset = bench.dataset
-        if needs.labels and dataset is not None and bench.teacher is None and not is_answered(dataset):
+        if needs.labels and dataset is not None and bench.teacher is None and not dataset.has_answers:
             raise DataError(
                 f"{self.kind} needs labels, and {dataset.name} has none",
                 hint="add y to the .npz, or learn from a teacher alone: teacher_weight: 1",

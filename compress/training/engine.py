@@ -16,7 +16,7 @@ from tinsmith.compress.training.augmentation import augmented
 from tinsmith.compress.training.checkpoint import Standing
 from tinsmith.compress.training.losses import TaughtLoss, check_heads
 from tinsmith.compress.training.schedule import CosineSchedule
-from tinsmith.compress.training.truth import check_truth, head_for, is_answered, truth_of
+from tinsmith.compress.training.truth import check_truth, head_for, truth_of
 from tinsmith.compress.training.watching import EpochRecord, StepRecord
 from tinsmith.compress.training.workers import Alone
 from tinsmith.convert.frameworks import require
@@ -119,7 +119,7 @@ def fit(model: TrainedModel, step: TrainingStep, course: Course) -> Fitted:
 
 
 def _check(model: TrainedModel, step: TrainingStep, course: Course) -> None:
-    if not is_answered(course.train) and course.teacher is None:
+    if not course.train.has_answers and course.teacher is None:
         raise DataError(
             f"{course.train.name} has no labels to learn from", hint="add y to the .npz; bn-recalibrate needs none"
         )
@@ -152,7 +152,7 @@ def _check_teacher(model: TrainedModel, step: TrainingStep, course: Course, teac
 
 def _taught_head(step: TrainingStep, course: Course) -> Head | None:
     """What the teacher answers; None where its answers, whatever else is learned of it, are not taken in."""
-    if course.teacher is None or (step.teacher_weight == 0 and is_answered(course.train)):
+    if course.teacher is None or (step.teacher_weight == 0 and course.train.has_answers):
         return None
     return head_for(course.teacher, course.train)
 
@@ -161,7 +161,7 @@ def _listens(step: TrainingStep, course: Course) -> bool:
     """Whether anything of the teacher goes into the loss."""
     if course.teacher is None:
         return False
-    return step.teacher_weight > 0 or course.features is not None or not is_answered(course.train)
+    return step.teacher_weight > 0 or course.features is not None or not course.train.has_answers
 
 
 class _Loop:

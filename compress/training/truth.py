@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tinsmith.convert.data.metadata import Labels, Targets
     from tinsmith.convert.trained import TrainedModel
 
-__all__ = ["Answered", "check_truth", "head_for", "is_answered", "truth_of"]
+__all__ = ["Answered", "check_truth", "head_for", "truth_of"]
 
 
 class Answered(Protocol):
@@ -31,11 +31,6 @@ class Answered(Protocol):
     def targets(self) -> Targets | None:
         """Numbers to predict, or one truth value a class."""
         ...
-
-
-def is_answered(samples: Answered) -> bool:
-    """Whether they say anything of what is right."""
-    return samples.labels is not None or samples.targets is not None
 
 
 def head_for(trained: TrainedModel, samples: Answered) -> Head:

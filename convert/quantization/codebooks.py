@@ -28,6 +28,10 @@ _FITS = 1e-4
 # A channel may hold values that no channel before it did, but most of its values must be known.
 _KNOWN = 0.5
 _ANCHORS = 4
+# Of int8, to either side.
+_STEPS = 127
+# The largest value stays at the last integer up to half a step.
+_STRETCHES = np.linspace(1, 1 + 0.4 / _STEPS, 64)
 
 
 def shared_spans(weights: NDArray[np.float32], axis: int) -> NDArray[np.float32] | None:
@@ -56,7 +60,20 @@ def shared_spans(weights: NDArray[np.float32], axis: int) -> NDArray[np.float32]
         codebook = _joined(codebook, values[at] / factor)
     # an empty channel takes any grid
     factors[factors == 0] = factors[factors > 0].min(initial=1.0)
-    return np.asarray(factors * codebook[-1], dtype=np.float32) if len(codebook) <= _MOST_VALUES else None
+    if len(codebook) > _MOST_VALUES:
+        return None
+    return np.asarray(factors * codebook[-1] * _stretch(codebook), dtype=np.float32)
+
+
+def _stretch(codebook: Array) -> float:
+    """A little more room, so that no value lies halfway between two integers.
+
+    There, the rounding of a channel's factor would decide: the same value would become one integer here and the next
+    one there.
+    """
+    places = codebook[None] / (codebook[-1] * _STRETCHES[:, None]) * _STEPS
+    halfway = np.abs(places % 1 - 0.5).min(axis=1)
+    return float(_STRETCHES[np.argmax(halfway)])
 
 
 def _magnitudes(channel: Array) -> Array:
