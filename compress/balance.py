@@ -107,7 +107,7 @@ class Scales:
     """Measures the sizes of artifacts aside: deflating a large file takes as long as quantizing it."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=2)
+        self._pool = ThreadPoolExecutor(max_workers=1)
         self._found: dict[Path, Future[Sizes]] = {}
 
     def put(self, artifact: Path) -> None:

@@ -21,7 +21,7 @@ _ROUNDS = 7
 _FEWEST_ROUNDS = 3
 _ROUND_NS = 4_000_000
 _MOST_RUNS = 50
-_BUDGET_S = 0.15
+_BUDGET_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
