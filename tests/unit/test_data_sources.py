@@ -1,4 +1,4 @@
-import importlib.util
+import importlib
 import json
 import sys
 from types import SimpleNamespace
@@ -327,8 +327,8 @@ class TestTfds:
 
         assert "does not say which of them is the sample" in refusal(reference, IMAGES)
 
-    @pytest.mark.skipif(importlib.util.find_spec("tensorflow_datasets") is not None, reason="it is installed")
-    def test_the_missing_package_is_named_with_the_command(self):
+    def test_the_missing_package_is_named_with_the_command(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # as if it were not installed
         with pytest.raises(MissingDependencyError) as caught:
             open_dataset("tfds:mnist", (IMAGES,))
 
