@@ -110,8 +110,8 @@ def _refuse_batch(batch: int | None) -> None:
 
 
 def _halved(path: Path, target: Target, bench: Workbench) -> Path:
-    from tinsmith.convert.quantization import Float16, choose_quantizer
+    from tinsmith.convert.quantization import Float16, Plan, choose_quantizer
 
     output = bench.place(f"float16.{target}")
-    choose_quantizer(target).quantize(path, output, Float16())
+    choose_quantizer(target).quantize(path, output, Plan(scheme=Float16()))
     return output

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+import contextlib
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from tinsmith.compress.passes.base import Effects, Needs, Pass, PassResult, Step
+from tinsmith.convert.calibration import no_samples
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT16, INTEGER
-from tinsmith.convert.quantization import Float16, Int8, choose_quantizer, scheme_named
+from tinsmith.convert.quantization import Float16, Int8, Plan, choose_quantizer, scheme_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tinsmith.compress.bench import Bench
     from tinsmith.compress.passes.base import Quantity
@@ -76,9 +79,9 @@ class Quantize(Pass):
     undoes = frozenset(["integers"])
 
     def __init__(self, step: QuantizeStep, *, target: Literal["tflite", "onnx"]) -> None:
-        self._scheme = step.typed_scheme()
+        self._plan = Plan(scheme=step.typed_scheme())
         self._quantizer = choose_quantizer(target, step.engine)
-        self._quantizer.check(self._scheme)
+        self._quantizer.check(self._plan)
 
     @property
     def takes(self) -> frozenset[Format]:
@@ -93,30 +96,32 @@ class Quantize(Pass):
     @property
     def tolerance(self) -> Tolerance:
         """Half precision rounds; integers lose."""
-        return FLOAT16 if isinstance(self._scheme, Float16) else INTEGER
+        return FLOAT16 if isinstance(self._plan.scheme, Float16) else INTEGER
 
     def run(self, model: Model, bench: Bench) -> PassResult:
         """Quantize, calibrating on the samples that are for it where the scheme is static."""
-        output = bench.place(f"{self._scheme.name}.{self.gives}")
-        samples = self._samples(bench) if self._scheme.static else None
-        if self._quantizer.takes == "savedmodel":
-            report = self._from_trained(model, output, samples, bench)
-        else:
-            report = self._quantizer.quantize(model.path, output, self._scheme, samples)
+        output = bench.place(f"{self._plan.scheme.name}.{self.gives}")
+        with self._source(model, bench) as source:
+            calibration = self._quantizer.calibrate(source, _samples(bench)) if self._plan.scheme.static else None
+            report = self._quantizer.quantize(source, output, self._plan, calibration)
         measured: dict[str, float | str] = {"engine": report.engine, "calibration samples": report.samples}
         return PassResult(model=Model(path=output, format=self.gives), modified=True, measured=measured)
 
-    @staticmethod
-    def _samples(bench: Bench) -> Iterator[Feeds] | None:
-        if bench.roles is None:
-            return None
-        return (batch.feeds for batch in bench.roles.calibration.batches(_BATCH))
-
-    def _from_trained(self, model: Model, output: Any, samples: Any, bench: Bench) -> Any:
-        """The converter quantizes while it converts, so it starts from the hub format."""
+    @contextlib.contextmanager
+    def _source(self, model: Model, bench: Bench) -> Iterator[Path]:
+        """What the quantizer starts from; for the converter, which quantizes while it converts, the hub format."""
+        if self._quantizer.takes != "savedmodel":
+            yield model.path
+            return
         from tinsmith.convert.loading import load_trained
         from tinsmith.convert.tflite_target import savedmodel_of
 
         trained = load_trained(model, allow_unsafe=bench.allow_unsafe)
         with savedmodel_of(trained, batch=None) as folder:
-            return self._quantizer.quantize(folder, output, self._scheme, samples)
+            yield folder
+
+
+def _samples(bench: Bench) -> Iterator[Feeds]:
+    if bench.roles is None:
+        raise no_samples()
+    return (batch.feeds for batch in bench.roles.calibration.batches(_BATCH))

@@ -13,7 +13,7 @@ from tinsmith.compress.training.settings import TrainingStep
 from tinsmith.convert.conversion import convert_model
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import INTEGER
-from tinsmith.convert.quantization import Int8, choose_quantizer
+from tinsmith.convert.quantization import Int8, Plan, choose_quantizer
 
 if TYPE_CHECKING:
     from tinsmith.compress.bench import Bench
@@ -95,7 +95,8 @@ class QuantizeAware(TrainedPass):
         wide, narrow = bench.place("trained.onnx"), bench.place("quantize-aware.onnx")
         convert_model(result.model, "onnx", wide, allow_unsafe=bench.allow_unsafe)
         samples = (batch.feeds for batch in bench.roles.calibration.batches(_BATCH))
-        choose_quantizer("onnx", None).quantize(wide, narrow, Int8(io=self._step.io), samples)
+        quantizer = choose_quantizer("onnx")
+        quantizer.quantize(wide, narrow, Plan(scheme=Int8(io=self._step.io)), quantizer.calibrate(wide, samples))
         return PassResult(
             model=Model(path=narrow, format="onnx"),
             modified=True,

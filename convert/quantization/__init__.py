@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tinsmith.convert.quantization.aeq import AiEdgeQuantizer
 from tinsmith.convert.quantization.converter import TfliteConverterQuantizer
 from tinsmith.convert.quantization.ort import OnnxruntimeQuantizer
+from tinsmith.convert.quantization.plan import Arithmetic, Kept, Plan
 from tinsmith.convert.quantization.quantizer import Quantizer, Report
 from tinsmith.convert.quantization.schemes import (
     SCHEME_NAMES,
@@ -34,10 +35,13 @@ if TYPE_CHECKING:
 __all__ = [
     "QUANTIZERS",
     "SCHEME_NAMES",
+    "Arithmetic",
     "DynamicInt8",
     "Float16",
     "Int8",
     "Int16x8",
+    "Kept",
+    "Plan",
     "Quantizer",
     "Report",
     "Scheme",

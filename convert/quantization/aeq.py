@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import types
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinsmith.convert.calibration.calibration import Calibration
+from tinsmith.convert.calibration.feeding import portions
+from tinsmith.convert.calibration.ranges import MinMaxObserver, Range
 from tinsmith.convert.frameworks import require
-from tinsmith.convert.quantization.feeding import portions
-from tinsmith.convert.quantization.quantizer import Report, calibration_samples
+from tinsmith.convert.quantization.quantizer import Report, Tally, calibrated, needed
 from tinsmith.convert.quantization.quiet import root_logger_left_alone
-from tinsmith.convert.quantization.ranges import MinMaxObserver, Range
 from tinsmith.convert.quantization.schemes import DynamicInt8, Float16, Int8, Int16x8, Scheme
 from tinsmith.convert.quantization.tflite_model import activations, read_float_model
 from tinsmith.convert.quantization.weight_grids import spans_of_weights
@@ -25,15 +27,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from tinsmith.convert.calibration.ranges import Ranges
     from tinsmith.convert.model import Format
+    from tinsmith.convert.quantization.plan import Plan
     from tinsmith.convert.quantization.quantizer import Feeds
-    from tinsmith.convert.quantization.ranges import Ranges
 
 __all__ = ["AiEdgeQuantizer", "observe_ranges", "quantize_with_ranges"]
 
 _NEEDED_FOR = "quantizing a .tflite file"
 _EVERY_TENSOR_BYTES = 64 << 20
 _MOST_SAMPLES = 32
+_FLOAT_BYTES = 4
 # On a finer grid the limit of a ReLU6 does not fit into 32 bits, and the interpreter refuses the file.
 _LEAST_SCALE = 2.0**-27
 
@@ -46,18 +50,21 @@ class AiEdgeQuantizer:
     gives: Format = "tflite"
     extra = "tensorflow"
 
-    def check(self, scheme: Scheme) -> None:
+    def check(self, plan: Plan) -> None:
         """It has every scheme."""
 
-    def quantize(self, source: Path, output: Path, scheme: Scheme, samples: Iterable[Feeds] | None = None) -> Report:
+    def calibrate(self, source: Path, samples: Iterable[Feeds]) -> Calibration:
+        """Observe a .tflite file; see ``Quantizer.calibrate``."""
+        tally = Tally(samples)
+        extremes = observe_ranges(source, tally)
+        return Calibration(samples=tally.samples, extremes=extremes)
+
+    def quantize(self, source: Path, output: Path, plan: Plan, calibration: Calibration | None = None) -> Report:
         """Quantize a .tflite file; see ``Quantizer.quantize``."""
-        if not scheme.static:
-            write_bytes(output, quantize_with_ranges(source, scheme, None))
-            return Report(engine=self.name)
-        tally = calibration_samples(samples)
-        ranges = observe_ranges(source, tally)
-        write_bytes(output, quantize_with_ranges(source, scheme, ranges))
-        return Report(engine=self.name, samples=tally.samples, ranges=len(ranges))
+        calibration = needed(plan, calibration)
+        ranges = None if calibration is None else calibration.ranges(plan.method)
+        write_bytes(output, quantize_with_ranges(source, plan.scheme, ranges))
+        return calibrated(self.name, calibration)
 
 
 def observe_ranges(source: Path, samples: Iterable[Feeds]) -> Ranges:
@@ -223,7 +230,8 @@ def _observing_interpreter(source: Path) -> Any:
 
 def _portion(interpreter: Any, watched: list[tuple[int, str]]) -> int:
     """How many samples may be run at once, when every tensor of every one of them is kept."""
-    sample_bytes = int(sum(interpreter.get_tensor(index).nbytes for index, _ in watched))
+    details = interpreter.get_tensor_details()
+    sample_bytes = sum(_FLOAT_BYTES * math.prod(int(n) for n in details[index]["shape"]) for index, _ in watched)
     return max(1, min(_MOST_SAMPLES, _EVERY_TENSOR_BYTES // max(1, sample_bytes)))
 
 

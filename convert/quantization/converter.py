@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from tinsmith.convert.calibration.calibration import Calibration
+from tinsmith.convert.calibration.ranges import Range
 from tinsmith.convert.frameworks import require
-from tinsmith.convert.quantization.feeding import portions
-from tinsmith.convert.quantization.quantizer import Report, calibration_samples
+from tinsmith.convert.quantization.aeq import observe_ranges
+from tinsmith.convert.quantization.quantizer import Report, Tally, calibrated, needed
 from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, Scheme
-from tinsmith.runtime.errors import ModelLoadError, TinsmithError, UnsupportedOperatorError, first_line
+from tinsmith.runtime.errors import TinsmithError, UnsupportedOperatorError, first_line
 from tinsmith.runtime.files import write_bytes
-from tinsmith.runtime.tensors import TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
+    from tinsmith.convert.calibration.ranges import Ranges
     from tinsmith.convert.model import Format
+    from tinsmith.convert.quantization.plan import Plan
     from tinsmith.convert.quantization.quantizer import Feeds
 
 __all__ = ["TfliteConverterQuantizer"]
@@ -33,75 +36,102 @@ _EXPECTED_WARNINGS = (
 
 
 class TfliteConverterQuantizer:
-    """Quantizes while it converts, with min-max ranges over all samples; see ``Quantizer``."""
+    """Quantizes while it converts, with the ranges that it is given; see ``Quantizer``."""
 
     name = "tflite-converter"
     takes: Format = "savedmodel"
     gives: Format = "tflite"
     extra = "tensorflow"
 
-    def check(self, scheme: Scheme) -> None:
+    def check(self, plan: Plan) -> None:
         """It has every scheme."""
 
-    def quantize(self, source: Path, output: Path, scheme: Scheme, samples: Iterable[Feeds] | None = None) -> Report:
-        """Quantize a SavedModel folder; see ``Quantizer.quantize``."""
-        tally = calibration_samples(samples) if scheme.static else None
+    def calibrate(self, source: Path, samples: Iterable[Feeds]) -> Calibration:
+        """Observe a SavedModel as the float .tflite file that it becomes; see ``Quantizer.calibrate``."""
+        tally = Tally(samples)
         tensorflow = require("tensorflow", needed_for=_NEEDED_FOR)
-        try:
-            converter = tensorflow.lite.TFLiteConverter.from_saved_model(str(source), signature_keys=[_SIGNATURE])
-            _configure(tensorflow, converter, scheme)
-            if tally is not None:
-                inputs = _inputs(tensorflow, source)
-                converter.representative_dataset = _one_by_one(tally, inputs)
-            with warnings.catch_warnings():
-                for message in _EXPECTED_WARNINGS:
-                    warnings.filterwarnings("ignore", message=message, category=UserWarning)
+        with tempfile.TemporaryDirectory(prefix="tinsmith-") as name, _translated(source, "a calibration"):
+            plain = Path(name) / "float.tflite"
+            write_bytes(plain, bytes(_converter(tensorflow, source).convert()))
+            extremes = observe_ranges(plain, tally)
+        return Calibration(samples=tally.samples, extremes=extremes)
+
+    def quantize(self, source: Path, output: Path, plan: Plan, calibration: Calibration | None = None) -> Report:
+        """Quantize a SavedModel folder; see ``Quantizer.quantize``."""
+        calibration = needed(plan, calibration)
+        tensorflow = require("tensorflow", needed_for=_NEEDED_FOR)
+        with _translated(source, plan.scheme.name):
+            converter = _converter(tensorflow, source)
+            if calibration is None:
+                _configure(tensorflow, converter, plan.scheme)
                 content = bytes(converter.convert())
-        except TinsmithError:
-            raise
-        except Exception as error:  # TensorFlow raises ValueError, RuntimeError, ConverterError, OSError and more
-            raise UnsupportedOperatorError(
-                f"TFLiteConverter can't turn {source.name} into {scheme.name}: {first_line(error)}",
-                hint="try another scheme, or the engine ai-edge-quantizer",
-            ) from error
+            else:
+                content = _quantized(tensorflow, bytes(converter.convert()), plan, calibration.ranges(plan.method))
         write_bytes(output, content)
-        return Report(engine=self.name, samples=tally.samples if tally else 0)
+        return calibrated(self.name, calibration)
+
+
+def _converter(tensorflow: Any, source: Path) -> Any:
+    return tensorflow.lite.TFLiteConverter.from_saved_model(str(source), signature_keys=[_SIGNATURE])
 
 
 def _configure(tensorflow: Any, converter: Any, scheme: Scheme) -> None:
-    lite = tensorflow.lite
-    converter.optimizations = [lite.Optimize.DEFAULT]
-    match scheme:
-        case Float16():
-            converter.target_spec.supported_types = [tensorflow.float16]
-        case Int8(io=io):
-            # Float kernels stay allowed beside the integer ones, as in the other engine, unless the ends are integers.
-            integers = [lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.target_spec.supported_ops = integers if io == "int8" else [*integers, lite.OpsSet.TFLITE_BUILTINS]
-            converter.inference_input_type = converter.inference_output_type = tensorflow.dtypes.as_dtype(io)
-        case Int16x8():
-            converter.target_spec.supported_ops = [
-                lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-                lite.OpsSet.TFLITE_BUILTINS,
-            ]
+    converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
+    if isinstance(scheme, Float16):
+        converter.target_spec.supported_types = [tensorflow.float16]
 
 
-def _one_by_one(samples: Iterable[Feeds], inputs: list[TensorSpec]) -> Callable[[], Iterator[dict[str, Any]]]:
-    """Samples with a batch axis of 1, as TFLiteConverter asks for them."""
+def _quantized(tensorflow: Any, plain: bytes, plan: Plan, ranges: Ranges) -> bytes:
+    """What the converter does after a calibration of its own, with the ranges of ours.
 
-    def representative() -> Iterator[dict[str, Any]]:
-        yield from portions(samples, inputs, at_most=1)
+    Float kernels stay allowed beside the integer ones, as in the other engine, unless the ends are integers.
+    """
+    convert = require("tensorflow.lite.python.convert", needed_for=_NEEDED_FOR)
+    types = convert._types_pb2  # noqa: SLF001 - its only place
+    ends = plan.scheme.io if isinstance(plan.scheme, Int8) else "float32"
+    wide = isinstance(plan.scheme, Int16x8)
+    with warnings.catch_warnings():
+        for message in _EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message, category=UserWarning)
+        return bytes(
+            convert.mlir_quantize(
+                _with_ranges(plain, _symmetric(ranges) if wide else ranges),
+                fully_quantize=ends == "int8",
+                inference_type=types.QUANTIZED_INT16 if wide else types.QUANTIZED_INT8,
+                input_data_type=tensorflow.dtypes.as_dtype(ends),
+                output_data_type=tensorflow.dtypes.as_dtype(ends),
+                denylisted_nodes=set(plan.kept) or None,
+            )
+        )
 
-    return representative
+
+def _symmetric(ranges: Ranges) -> Ranges:
+    """Around 0, where 16-bit kernels want the zero point."""
+    reaches = {name: max(abs(found.low), abs(found.high)) for name, found in ranges.items()}
+    return {name: Range(low=-reach, high=reach) for name, reach in reaches.items()}
 
 
-def _inputs(tensorflow: Any, source: Path) -> list[TensorSpec]:
-    """The inputs by the signature's names, which are the names that TFLiteConverter looks samples up by."""
-    signatures = tensorflow.saved_model.load(str(source)).signatures
-    if _SIGNATURE not in signatures:
-        raise ModelLoadError(f"{source} has no signature {_SIGNATURE}", hint="export it again with one")
-    _, named = signatures[_SIGNATURE].structured_input_signature
-    return [
-        TensorSpec(name=name, dtype=np.dtype(spec.dtype.as_numpy_dtype).name, shape=tuple(spec.shape.as_list()))
-        for name, spec in sorted(named.items())
-    ]
+def _with_ranges(plain: bytes, ranges: Ranges) -> bytes:
+    """The file with each range beside its tensor, which is where the converter's calibrator writes them."""
+    flatbuffers = require("ai_edge_litert.tools.flatbuffer_utils", needed_for=_NEEDED_FOR)
+    schema = require("ai_edge_litert.schema_py_generated", needed_for=_NEEDED_FOR)
+    model = flatbuffers.read_model_from_bytearray(bytearray(plain))
+    for tensor in model.subgraphs[0].tensors:
+        found = ranges.get(tensor.name.decode())
+        if found is not None:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.min, tensor.quantization.max = [found.low], [found.high]
+    return bytes(flatbuffers.convert_object_to_bytearray(model))
+
+
+@contextlib.contextmanager
+def _translated(source: Path, wanted: str) -> Iterator[None]:
+    try:
+        yield
+    except TinsmithError:
+        raise
+    except Exception as error:  # TensorFlow raises ValueError, RuntimeError, ConverterError, OSError and more
+        raise UnsupportedOperatorError(
+            f"TFLiteConverter can't turn {source.name} into {wanted}: {first_line(error)}",
+            hint="try another scheme, or the engine ai-edge-quantizer",
+        ) from error

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinsmith.convert.calibration.calibration import Calibration
+from tinsmith.convert.calibration.feeding import portions
+from tinsmith.convert.calibration.ranges import MinMaxObserver
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.quantization.conv_weights import store_convolutions_in_int8
-from tinsmith.convert.quantization.feeding import portions
 from tinsmith.convert.quantization.onnx_model import is_quantized, opset_of, prepare, read_float_model
-from tinsmith.convert.quantization.quantizer import Report, calibration_samples
+from tinsmith.convert.quantization.quantizer import Report, Tally, calibrated, needed
 from tinsmith.convert.quantization.quiet import root_logger_left_alone
-from tinsmith.convert.quantization.ranges import MinMaxObserver
 from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, Scheme
 from tinsmith.runtime.engines.ort import OrtEngine
 from tinsmith.runtime.errors import RecipeError, TinsmithError, UnsupportedOperatorError, first_line
@@ -24,9 +25,10 @@ from tinsmith.runtime.files import write_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from tinsmith.convert.calibration.ranges import Ranges
     from tinsmith.convert.model import Format
+    from tinsmith.convert.quantization.plan import Plan
     from tinsmith.convert.quantization.quantizer import Feeds
-    from tinsmith.convert.quantization.ranges import Ranges
 
 __all__ = ["OnnxruntimeQuantizer", "observe_ranges", "quantize_with_ranges"]
 
@@ -47,31 +49,41 @@ class OnnxruntimeQuantizer:
     gives: Format = "onnx"
     extra = "onnx"
 
-    def check(self, scheme: Scheme) -> None:
+    def check(self, plan: Plan) -> None:
         """Every scheme, but with float inputs and outputs only: .onnx has no place for an input's scale."""
-        if scheme == Int8(io="int8"):
+        if plan.scheme == Int8(io="int8"):
             raise RecipeError(
                 "an .onnx file can't have int8 inputs and outputs, because nothing in it would say their scale",
                 hint="leave out io, or make a .tflite",
             )
 
-    def quantize(self, source: Path, output: Path, scheme: Scheme, samples: Iterable[Feeds] | None = None) -> Report:
+    def calibrate(self, source: Path, samples: Iterable[Feeds]) -> Calibration:
+        """Observe an .onnx file; see ``Quantizer.calibrate``."""
+        tally = Tally(samples)
+        with (
+            tempfile.TemporaryDirectory(prefix="tinsmith-") as name,
+            _quiet(),
+            _translated(source, "a calibration"),
+        ):
+            extremes = observe_ranges(prepare(source, Path(name)), tally)
+        return Calibration(samples=tally.samples, extremes=extremes)
+
+    def quantize(self, source: Path, output: Path, plan: Plan, calibration: Calibration | None = None) -> Report:
         """Quantize an .onnx file; see ``Quantizer.quantize``."""
-        self.check(scheme)
-        if isinstance(scheme, Float16):
-            write_bytes(output, _to_float16(source))
-            return Report(engine=self.name)
-        tally = calibration_samples(samples) if scheme.static else None
-        with tempfile.TemporaryDirectory(prefix="tinsmith-") as name, _quiet(), _translated(source, scheme):
+        self.check(plan)
+        calibration = needed(plan, calibration)
+        write_bytes(output, self._content(source, plan, calibration))
+        return calibrated(self.name, calibration)
+
+    @staticmethod
+    def _content(source: Path, plan: Plan, calibration: Calibration | None) -> bytes:
+        if isinstance(plan.scheme, Float16):
+            return _to_float16(source)
+        with tempfile.TemporaryDirectory(prefix="tinsmith-") as name, _quiet(), _translated(source, plan.scheme.name):
             prepared = prepare(source, Path(name))
-            if tally is None:
-                content = _dynamic(prepared)
-                ranges: Ranges = {}
-            else:
-                ranges = observe_ranges(prepared, tally)
-                content = quantize_with_ranges(prepared, scheme, ranges)
-        write_bytes(output, content)
-        return Report(engine=self.name, samples=tally.samples if tally else 0, ranges=len(ranges))
+            if calibration is None:
+                return _dynamic(prepared)
+            return quantize_with_ranges(prepared, plan.scheme, calibration.ranges(plan.method))
 
 
 def observe_ranges(prepared: Path, samples: Iterable[Feeds]) -> Ranges:
@@ -159,7 +171,7 @@ def _to_float16(source: Path) -> bytes:
     sorting = require("onnxruntime.quantization.onnx_model", needed_for=_NEEDED_FOR)
     onnx = require("onnx", needed_for=_NEEDED_FOR)
     model = read_float_model(source)
-    with _quiet(), _translated(source, Float16()):
+    with _quiet(), _translated(source, Float16.name):
         converted = converter.convert_float_to_float16(model, keep_io_types=True)
         sorting.ONNXModel(converted).topological_sort()
     if not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in converted.graph.initializer):
@@ -206,14 +218,14 @@ class _Reader:
 
 
 @contextlib.contextmanager
-def _translated(source: Path, scheme: Scheme) -> Iterator[None]:
+def _translated(source: Path, wanted: str) -> Iterator[None]:
     try:
         yield
     except TinsmithError:
         raise
     except Exception as error:  # onnxruntime's tools raise ValueError, RuntimeError, their own Fail and more
         raise UnsupportedOperatorError(
-            f"onnxruntime can't turn {source.name} into {scheme.name}: {first_line(error)}",
+            f"onnxruntime can't turn {source.name} into {wanted}: {first_line(error)}",
             hint="try another scheme, or make a .tflite",
         ) from error
 

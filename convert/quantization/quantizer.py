@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from tinsmith.convert.quantization.ranges import no_samples
+from tinsmith.convert.calibration.ranges import no_samples
 from tinsmith.runtime.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from tinsmith.convert.calibration.calibration import Calibration
     from tinsmith.convert.model import Format
-    from tinsmith.convert.quantization.schemes import Scheme
+    from tinsmith.convert.quantization.plan import Plan
 
     Feeds = Mapping[str, NDArray[np.generic]]
 
-__all__ = ["Quantizer", "Report", "Tally", "already_quantized", "calibration_samples"]
+__all__ = ["Quantizer", "Report", "Tally", "already_quantized", "calibrated", "needed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,27 +54,41 @@ class Quantizer(Protocol):
     gives: Format
     extra: str
 
-    def check(self, scheme: Scheme) -> None:
-        """Find out before any work whether the tool has a scheme.
+    def check(self, plan: Plan) -> None:
+        """Find out before any work whether the tool can carry out a plan.
 
         Raises:
-            RecipeError: It has not; the hint names a tool that has.
+            RecipeError: It can't; the hint names a tool that can.
         """
         ...
 
-    def quantize(self, source: Path, output: Path, scheme: Scheme, samples: Iterable[Feeds] | None = None) -> Report:
-        """Quantize a model into a new file.
+    def calibrate(self, source: Path, samples: Iterable[Feeds]) -> Calibration:
+        """Run a float model on samples, and note what values its tensors take.
 
         Args:
             source: A file or folder of the format ``takes``, accepted by a child process before; it is never changed.
-            output: The file to write, whole or not at all.
-            scheme: What to turn it into.
-            samples: Batches of real numbers, one array an input name, samples on axis 0; read once, and only by static
-                schemes.
+            samples: Batches of real numbers, one array an input name, samples on axis 0; read once.
 
         Raises:
-            RecipeError: The tool has not this scheme, or the model is quantized already.
-            DataError: The scheme is static and there are no samples, or they do not fit the model.
+            RecipeError: The model is quantized already.
+            DataError: There are no samples, or they do not fit the model.
+            ModelError: The model can't be run, or becomes NaN or infinite.
+            MissingDependencyError: The tool is not installed.
+        """
+        ...
+
+    def quantize(self, source: Path, output: Path, plan: Plan, calibration: Calibration | None = None) -> Report:
+        """Quantize a model into a new file.
+
+        Args:
+            source: As for ``calibrate``.
+            output: The file to write, whole or not at all.
+            plan: What to turn it into, and how.
+            calibration: From ``calibrate``; only static schemes need one.
+
+        Raises:
+            RecipeError: The tool can't carry out this plan, or the model is quantized already.
+            DataError: The scheme is static and there is no calibration.
             ModelError: The tool can't work on this model.
             MissingDependencyError: The tool is not installed.
             OutputError: The file can't be written.
@@ -96,15 +111,24 @@ class Tally:
             raise no_samples()
 
 
-def calibration_samples(samples: Iterable[Feeds] | None) -> Tally:
-    """Count the samples of a static scheme.
+def needed(plan: Plan, calibration: Calibration | None) -> Calibration | None:
+    """What a plan takes its ranges from; None where its scheme needs none.
 
     Raises:
-        DataError: There are none: at once, or when iteration ends.
+        DataError: It needs a calibration, and there is none.
     """
-    if samples is None:
+    if not plan.scheme.static:
+        return None
+    if calibration is None:
         raise no_samples()
-    return Tally(samples)
+    return calibration
+
+
+def calibrated(engine: str, calibration: Calibration | None) -> Report:
+    """The report of a quantizer that took all its ranges from a calibration."""
+    if calibration is None:
+        return Report(engine=engine)
+    return Report(engine=engine, samples=calibration.samples, ranges=len(calibration.extremes))
 
 
 def already_quantized(source: Path, found: str) -> RecipeError:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tinsmith.convert.quantization.ranges import Ranges
+    from tinsmith.convert.calibration.ranges import Ranges
 
 __all__ = ["spans_of_weights"]
 

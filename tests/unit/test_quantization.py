@@ -11,6 +11,7 @@ from tinsmith.convert.quantization import (
     Float16,
     Int8,
     Int16x8,
+    Plan,
     choose_quantizer,
 )
 from tinsmith.runtime.engines import choose_engine, open_engine
@@ -113,7 +114,9 @@ def read(path):
 
 
 def quantize(source, output, scheme, samples=None):
-    return choose_quantizer(source.suffix.removeprefix(".")).quantize(source, output, scheme, samples)
+    quantizer = choose_quantizer(source.suffix.removeprefix("."))
+    calibration = quantizer.calibrate(source, samples) if scheme.static and samples is not None else None
+    return quantizer.quantize(source, output, Plan(scheme=scheme), calibration)
 
 
 @pytest.mark.parametrize("suffix", ["tflite", "onnx"])
@@ -181,7 +184,8 @@ class TestEveryTarget:
             "from tinsmith.convert.quantization import *; source = Path(sys.argv[1]); x = np.ones((1, 8, 8, 1), 'f4')\n"
             "for scheme in (Float16(), DynamicInt8(), Int8(), Int16x8()):\n"
             "    quantizer = choose_quantizer(source.suffix[1:])\n"
-            "    quantizer.quantize(source, Path('small'), scheme, [{'image': x}])\n"
+            "    found = quantizer.calibrate(source, [{'image': x}])\n"
+            "    quantizer.quantize(source, Path('small'), Plan(scheme=scheme), found)\n"
             "assert logging.root.handlers == []"
         )
         command = [sys.executable, "-W", "error", "-c", program, str(golden / f"cnn.{suffix}")]
@@ -270,7 +274,7 @@ class TestTflite:
     def test_tensorflow_stays_out(self, golden, tmp_path):
         program = (
             "import sys; from pathlib import Path; from tinsmith.convert.quantization import *; "
-            "choose_quantizer('tflite').quantize(Path(sys.argv[1]), Path('small.tflite'), DynamicInt8()); "
+            "choose_quantizer('tflite').quantize(Path(sys.argv[1]), Path('small.tflite'), Plan(scheme=DynamicInt8())); "
             "print(sorted({'tensorflow', 'onnx', 'onnxruntime', 'scipy.linalg'} & set(sys.modules)))"
         )
         command = [sys.executable, "-c", program, str(golden / "cnn.tflite")]

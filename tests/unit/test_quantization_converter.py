@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from tinsmith.convert.quantization import DynamicInt8, Float16, Int8, Int16x8, choose_quantizer
+from tinsmith.convert.quantization import DynamicInt8, Float16, Int8, Int16x8, Plan, choose_quantizer
 from tinsmith.runtime.engines import choose_engine, open_engine
 from tinsmith.runtime.errors import DataError, UnsupportedOperatorError
 from tinsmith.runtime.session import Session
@@ -43,22 +43,24 @@ def savedmodel(tmp_path_factory):
 class TestTfliteConverter:
     def test_every_scheme_stays_near_the_float_model(self, savedmodel, tmp_path):
         reference = tmp_path / "float16.tflite"
-        CONVERTER.quantize(savedmodel, reference, Float16())
+        CONVERTER.quantize(savedmodel, reference, Plan(scheme=Float16()))
         expected = answers(reference, images(1)[:1])
 
+        calibration = CONVERTER.calibrate(savedmodel, batches())
         for scheme in (DynamicInt8(), Int8(), Int8(io="int8"), Int16x8()):
             output = tmp_path / "small.tflite"
-            report = CONVERTER.quantize(savedmodel, output, scheme, batches())
+            report = CONVERTER.quantize(savedmodel, output, Plan(scheme=scheme), calibration)
 
             found = answers(output, images(1)[:1])
             assert np.abs(found - expected).max() <= 0.05 * np.abs(expected).max()
             assert report.samples == (16 if scheme.static else 0)
 
     def test_static_schemes_never_make_samples_up(self, savedmodel, tmp_path):
-        for samples in (None, ()):
-            with pytest.raises(DataError, match="must see real samples"):
-                CONVERTER.quantize(savedmodel, tmp_path / "small.tflite", Int8(), samples)
+        with pytest.raises(DataError, match="must see real samples"):
+            CONVERTER.quantize(savedmodel, tmp_path / "small.tflite", Plan(scheme=Int8()))
+        with pytest.raises(DataError, match="must see real samples"):
+            CONVERTER.calibrate(savedmodel, ())
 
     def test_a_folder_that_is_no_savedmodel_is_refused(self, tmp_path):
         with pytest.raises(UnsupportedOperatorError, match="can't turn"):
-            CONVERTER.quantize(tmp_path, tmp_path / "small.tflite", Float16())
+            CONVERTER.quantize(tmp_path, tmp_path / "small.tflite", Plan(scheme=Float16()))

@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tinsmith.convert.calibration.feeding import portions
+from tinsmith.convert.calibration.ranges import MinMaxObserver, Range
 from tinsmith.convert.quantization import SCHEME_NAMES, choose_quantizer, scheme_named
 from tinsmith.convert.quantization.conv_weights import round_by_channel
-from tinsmith.convert.quantization.feeding import portions
-from tinsmith.convert.quantization.ranges import MinMaxObserver, Range
 from tinsmith.runtime.errors import DataError, ModelError, RecipeError
 from tinsmith.runtime.tensors import TensorSpec
 
