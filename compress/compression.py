@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.planner import PlannedPass
     from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.training.watching import Watcher
+    from tinsmith.convert.layers import LayerReport
     from tinsmith.convert.model import Model
 
 __all__ = ["Compression", "Training", "compress", "watchers_of"]
@@ -47,6 +48,7 @@ class Compression:
         measured: What each pass found out, in the same order.
         delivery: The artifact and its proof.
         balance: Every quantity before and after.
+        layers: What quantizing did to each layer's numbers; None where nothing was quantized, or no look was possible.
     """
 
     source: Model
@@ -55,6 +57,7 @@ class Compression:
     measured: tuple[dict[str, float | str], ...]
     delivery: Delivery
     balance: Balance
+    layers: LayerReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
@@ -67,6 +70,7 @@ class Compression:
                 for planned, measured in zip(self.passes, self.measured, strict=True)
             ],
             "moved": self.balance.to_json(),
+            "layers": None if self.layers is None else self.layers.to_json(),
             **self.delivery.to_json(),
         }
 
@@ -128,6 +132,7 @@ def compress(
         measured=tuple(course.measured),
         delivery=delivery,
         balance=course.balance,
+        layers=course.layers,
     )
 
 
@@ -151,6 +156,7 @@ class _Course:
         self._balance: Balance | None = None
         self._watchers = Watchers([])
         self.measured: list[dict[str, float | str]] = []
+        self.layers: LayerReport | None = None
 
     @property
     def balance(self) -> Balance:
@@ -193,6 +199,7 @@ class _Course:
                 self._plain = result.model
             at, stands_for, made = result.model, result.stands_for or stands_for, made | planned.work.makes
             self.measured.append(dict(result.measured))
+            self.layers = result.layers or self.layers
         self._scales.put(at.path)
         return Made(path=at.path, stands_for=None if stands_for == self._job.source else stands_for)
 

@@ -7,7 +7,7 @@ values that the other model fed it.
 
 from __future__ import annotations
 
-from tinsmith.convert.layers.comparing import LayerComparison, compare_layers
+from tinsmith.convert.layers.comparing import LayerComparison, compare_layers, first_samples
 from tinsmith.convert.layers.observing import layer_report
 from tinsmith.convert.layers.page import write_page
 from tinsmith.convert.layers.report import Culprit, LayerError, LayerReport, OnlyOne
@@ -19,6 +19,7 @@ __all__ = [
     "LayerReport",
     "OnlyOne",
     "compare_layers",
+    "first_samples",
     "layer_report",
     "write_page",
 ]

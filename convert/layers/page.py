@@ -27,7 +27,8 @@ p.verdict { font-size: 1.05rem; margin: .25rem 0 1rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: 0; } dt { color: #57606a; }
 dd { margin: 0; overflow-wrap: anywhere; } code { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; } svg { display: block; width: 100%; height: auto; }
-svg text { font: 11px system-ui, sans-serif; fill: #57606a; } table { border-collapse: collapse; width: 100%; font-size: 13px; }
+svg text { font: 11px system-ui, sans-serif; fill: #57606a; }
+table { border-collapse: collapse; width: 100%; font-size: 13px; }
 th, td { text-align: right; padding: .2rem .5rem; border-bottom: 1px solid #d8dee4; vertical-align: top;
   font-variant-numeric: tabular-nums; } th { border-bottom: 2px solid #57606a; }
 th:nth-child(2), td:nth-child(2), th:nth-child(3), td:nth-child(3) { text-align: left; }
@@ -78,7 +79,8 @@ def page(compared: LayerComparison, *, command: str) -> str:
         "<h2>Where the error comes in</h2>",
         f'<div class="wide">{snr_plot(report)}</div>',
         '<p class="note">Line: signal-to-noise ratio of every tensor, with all error up to there. Squares: the '
-        "error that the layer adds itself, as it is felt one operator later. Below the dashed line, at 20 dB, a layer is named. "
+        "error that the layer adds itself, as it is felt one operator later. Below the dashed line, at 20 dB, a layer "
+        "is named. "
         "A layer without error stands at the upper edge.</p>",
         "<h2>How the integers are used</h2>",
         f'<div class="wide">{bars(report)}</div>',

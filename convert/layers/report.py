@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tinsmith.convert.layers.wording import decibels_text, shortened
+
 __all__ = ["Culprit", "LayerError", "LayerReport", "OnlyOne"]
+
+_MOST_NAMED, _NAME = 2, 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +124,21 @@ class LayerReport:
     def worst_first(self) -> tuple[LayerError, ...]:
         """Layers by what the error that each adds costs; those without error in the end."""
         return tuple(sorted(self.layers, key=_loudness))
+
+    def in_short(self) -> str:
+        """Who is to blame, in one line or two."""
+        if not self.culprits:
+            worst = self.worst_first[0]
+            loudest = (
+                f"the loudest is {worst.operator} {shortened(worst.name, _NAME)} ({decibels_text(worst.harm_db)} dB)"
+            )
+            return self.remark or f"none to blame; {loudest}"
+        named = [
+            f"{culprit.operator} {shortened(culprit.name, _NAME)} ({culprit.harm_db:.1f} dB): {culprit.reasons[0]}"
+            for culprit in self.culprits[:_MOST_NAMED]
+        ]
+        left = len(self.culprits) - len(named)
+        return " | ".join(named) + (f" | and {left} more" if left else "")
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
