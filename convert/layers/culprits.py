@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinsmith.convert.layers.report import Culprit
+from tinsmith.convert.layers.wording import percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ __all__ = ["LOUD_DB", "Evidence", "name_culprits"]
 
 # Error of a hundredth of the power: 8 bits that are used well stay at 30 dB and above.
 LOUD_DB = 20.0
-_MANY_CHANNELS = 0.25
+_MANY_CHANNELS = 0.5
 _SATURATED = 0.005
 _LITTLE_OF_THE_GRID = 0.25
 _UNEVEN = 16.0
@@ -51,8 +52,8 @@ class Evidence:
 def name_culprits(layers: Sequence[LayerError], evidence: Sequence[Evidence]) -> tuple[Culprit, ...]:
     """Find the layers that are to blame, the worst first.
 
-    A layer is, where the error that it adds is felt above a hundredth of the power one operator later, or drowns a
-    quarter of the channels that others take.
+    A layer is, where the error that it adds is felt above a hundredth of the power one operator later, or drowns half
+    of the channels that others take.
 
     Args:
         layers: All of them.
@@ -81,7 +82,7 @@ def _is_loud(layer: LayerError) -> bool:
 def _reasons(layer: LayerError, known: Evidence) -> Iterator[str]:
     """What was seen, the most telling first; in the end how loud the error is."""
     if layer.saturated is not None and layer.saturated >= _SATURATED:
-        yield f"saturates {100 * layer.saturated:.2g} % of its values"
+        yield f"saturates {percent(layer.saturated)} of its values"
     yield from _uneven_channels(layer, known)
     yield from _narrow(layer, known.sums)
     yield from _uneven_weights(known)
@@ -95,12 +96,13 @@ def _where(layer: LayerError) -> str:
 
 
 def _narrow(layer: LayerError, sums: TensorSums) -> Iterator[str]:
-    if layer.range_use is not None and sums.usual is not None and layer.range_use < _LITTLE_OF_THE_GRID:
-        low, high = sums.usual
-        yield (
-            f"range {layer.low:.3g} to {layer.high:.3g}, but 99.9 % of the values lie from {low:.3g} to {high:.3g}: "
-            f"{100 * layer.range_use:.2g} % of the grid used"
-        )
+    if layer.range_use is None or sums.usual is None or sums.grid is None or layer.range_use >= _LITTLE_OF_THE_GRID:
+        return
+    ends = sums.grid.real(np.array([sums.grid.least, sums.grid.greatest]))
+    yield (
+        f"its grid reaches from {ends[0]:.3g} to {ends[1]:.3g}, but 99.9 % of the values lie from {sums.usual[0]:.3g} "
+        f"to {sums.usual[1]:.3g}: {percent(layer.range_use)} of the grid used"
+    )
 
 
 def _uneven_channels(layer: LayerError, known: Evidence) -> Iterator[str]:
@@ -115,7 +117,7 @@ def _uneven_channels(layer: LayerError, known: Evidence) -> Iterator[str]:
         steps = typical / known.sums.grid.scale
         yield (
             f"channel {greatest} reaches {reach[greatest] / typical:,.0f} times as far as the median channel, which "
-            f"is left {_steps(steps)} of the grid; {100 * layer.lost_channels:.2g} % of the channels drown"
+            f"is left {_steps(steps)} of the grid; {percent(layer.lost_channels)} of the channels drown"
         )
 
 
@@ -150,4 +152,4 @@ def _one_channel(known: Evidence) -> Iterator[str]:
     channels = known.sums.channels
     shares = np.zeros(0) if channels is None else channels.noise_shares
     if len(shares) > 1 and shares.max() > max(_ONE_CHANNEL, 4 / len(shares)):
-        yield f"channel {int(shares.argmax())} holds {100 * shares.max():.0f} % of the error"
+        yield f"channel {int(shares.argmax())} holds {percent(float(shares.max()))} of the error"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from tinsmith.convert.layers.report import OnlyOne
+from tinsmith.convert.layers.structure import match_by_structure
 from tinsmith.runtime.errors import VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tinsmith.convert.layers.wiring import Node, Wiring
 
@@ -53,23 +53,32 @@ class Match:
 
 
 def match(reference: Wiring, other: Wiring) -> Match:
-    """Lay two models over each other: by the names of their tensors, then by what stands between those.
+    """Lay two models over each other: by the names of their tensors, then by what these are computed from.
 
-    Quantizers keep names, or most of them. What is left is matched by operator and shape, in order, between the
-    neighbours that are matched already.
+    Quantizers keep names, or most of them; what is left is matched by the structure of the graphs.
 
     Raises:
         VerificationError: Less than half of the layers of the smaller model have a counterpart.
     """
     if len(reference.inputs) != len(other.inputs):
         raise _unrelated(f"one takes {len(reference.inputs)} inputs, and the other {len(other.inputs)}")
+    for name, called in zip(reference.inputs, other.inputs, strict=True):
+        if not _same_shape(reference.values[name].shape, other.values[called].shape):
+            raise _unrelated(f"their input {name!r} has another shape")
     named = _by_name(reference, other)
-    named.update(_in_between(reference, other, named))
+    named.update(match_by_structure(reference, other, named))
     fewest = min(len(_layers(wiring)) for wiring in (reference, other))
     computed = [name for name in named if name not in reference.inputs]
     if not computed or len(computed) < _LEAST_SHARE * fewest:
-        raise _unrelated(f"{len(computed)} of {fewest} layers have a counterpart by name, or by operator and shape")
+        raise _unrelated(f"{len(computed)} of {fewest} layers have a counterpart by name or by what computes it")
     return _laid_over(reference, other, named)
+
+
+def _same_shape(one: tuple[int | None, ...], two: tuple[int | None, ...]) -> bool:
+    """Whether two shapes can be one; the batch axis and what a file does not say count for nothing."""
+    if not one or not two:
+        return True
+    return len(one) == len(two) and all(None in (a, b) or a == b for a, b in zip(one[1:], two[1:], strict=True))
 
 
 def _by_name(reference: Wiring, other: Wiring) -> dict[str, str]:
@@ -97,42 +106,6 @@ def _comparable(reference: Wiring, other: Wiring, name: str, face: str) -> bool:
 def _layers(wiring: Wiring) -> list[str]:
     """The first tensor of each layer, in order."""
     return [node.outputs[0] for node in wiring.layers if node.outputs]
-
-
-def _in_between(reference: Wiring, other: Wiring, named: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    ours, theirs = _layers(reference), _layers(other)
-    place = {other.face(name): at for at, name in enumerate(theirs)}
-    anchors = [(at, place[named[name]]) for at, name in enumerate(ours) if named.get(name) in place]
-    start = (-1, -1)
-    for end in (*_rising(anchors), (len(ours), len(theirs))):
-        gap = ours[start[0] + 1 : end[0]], theirs[start[1] + 1 : end[1]]
-        yield from _aligned(reference, other, *gap, taken=set(named.values()))
-        start = end
-
-
-def _rising(anchors: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Those that stand in the same order in both models: branches may run in another one."""
-    last = -1
-    for one, two in anchors:
-        if two > last:
-            last = two
-            yield one, two
-
-
-def _aligned(
-    reference: Wiring, other: Wiring, ours: Sequence[str], theirs: Sequence[str], *, taken: set[str]
-) -> Iterator[tuple[str, str]]:
-    keys = [_key(reference, name) for name in ours], [_key(other, name) for name in theirs]
-    for block in SequenceMatcher(None, *keys, autojunk=False).get_matching_blocks():
-        for step in range(block.size):
-            name, face = ours[block.a + step], other.face(theirs[block.b + step])
-            if face not in taken and _comparable(reference, other, name, face):
-                yield name, face
-
-
-def _key(wiring: Wiring, name: str) -> tuple[object, ...]:
-    """What two layers must share to be taken for the same: the operator, and the shape behind the batch axis."""
-    return wiring.producers[name].operator, wiring.values[name].shape[1:]
 
 
 def _laid_over(reference: Wiring, other: Wiring, named: Mapping[str, str]) -> Match:

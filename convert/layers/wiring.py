@@ -21,6 +21,8 @@ __all__ = ["DEQUANTIZING", "QUANTIZING", "Grid", "Node", "Value", "Wiring"]
 QUANTIZING = frozenset({"QUANTIZE", "QuantizeLinear"})
 DEQUANTIZING = frozenset({"DEQUANTIZE", "DequantizeLinear"})
 _REAL = frozenset({"float32", "float16"})
+# What quantizers fold into the range of the layer in front.
+_FOLDED = frozenset({"Relu", "Clip", "Identity", "RELU", "RELU6", "RELU_N1_TO_1"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,11 @@ class Node:
         """Whether it turns real numbers into integers or back, and is no layer of the model."""
         return self.operator in QUANTIZING or self.operator in DEQUANTIZING
 
+    @property
+    def passes_on(self) -> bool:
+        """Whether it may be folded into the layer in front of it."""
+        return self.only_changes_numbers or self.operator in _FOLDED
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wiring:
@@ -144,6 +151,18 @@ class Wiring:
         takers = self.consumers.get(name, [])
         if len(takers) == 1 and takers[0].operator in QUANTIZING:
             return takers[0].outputs[0]
+        return name
+
+    def settled(self, name: str) -> str:
+        """The tensor behind everything that may be folded into the layer that computes this one."""
+        while len(takers := self.consumers.get(name, [])) == 1 and takers[0].passes_on and takers[0].outputs:
+            name = takers[0].outputs[0]
+        return name
+
+    def computed(self, name: str) -> str:
+        """The tensor in front of all that: what the layer itself computes."""
+        while name in self.producers and self.producers[name].passes_on:
+            name = self.producers[name].inputs[0]
         return name
 
     def chain(self, name: str, stops: frozenset[str]) -> tuple[tuple[Node, ...], tuple[str, ...]]:
