@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["layers_view"]
 
-_MOST_LAYERS = 20
+_MOST_LAYERS, _MOST_CULPRITS = 20, 5
 _NAME_WIDTH, _OPERATOR_WIDTH, _LONG = 30, 17, 40
 _COLUMNS = ["layer", "operator", "SNR", "adds", "felt", "error", "beyond", "range"]
 
@@ -26,9 +26,13 @@ def layers_view(compared: LayerComparison) -> list[RenderableType]:
     left = len(report.layers) - len(rows)
     more = f" (--format json has {left:,} more)" if left > 0 else ""
     view: list[RenderableType] = [f"Layers, those that add most error first, in dB{more}:", table(_COLUMNS, rows)]
-    view += [_said(culprit) for culprit in report.culprits] or ["no layer adds more error than its numbers have to"]
     if report.remark:
         view.append(report.remark)
+    elif not report.culprits:
+        view.append("no layer adds more error than its numbers have to")
+    view += [_said(culprit) for culprit in report.culprits[:_MOST_CULPRITS]]
+    if len(report.culprits) > _MOST_CULPRITS:
+        view.append(f"and {len(report.culprits) - _MOST_CULPRITS} more culprits, which --format json and the page name")
     for name, rest in ((compared.reference.name, report.only_reference), (compared.other.name, report.only_other)):
         if rest:
             view.append(f"only in {name}: {summarized(rest)}")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["LOUD_DB", "Evidence", "name_culprits"]
 
 # Error of a hundredth of the power: 8 bits that are used well stay at 30 dB and above.
-LOUD_DB = 20.0
+LOUD_DB, _AUDIBLE_DB = 20.0, 30.0
 _MANY_CHANNELS = 0.5
 _SATURATED = 0.005
 _LITTLE_OF_THE_GRID = 0.25
@@ -52,8 +52,8 @@ class Evidence:
 def name_culprits(layers: Sequence[LayerError], evidence: Sequence[Evidence]) -> tuple[Culprit, ...]:
     """Find the layers that are to blame, the worst first.
 
-    A layer is, where the error that it adds is felt above a hundredth of the power one operator later, or drowns half
-    of the channels that others take.
+    A layer is, where the error that it adds is felt above a hundredth of the power one operator later, or above a
+    thousandth while it drowns half of the channels that others take.
 
     Args:
         layers: All of them.
@@ -74,9 +74,11 @@ def name_culprits(layers: Sequence[LayerError], evidence: Sequence[Evidence]) ->
 
 
 def _is_loud(layer: LayerError) -> bool:
+    if layer.harm_db is None:
+        return False
     # Many answers may be next to nothing, as those of a softmax are; nobody multiplies them by large weights.
     drowned = layer.felt_db is not None and (layer.lost_channels or 0.0) >= _MANY_CHANNELS
-    return (layer.harm_db is not None and layer.harm_db < LOUD_DB) or drowned
+    return layer.harm_db < LOUD_DB or (drowned and layer.harm_db < _AUDIBLE_DB)
 
 
 def _reasons(layer: LayerError, known: Evidence) -> Iterator[str]:

@@ -120,9 +120,9 @@ class OnnxProbe:
             given = tuple(name for name in node.input if name in live)
             if given:
                 outputs = tuple(name for name in node.output if name)
-                nodes.append(
-                    Node(operator=node.op_type, inputs=given, outputs=outputs, weights=self._weights_of(node, given))
-                )
+                weights = self._weights_of(node, given)
+                kernel = () if weights is None else tuple(self._holder(weights).dims)
+                nodes.append(Node(operator=node.op_type, inputs=given, outputs=outputs, weights=weights, kernel=kernel))
                 live.update(outputs)
         values = {value.name: value for value in self._values(live)}
         return Wiring(
@@ -134,6 +134,10 @@ class OnnxProbe:
             return None
         name = str(node.input[1])
         return name if name in self._stored or name in self._dequantized else None
+
+    def _holder(self, weights: str) -> Any:
+        """What stores them: floats, or the integers that a DequantizeLinear takes."""
+        return self._stored[weights if weights in self._stored else self._dequantized[weights].input[0]]
 
     def _values(self, live: set[str]) -> Iterator[Value]:
         shapes = inferred(self._onnx, self._model)

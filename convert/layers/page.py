@@ -101,7 +101,7 @@ def page(compared: LayerComparison, *, command: str) -> str:
 
 
 def _verdict(report: LayerReport) -> str:
-    if not report.culprits:
+    if report.remark or not report.culprits:
         said = report.remark or "no layer adds more error than its numbers have to"
         return escape(f"{said[:1].upper()}{said[1:]}.")
     worst, more = report.culprits[0], len(report.culprits) - 1

@@ -127,12 +127,14 @@ class LayerReport:
 
     def in_short(self) -> str:
         """Who is to blame, in one line or two."""
+        if self.remark:
+            return self.remark
         if not self.culprits:
             worst = self.worst_first[0]
             loudest = (
                 f"the loudest is {worst.operator} {shortened(worst.name, _NAME)} ({decibels_text(worst.harm_db)} dB)"
             )
-            return self.remark or f"none to blame; {loudest}"
+            return f"none to blame; {loudest}"
         named = [
             f"{culprit.operator} {shortened(culprit.name, _NAME)} ({culprit.harm_db:.1f} dB): {culprit.reasons[0]}"
             for culprit in self.culprits[:_MOST_NAMED]

@@ -1,8 +1,8 @@
 """Which layers of two models are the same by what they are computed from, where names do not tell.
 
 A converter may name every tensor anew and run branches in another order. What stays is the structure: a layer is known
-by its operator, its shape, and the layers that feed it, down to tensors that are matched already (the refinement of
-Weisfeiler and Leman 1968, on a graph without circles).
+by its operator and shapes, by what takes it, and by the layers that feed it, down to tensors that are matched already
+(the refinement of Weisfeiler and Leman 1968, on a graph without circles).
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def _signatures(wiring: Wiring, marks: Mapping[str, int], known: Names) -> dict[
             elif node.passes_on:
                 numbers[name] = numbers[node.inputs[0]]
             else:
-                numbers[name] = _number((*_kind(wiring, node), at, given), known)
+                key = (*_kind(wiring, node), _taken_by(wiring, node), at, given)
+                numbers[name] = _number(key, known)
     return numbers
 
 
@@ -79,7 +80,11 @@ def _number(key: Hashable, known: Names) -> int:
 
 
 def _kind(wiring: Wiring, node: Node) -> tuple[Hashable, ...]:
-    return node.operator, wiring.values[node.outputs[0]].shape[1:]
+    return node.operator, wiring.values[node.outputs[0]].shape[1:], node.kernel
+
+
+def _taken_by(wiring: Wiring, node: Node) -> tuple[str, ...]:
+    return tuple(sorted(taker.operator for taker in wiring.consumers.get(wiring.settled(node.outputs[0]), [])))
 
 
 def _paired(

@@ -110,6 +110,7 @@ class TfliteProbe:
             inputs=tuple(self._names[i] for i in given),
             outputs=tuple(self._names[int(i)] for i in operator.outputs),
             weights=self._names[weights] if held else None,
+            kernel=tuple(int(n) for n in self._graph.tensors[weights].shape) if held else (),
         )
 
     def _value(self, index: int) -> Value:

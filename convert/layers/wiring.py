@@ -88,12 +88,14 @@ class Node:
         inputs: Without what is stored in the file.
         outputs: In order.
         weights: What is stored of its second factor, by the name of the tensor; None for operators without.
+        kernel: The shape of that; empty for operators without.
     """
 
     operator: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     weights: str | None = None
+    kernel: tuple[int, ...] = ()
 
     @property
     def only_changes_numbers(self) -> bool:

@@ -104,6 +104,27 @@ def _convolution(inputs, output, *, relu):
     return operator
 
 
+def branches(path, prefix, order):
+    """A 1x1 convolution beside two 3x3 ones, in this order or the other; all of one shape, and summed up."""
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    rng = np.random.default_rng(4)
+    shapes = {"one": (4, 3, 1, 1), "three": (4, 3, 3, 3), "deep": (4, 4, 3, 3)}
+    stored = [
+        onnx.numpy_helper.from_array(rng.normal(0, 0.4, shape).astype(np.float32), f"{prefix}{name}_w")
+        for name, shape in shapes.items()
+    ]
+
+    def convolution(name, given_):
+        pads = [shapes[name][2] // 2] * 4
+        return helper.make_node("Conv", [given_, f"{prefix}{name}_w"], [prefix + name], pads=pads)
+
+    nodes = [[convolution("one", "x")], [convolution("three", "x"), convolution("deep", f"{prefix}three")]][::order]
+    end = helper.make_node("Add", [f"{prefix}one", f"{prefix}deep"], ["y"])
+    ends = [helper.make_tensor_value_info(n, floats, ["n", c, 8, 8]) for n, c in (("x", 3), ("y", 4))]
+    graph = helper.make_graph([*nodes[0], *nodes[1], end], "g", ends[:1], ends[1:], stored)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+
+
 def pictures(suffix, count=12, seed=1):
     """The same pictures in each format's layout, as one batch."""
     x = np.random.default_rng(seed).normal(0, 1, (count, 8, 8, CHANNELS[0])).astype(np.float32)
@@ -338,6 +359,17 @@ def test_what_folding_takes_away_is_listed(pair):
     assert [(rest.operator, rest.name) for rest in report.only_reference] == [("Relu", "conv0"), ("Relu", "conv1")]
     assert report.only_other == ()
     assert [layer.operator for layer in report.layers] == ["input", "Conv+Relu", "Conv+Relu", "Conv"]
+
+
+def test_branches_of_one_shape_that_run_in_another_order_are_told_apart(tmp_path):
+    paths = [tmp_path / "m.onnx", tmp_path / "r.onnx"]
+    for path, prefix, order in zip(paths, ("", "r_"), (1, -1), strict=True):
+        branches(path, prefix, order)
+
+    report = layer_report(paths[0], quantized(paths[1]), [pictures("onnx")])
+
+    assert report.culprits == ()
+    assert [layer.name for layer in report.layers] == ["x", "one", "three", "deep", "y"]
 
 
 class TestSums:
