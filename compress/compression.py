@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from tinsmith.compress.training.cluster import Cluster
 from tinsmith.compress.training.tracking import Trackers, open_trackers
 from tinsmith.compress.training.watching import Watchers
 from tinsmith.convert.delivery import Delivery, Job, Made, Proven, Workbench, deliver
+from tinsmith.runtime.errors import MissingDependencyError
 from tinsmith.runtime.files import bytes_of, sha256_of
 
 if TYPE_CHECKING:
@@ -115,7 +117,7 @@ def compress(
     job = Job.of(model, output, **settings)
     planned = plan(job.source, recipe, target_of(recipe, output))
     course = _Course(job, recipe, planned, training or Training(), metric)
-    with course.kept():
+    with course.kept(), _preloaded(planned):
         delivery = deliver(job, course.carry_out, weigh=course.weigh)
     return Compression(
         source=job.source,
@@ -125,6 +127,20 @@ def compress(
         delivery=delivery,
         balance=course.balance,
     )
+
+
+@contextlib.contextmanager
+def _preloaded(planned: tuple[PlannedPass, ...]) -> Iterator[None]:
+    """Let passes import their tools while a child process opens the source, which this one only waits for."""
+
+    def preload() -> None:
+        with contextlib.suppress(MissingDependencyError):  # the pass says it again, with what it is needed for
+            for one in planned:
+                one.work.preload()
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pool.submit(preload)
+        yield
 
 
 class _Course:

@@ -54,6 +54,9 @@ class TfliteConverterQuantizer:
                 hint="leave out engine: ai-edge-quantizer has them",
             )
 
+    def preload(self) -> None:
+        """Nothing: what it imports, the process that opens the source imports as well."""
+
     def calibrate(self, source: Path, samples: Iterable[Feeds]) -> Calibration:
         """Observe a SavedModel as the float .tflite file that it becomes; see ``Quantizer.calibrate``."""
         tally = Tally(samples)
