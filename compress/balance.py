@@ -49,9 +49,11 @@ class Judged:
     after: Evaluation
 
     def to_json(self) -> dict[str, Any]:
-        """For reports; the classes that lost most come first."""
-        losses = [{**found.to_json(), "change": change} for found, change in self.after.lost_by_class(self.before)]
-        return {"before": self.before.to_json(), "after": self.after.to_json(), "classes": losses}
+        """For reports; the classes and slices that lost most come first."""
+        classes = [{**found.to_json(), "change": change} for found, change in self.after.lost_by_class(self.before)]
+        slices = [{**found.to_json(), "change": change} for found, change in self.after.lost_by_slice(self.before)]
+        judgements = {"before": self.before.to_json(), "after": self.after.to_json()}
+        return {**judgements, "classes": classes, "slices": slices}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
