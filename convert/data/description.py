@@ -105,7 +105,7 @@ def read_description(path: Path) -> Description:
     Raises:
         DataError: It is no YAML, holds an unknown key or a wrong value (says where), or names a missing file.
     """
-    document = read_mapping(path, what="data.yaml", holds="a source and how to read it", error=DataError)
+    document = read_mapping(path, what="data.yaml", holds="source, preprocess, labels, split, slices", error=DataError)
     try:
         return Description.model_validate(_with_files(document, path))
     except ValidationError as error:
