@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.balance import Balance, Scales, judge, judged_on, look_at_speed
 from tinsmith.compress.bench import Bench
+from tinsmith.compress.budget import Budget, Verdict
+from tinsmith.compress.holding import hold, refuse_blind
 from tinsmith.compress.passes.base import QUANTITIES
 from tinsmith.compress.passes.conversion import Convert, ConvertStep
 from tinsmith.compress.passes.trained import TrainedPass
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.planner import PlannedPass
     from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.training.watching import Watcher
+    from tinsmith.convert.data import Dataset
     from tinsmith.convert.model import Model
 
 __all__ = ["Compression", "Training", "compress", "watchers_of"]
@@ -47,6 +50,7 @@ class Compression:
         measured: What each pass found out, in the same order.
         delivery: The artifact and its proof.
         balance: Every quantity before and after.
+        verdicts: What became of each bound of the budget.
     """
 
     source: Model
@@ -55,6 +59,12 @@ class Compression:
     measured: tuple[dict[str, float | str], ...]
     delivery: Delivery
     balance: Balance
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def misses(self) -> tuple[Verdict, ...]:
+        """The bounds of the budget that were not kept; the artifact is what was reached."""
+        return tuple(verdict for verdict in self.verdicts if verdict.missed)
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
@@ -67,6 +77,7 @@ class Compression:
                 for planned, measured in zip(self.passes, self.measured, strict=True)
             ],
             "moved": self.balance.to_json(),
+            "budget": [verdict.to_json() for verdict in self.verdicts],
             **self.delivery.to_json(),
         }
 
@@ -99,6 +110,7 @@ def compress(
     *,
     metric: str | None = None,
     training: Training | None = None,
+    budget: Budget | None = None,
     **settings: Any,
 ) -> Compression:
     """Make a model smaller by a recipe, and prove what came out against what went in.
@@ -110,6 +122,7 @@ def compress(
             folder ``OUTPUT.work`` with what a resumed run needs.
         metric: What judges models, by its name; None for the usual one, see ``metric_for``.
         training: Who watches passes that train, and whether to go on where they stood.
+        budget: What it may cost. An artifact that costs more is written all the same; ``misses`` says what it missed.
         **settings: ``data``, ``seed``, ``allow`` and ``time_limit_s`` of ``Job``.
 
     Raises:
@@ -117,7 +130,7 @@ def compress(
     """
     job = Job.of(model, output, **settings)
     planned = plan(job.source, recipe, target_of(recipe, output))
-    course = _Course(job, recipe, planned, training or Training(), metric)
+    course = _Course(job, recipe, planned, training or Training(), metric, budget or Budget())
     with course.kept():
         made: Any = {"tolerance": course.tolerance, "steps": course.documents, "weigh": course.weigh}
         delivery = deliver(job, course.carry_out, **made)
@@ -128,6 +141,7 @@ def compress(
         measured=tuple(course.measured),
         delivery=delivery,
         balance=course.balance,
+        verdicts=course.verdicts,
     )
 
 
@@ -141,9 +155,10 @@ class _Course:
         planned: tuple[PlannedPass, ...],
         training: Training,
         metric: str | None,
+        budget: Budget,
     ) -> None:
         self._job, self._recipe, self._planned = job, recipe, planned
-        self._training, self._metric = training, metric
+        self._training, self._metric, self._budget = training, metric, budget
         self._work: WorkFolder | None = None
         self._workbench: Workbench | None = None
         self._plain: Model | None = None
@@ -151,6 +166,7 @@ class _Course:
         self._balance: Balance | None = None
         self._watchers = Watchers([])
         self.measured: list[dict[str, float | str]] = []
+        self.verdicts: tuple[Verdict, ...] = ()
 
     @property
     def balance(self) -> Balance:
@@ -178,6 +194,7 @@ class _Course:
     def carry_out(self, workbench: Workbench) -> Made:
         """Run them all."""
         self._workbench = workbench
+        refuse_blind(self._budget, self._judging)
         self._open_watchers()
         self._open_work(workbench)
         if self._job.source.is_artifact:
@@ -200,8 +217,9 @@ class _Course:
         """Hold what came out against the source as a plain artifact."""
         assert self._workbench is not None
         baseline = self._baseline(self._workbench)
-        samples = judged_on(self._workbench.roles, trains=self._recipe.needs.training)
+        samples = self._judging
         judged, unjudged = judge(proven, samples, self._metric)
+        self.verdicts = hold(self._budget, proven, samples, judged, unjudged)
         self._balance = Balance(
             announced=self._recipe.moves,
             before=self._scales.sizes(baseline),
@@ -210,6 +228,11 @@ class _Course:
             unjudged=unjudged,
             speed=look_at_speed(baseline, proven, time_limit_s=self._job.time_limit_s),
         )
+
+    @property
+    def _judging(self) -> Dataset | None:
+        assert self._workbench is not None
+        return judged_on(self._workbench.roles, trains=self._recipe.needs.training)
 
     def _baseline(self, workbench: Workbench) -> Path:
         """The source as a float artifact of the target's format; itself where it is one already."""
