@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.balance import Balance, Scales, judge, judged_on, look_at_speed
+from tinsmith.compress.budget import Budget, Verdict
+from tinsmith.compress.holding import hold, refuse_blind
 from tinsmith.compress.passes.trained import TrainedPass
 from tinsmith.compress.planner import plan, target_of
 from tinsmith.compress.resuming import WorkFolder
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.running import Outcome
     from tinsmith.compress.training.watching import Watcher
+    from tinsmith.convert.data import Dataset
     from tinsmith.convert.model import Model
 
 __all__ = ["Compression", "Training", "compress", "watchers_of"]
@@ -46,6 +49,7 @@ class Compression:
         measured: What each pass found out, in the same order.
         delivery: The artifact and its proof.
         balance: Every quantity before and after.
+        verdicts: What became of each bound of the budget.
     """
 
     source: Model
@@ -54,6 +58,12 @@ class Compression:
     measured: tuple[dict[str, float | str], ...]
     delivery: Delivery
     balance: Balance
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def misses(self) -> tuple[Verdict, ...]:
+        """The bounds of the budget that were not kept; the artifact is what was reached."""
+        return tuple(verdict for verdict in self.verdicts if verdict.missed)
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
@@ -66,6 +76,7 @@ class Compression:
                 for planned, measured in zip(self.passes, self.measured, strict=True)
             ],
             "moved": self.balance.to_json(),
+            "budget": [verdict.to_json() for verdict in self.verdicts],
             **self.delivery.to_json(),
         }
 
@@ -98,6 +109,7 @@ def compress(
     *,
     metric: str | None = None,
     training: Training | None = None,
+    budget: Budget | None = None,
     **settings: Any,
 ) -> Compression:
     """Make a model smaller by a recipe, and prove what came out against what went in.
@@ -109,6 +121,7 @@ def compress(
             folder ``OUTPUT.work`` with what a resumed run needs.
         metric: What judges models, by its name; None for the usual one, see ``metric_for``.
         training: Who watches passes that train, and whether to go on where they stood.
+        budget: What it may cost. An artifact that costs more is written all the same; ``misses`` says what it missed.
         **settings: ``data``, ``seed``, ``allow`` and ``time_limit_s`` of ``Job``.
 
     Raises:
@@ -116,7 +129,7 @@ def compress(
     """
     job = Job.of(model, output, **settings)
     planned = plan(job.source, recipe, target_of(recipe, output))
-    course = _Course(job, recipe, planned, training or Training(), metric)
+    course = _Course(job, recipe, planned, training or Training(), metric, budget or Budget())
     with course.kept(), _preloaded(planned):
         delivery = deliver(job, course.carry_out, weigh=course.weigh)
     return Compression(
@@ -126,6 +139,7 @@ def compress(
         measured=course.outcome.measured,
         delivery=delivery,
         balance=course.balance,
+        verdicts=course.verdicts,
     )
 
 
@@ -153,9 +167,10 @@ class _Course:
         planned: tuple[PlannedPass, ...],
         training: Training,
         metric: str | None,
+        budget: Budget,
     ) -> None:
         self._job, self._recipe, self._planned = job, recipe, planned
-        self._training, self._metric = training, metric
+        self._training, self._metric, self._budget = training, metric, budget
         self._target = target_of(recipe, job.output)
         self._work: WorkFolder | None = None
         self._workbench: Workbench | None = None
@@ -163,6 +178,7 @@ class _Course:
         self._outcome: Outcome | None = None
         self._scales = Scales()
         self._balance: Balance | None = None
+        self.verdicts: tuple[Verdict, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -179,6 +195,7 @@ class _Course:
     def carry_out(self, workbench: Workbench) -> Made:
         """Run all passes."""
         self._workbench = workbench
+        refuse_blind(self._budget, self._judging)
         watchers = self._open_watchers()
         self._open_work(workbench)
         self._runner = Runner(self._job, workbench, self._work, watcher=watchers, metric=self._metric)
@@ -198,8 +215,9 @@ class _Course:
         assert self._workbench is not None
         assert self._runner is not None
         baseline = self._runner.plain(self.outcome.planned, self._target).path
-        samples = judged_on(self._workbench.roles, trains=self._recipe.needs.training)
+        samples = self._judging
         judged, unjudged = judge(proven, samples, self._metric)
+        self.verdicts = hold(self._budget, proven, samples, judged, unjudged)
         self._balance = Balance(
             announced=self._recipe.moves,
             before=self._scales.sizes(baseline),
@@ -208,6 +226,11 @@ class _Course:
             unjudged=unjudged,
             speed=look_at_speed(baseline, proven, time_limit_s=self._job.time_limit_s),
         )
+
+    @property
+    def _judging(self) -> Dataset | None:
+        assert self._workbench is not None
+        return judged_on(self._workbench.roles, trains=self._recipe.needs.training)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
