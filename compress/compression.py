@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.running import Outcome
     from tinsmith.compress.training.watching import Watcher
     from tinsmith.convert.data import Dataset
+    from tinsmith.convert.layers import LayerReport
     from tinsmith.convert.model import Model
 
 __all__ = ["Compression", "Training", "compress", "watchers_of"]
@@ -49,6 +50,7 @@ class Compression:
         measured: What each pass found out, in the same order.
         delivery: The artifact and its proof.
         balance: Every quantity before and after.
+        layers: What quantizing did to each layer's numbers; None where nothing was quantized, or no look was possible.
         verdicts: What became of each bound of the budget.
     """
 
@@ -58,6 +60,7 @@ class Compression:
     measured: tuple[dict[str, float | str], ...]
     delivery: Delivery
     balance: Balance
+    layers: LayerReport | None = None
     verdicts: tuple[Verdict, ...] = ()
 
     @property
@@ -76,6 +79,7 @@ class Compression:
                 for planned, measured in zip(self.passes, self.measured, strict=True)
             ],
             "moved": self.balance.to_json(),
+            "layers": None if self.layers is None else self.layers.to_json(),
             "budget": [verdict.to_json() for verdict in self.verdicts],
             **self.delivery.to_json(),
         }
@@ -139,6 +143,7 @@ def compress(
         measured=course.outcome.measured,
         delivery=delivery,
         balance=course.balance,
+        layers=course.outcome.layers,
         verdicts=course.verdicts,
     )
 

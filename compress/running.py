@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.planner import PlannedPass, Target
     from tinsmith.compress.resuming import WorkFolder
     from tinsmith.convert.delivery import Job, Workbench
+    from tinsmith.convert.layers import LayerReport
     from tinsmith.convert.model import Model
 
 __all__ = ["Outcome", "Runner", "announced", "documents_of", "tolerance_of"]
@@ -36,12 +37,14 @@ class Outcome:
         model: The last model.
         stands_for: The trained model whose answers it has; None where they are still the source's.
         measured: What each pass found out, in order.
+        layers: What the last quantization did to each layer's numbers; None where there was none.
     """
 
     planned: tuple[PlannedPass, ...]
     model: Model
     stands_for: Model | None
     measured: tuple[dict[str, float | str], ...]
+    layers: LayerReport | None
 
 
 class Runner:
@@ -68,7 +71,7 @@ class Runner:
         """
         at, stands_for, teacher = self._job.source, None, None
         made: frozenset[Form] = frozenset()
-        measured = []
+        measured, layers = [], None
         for number, one in enumerate(planned):
             if one.work.degrades and teacher is None and one.takes in one.work.takes:
                 teacher = at
@@ -80,8 +83,9 @@ class Runner:
                 self._plain = result.model
             at, stands_for, made = result.model, result.stands_for or stands_for, made | one.work.makes
             measured.append(dict(result.measured))
+            layers = result.layers or layers
         stands_for = None if stands_for == self._job.source else stands_for
-        return Outcome(planned=planned, model=at, stands_for=stands_for, measured=tuple(measured))
+        return Outcome(planned=planned, model=at, stands_for=stands_for, measured=tuple(measured), layers=layers)
 
     def plain(self, planned: tuple[PlannedPass, ...], target: Target) -> Model:
         """The source as a float artifact, made by the plan's own conversion; itself where it is one already."""
