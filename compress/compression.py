@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.balance import Balance, Scales, judge, judged_on, look_at_speed
 from tinsmith.compress.bench import Bench
 from tinsmith.compress.budget import Budget, Verdict
 from tinsmith.compress.holding import hold, refuse_blind
+from tinsmith.compress.hygiene import hygiene_of
 from tinsmith.compress.passes.base import QUANTITIES
 from tinsmith.compress.passes.conversion import Convert, ConvertStep
 from tinsmith.compress.passes.trained import TrainedPass
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.training.watching import Watcher
     from tinsmith.convert.data import Dataset
+    from tinsmith.convert.data.hygiene import Hygiene
     from tinsmith.convert.model import Model
 
 __all__ = ["Compression", "Training", "compress", "watchers_of"]
@@ -51,6 +53,7 @@ class Compression:
         delivery: The artifact and its proof.
         balance: Every quantity before and after.
         verdicts: What became of each bound of the budget.
+        hygiene: Of the samples that were calibrated on; None where there were none.
     """
 
     source: Model
@@ -60,6 +63,7 @@ class Compression:
     delivery: Delivery
     balance: Balance
     verdicts: tuple[Verdict, ...] = ()
+    hygiene: Hygiene | None = None
 
     @property
     def misses(self) -> tuple[Verdict, ...]:
@@ -78,6 +82,7 @@ class Compression:
             ],
             "moved": self.balance.to_json(),
             "budget": [verdict.to_json() for verdict in self.verdicts],
+            "calibration": None if self.hygiene is None else asdict(self.hygiene),
             **self.delivery.to_json(),
         }
 
@@ -142,6 +147,7 @@ def compress(
         delivery=delivery,
         balance=course.balance,
         verdicts=course.verdicts,
+        hygiene=course.hygiene,
     )
 
 
@@ -167,6 +173,7 @@ class _Course:
         self._watchers = Watchers([])
         self.measured: list[dict[str, float | str]] = []
         self.verdicts: tuple[Verdict, ...] = ()
+        self.hygiene: Hygiene | None = None
 
     @property
     def balance(self) -> Balance:
@@ -219,6 +226,8 @@ class _Course:
         baseline = self._baseline(self._workbench)
         samples = self._judging
         judged, unjudged = judge(proven, samples, self._metric)
+        steps = [planned.step for planned in self._planned]
+        self.hygiene = hygiene_of(steps, self._workbench.roles, proven.source, self._job.source)
         self.verdicts = hold(self._budget, proven, samples, judged, unjudged)
         self._balance = Balance(
             announced=self._recipe.moves,
