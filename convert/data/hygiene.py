@@ -333,7 +333,7 @@ def _duplicates(found: _Look) -> Iterator[Finding]:
 
 def _unchecked(found: _Look, other: _Look | None, expected: ValueRange | None) -> Iterator[str]:
     if other is None:
-        yield "overlap (there is no evaluation set to compare with)"
+        yield "overlap (there is no evaluation set apart from these samples)"
     if not found.labels:
         yield "classes (the samples have no class labels)"
     if expected is None and other is None:
