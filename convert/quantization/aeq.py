@@ -53,6 +53,10 @@ class AiEdgeQuantizer:
     def check(self, plan: Plan) -> None:
         """It has every scheme."""
 
+    def preload(self) -> None:
+        """A quarter of the time that quantizing a small model takes."""
+        _import_quantizer()
+
     def calibrate(self, source: Path, samples: Iterable[Feeds]) -> Calibration:
         """Observe a .tflite file; see ``Quantizer.calibrate``."""
         tally = Tally(samples)
