@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.balance import Balance, Scales, judge, judged_on, look_at_speed
 from tinsmith.compress.budget import Budget, Verdict
 from tinsmith.compress.holding import hold, refuse_blind
+from tinsmith.compress.hygiene import hygiene_of
 from tinsmith.compress.passes.trained import TrainedPass
 from tinsmith.compress.planner import plan, target_of
 from tinsmith.compress.resuming import WorkFolder
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.running import Outcome
     from tinsmith.compress.training.watching import Watcher
     from tinsmith.convert.data import Dataset
+    from tinsmith.convert.data.hygiene import Hygiene
     from tinsmith.convert.layers import LayerReport
     from tinsmith.convert.model import Model
 
@@ -52,6 +54,7 @@ class Compression:
         balance: Every quantity before and after.
         layers: What quantizing did to each layer's numbers; None where nothing was quantized, or no look was possible.
         verdicts: What became of each bound of the budget.
+        hygiene: Of the samples that were calibrated on; None where there were none.
     """
 
     source: Model
@@ -62,6 +65,7 @@ class Compression:
     balance: Balance
     layers: LayerReport | None = None
     verdicts: tuple[Verdict, ...] = ()
+    hygiene: Hygiene | None = None
 
     @property
     def misses(self) -> tuple[Verdict, ...]:
@@ -81,6 +85,7 @@ class Compression:
             "moved": self.balance.to_json(),
             "layers": None if self.layers is None else self.layers.to_json(),
             "budget": [verdict.to_json() for verdict in self.verdicts],
+            "calibration": None if self.hygiene is None else asdict(self.hygiene),
             **self.delivery.to_json(),
         }
 
@@ -145,6 +150,7 @@ def compress(
         balance=course.balance,
         layers=course.outcome.layers,
         verdicts=course.verdicts,
+        hygiene=course.hygiene,
     )
 
 
@@ -184,6 +190,7 @@ class _Course:
         self._scales = Scales()
         self._balance: Balance | None = None
         self.verdicts: tuple[Verdict, ...] = ()
+        self.hygiene: Hygiene | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -222,6 +229,8 @@ class _Course:
         baseline = self._runner.plain(self.outcome.planned, self._target).path
         samples = self._judging
         judged, unjudged = judge(proven, samples, self._metric)
+        steps = [planned.step for planned in self.outcome.planned]
+        self.hygiene = hygiene_of(steps, self._workbench.roles, proven.source, self._job.source)
         self.verdicts = hold(self._budget, proven, samples, judged, unjudged)
         self._balance = Balance(
             announced=self._recipe.moves,

@@ -83,6 +83,7 @@ def _planned(p: PlannedPass) -> list[object]:
 
 
 def _view(made: Compression) -> list[RenderableType]:
+    from tinsmith.convert.commands.hygiene_view import hygiene_facts
     from tinsmith.convert.commands.proof_view import proof_facts
 
     artifact = made.delivery.artifact
@@ -93,6 +94,7 @@ def _view(made: Compression) -> list[RenderableType]:
         ("passes", " → ".join(p.work.kind for p in made.passes) or "none"),
         *((passed.work.kind, _found(measured)) for passed, measured in zip(made.passes, made.measured, strict=True)),
         *proof_facts(made.delivery.proof),
+        *(() if made.hygiene is None else hygiene_facts(made.hygiene)),
         *budget_facts(made.verdicts),
     ]
     return [facts([(name, said) for name, said in shown if said]), *balance_view(made.balance)]
