@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from tinsmith.compress.passes.base import Effects, Needs, Pass, PassResult, Step
 from tinsmith.convert.calibration import no_samples
+from tinsmith.convert.data.hygiene import refuse_constant
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT16, INTEGER
 from tinsmith.convert.quantization import Float16, Int8, Plan, choose_quantizer, scheme_named
@@ -104,6 +105,10 @@ class Quantize(Pass):
         """Half precision rounds; integers lose."""
         return FLOAT16 if isinstance(self._plan.scheme, Float16) else INTEGER
 
+    def preload(self) -> None:
+        """Import the tool."""
+        self._quantizer.preload()
+
     def run(self, model: Model, bench: Bench) -> PassResult:
         """Quantize, calibrating on the samples that are for it where the scheme is static."""
         output = bench.place(f"{self._plan.scheme.name}.{self.gives}")
@@ -158,4 +163,6 @@ class Quantize(Pass):
 def _samples(bench: Bench) -> Iterator[Feeds]:
     if bench.roles is None:
         raise no_samples()
-    return (batch.feeds for batch in bench.roles.calibration.batches(_BATCH))
+    calibration = bench.roles.calibration
+    refuse_constant(calibration)
+    return (batch.feeds for batch in calibration.batches(_BATCH))

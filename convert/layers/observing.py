@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from tinsmith.convert.calibration.feeding import portions
+from tinsmith.convert.calibration.feeding import feeds_for_one_run
 from tinsmith.convert.layers.culprits import Evidence, name_culprits
 from tinsmith.convert.layers.matching import match
 from tinsmith.convert.layers.probe import open_probe
@@ -156,7 +156,7 @@ class _Observation:
     def _fed(probe: Probe, feeds: Feeds) -> dict[str, Array]:
         """One portion in the dtypes that a model stores, by the names of its tensors."""
         real = [spec if spec.quantization is None else _as_float(spec) for spec in probe.inputs]
-        (portion,) = portions([feeds], real, at_most=len(next(iter(feeds.values()))))
+        portion = feeds_for_one_run(feeds, real)
         arrays = [_stored(portion[spec.name], spec) for spec in probe.inputs]
         return dict(zip(probe.wiring.inputs, arrays, strict=True))
 
