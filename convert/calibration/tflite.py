@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.convert.calibration.calibration import Calibration
 from tinsmith.convert.calibration.feeding import Portions
 from tinsmith.convert.calibration.observer import Observer
-from tinsmith.convert.frameworks import require
+from tinsmith.convert.plain_interpreter import plain_interpreter
 from tinsmith.runtime.errors import UnsupportedOperatorError, first_line
 from tinsmith.runtime.files import sha256_of
 
@@ -69,19 +68,7 @@ def observe_tflite(
 
 
 def _observing_interpreter(source: Path) -> Any:
-    """An interpreter that keeps every tensor.
-
-    Without XNNPACK: it fuses operators, and the tensors between them are then not computed.
-    """
-    litert = require("ai_edge_litert.interpreter", needed_for="quantizing a .tflite file")
     try:
-        interpreter = litert.Interpreter(
-            model_path=str(source),
-            num_threads=os.cpu_count() or 1,
-            experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            experimental_preserve_all_tensors=True,
-        )
-        interpreter.allocate_tensors()
+        return plain_interpreter(source, needed_for="quantizing a .tflite file")
     except (RuntimeError, ValueError) as error:
         raise UnsupportedOperatorError(f"LiteRT can't run {source.name}: {first_line(error)}") from error
-    return interpreter

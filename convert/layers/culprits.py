@@ -90,7 +90,8 @@ def _reasons(layer: LayerError, known: Evidence) -> Iterator[str]:
     yield from _uneven_weights(known)
     yield from _one_channel(known)
     yield from _weights_rounded(layer, known)
-    yield f"the error that it adds stands {layer.harm_db:.1f} dB below the signal {_where(layer)}"
+    side = "below" if (layer.harm_db or 0.0) >= 0 else "above"
+    yield f"the error that it adds stands {abs(layer.harm_db or 0.0):.1f} dB {side} the signal {_where(layer)}"
 
 
 def _where(layer: LayerError) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.layers.probe import cannot_run
 from tinsmith.convert.layers.wiring import Grid, Node, Value, Wiring
+from tinsmith.convert.plain_interpreter import plain_interpreter
 from tinsmith.convert.quantization.tflite_model import is_stored, read_model
 from tinsmith.runtime.engines.tflite import TfliteEngine
 from tinsmith.runtime.errors import ModelError, first_line
@@ -50,7 +50,7 @@ class TfliteProbe:
         self._types = _names_of(schema.TensorType)
         self._operators = _names_of(schema.BuiltinOperator)
         self.wiring = self._wiring()
-        self._interpreter = self._opened(model_path=str(path), experimental_preserve_all_tensors=True)
+        self._interpreter = self._opened(path)
         self.inputs = TfliteEngine(self._interpreter, name="litert", version="", accelerator="cpu").inputs
 
     def observing(self, names: Sequence[str]) -> Runner:
@@ -62,7 +62,7 @@ class TfliteProbe:
         """See ``Probe.apart``."""
         flatbuffers = require("ai_edge_litert.tools.flatbuffer_utils", needed_for=_NEEDED_FOR)
         model, fed = self._cut(names)
-        interpreter = self._opened(model_content=bytes(flatbuffers.convert_object_to_bytearray(model)))
+        interpreter = self._opened(bytes(flatbuffers.convert_object_to_bytearray(model)))
         inputs = {name: self._index[name] for name in self.wiring.inputs}
         return self._runner(interpreter, inputs | fed, names)
 
@@ -143,18 +143,11 @@ class TfliteProbe:
         tensor.name, tensor.buffer = f"{name}/fed".encode(), 0
         return tensor
 
-    def _opened(self, **what: Any) -> Any:
-        litert = require("ai_edge_litert.interpreter", needed_for=_NEEDED_FOR)
+    def _opened(self, model: Path | bytes) -> Any:
         try:
-            interpreter = litert.Interpreter(
-                num_threads=os.cpu_count() or 1,
-                experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-                **what,
-            )
-            interpreter.allocate_tensors()
+            return plain_interpreter(model, needed_for=_NEEDED_FOR)
         except (RuntimeError, ValueError) as error:
             raise cannot_run(self._path, first_line(error)) from error
-        return interpreter
 
     def _runner(self, interpreter: Any, fed: Mapping[str, int], names: Sequence[str]) -> Runner:
         """Feeds and reads by the numbers of tensors, which loading does not change."""
