@@ -12,7 +12,7 @@ from tinsmith.convert.layers.culprits import Evidence, name_culprits
 from tinsmith.convert.layers.matching import match
 from tinsmith.convert.layers.probe import open_probe
 from tinsmith.convert.layers.report import LayerError, LayerReport
-from tinsmith.convert.layers.sums import Power, TensorSums
+from tinsmith.convert.layers.sums import Power, TensorSums, finite
 from tinsmith.runtime.errors import DataError, UsageError, VerificationError
 from tinsmith.runtime.session import artifact_format, quantize
 
@@ -147,8 +147,8 @@ class _Observation:
             added = own.get(name, expected[name])
             self._sums[name].add(*(_cut(a, filled, count) for a in (expected[name], added, stored[name])))
             if name in own:
-                felt = _cut(own[name], filled, count) - _cut(clean[name], filled, count)
-                self._felt[name].add(_cut(expected[name], filled, count), felt)
+                parts = finite(*(_cut(a, filled, count) for a in (expected[name], own[name], clean[name])))
+                self._felt[name].add(parts[0], parts[1] - parts[2])
         self._samples += count
         self._sample_bytes = sum(array.nbytes for array in real.values()) / filled
 

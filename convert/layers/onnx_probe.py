@@ -57,7 +57,7 @@ class OnnxProbe:
         self._dequantized = {
             node.output[0]: node
             for node in self._model.graph.node
-            if node.op_type in DEQUANTIZING and node.input[0] in self._stored
+            if node.op_type in DEQUANTIZING and all(name in self._stored for name in node.input)
         }
         self.wiring = self._wiring()
         self.inputs = OrtEngine(self._session(self._model), version="", accelerator="cpu").inputs

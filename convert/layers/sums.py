@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.generic]
     Reals = NDArray[np.floating]
 
-__all__ = ["Channels", "Power", "TensorSums", "decibels"]
+__all__ = ["Channels", "Power", "TensorSums", "decibels", "finite"]
 
 _BINS = 256
 _MOST = 0.999
@@ -39,7 +39,7 @@ class Power:
         self.count = 0
 
     def add(self, signal: Reals, error: Reals) -> None:
-        """Take in one portion; both of the same shape."""
+        """Take in one portion; both finite and of the same shape."""
         self.signal += _sum_of_squares(signal)
         self.noise += _sum_of_squares(error)
         self.count += signal.size
@@ -67,7 +67,9 @@ class Channels:
     def add(self, signal: Reals, error: Reals) -> None:
         """Take in one portion."""
         axes = tuple(n for n in range(signal.ndim) if n != self._axis % signal.ndim)
-        found = np.stack([np.sum(values, axis=axes, dtype=np.float64) for values in (signal, signal**2, error**2)])
+        found = np.stack(
+            [np.sum(values, axis=axes, dtype=np.float64) for values in (signal, _squared(signal), _squared(error))]
+        )
         reach = np.abs(signal).max(axis=axes).astype(np.float64)
         if self._sums is None:
             self._sums, self.reach = found, reach
@@ -111,7 +113,7 @@ class TensorSums:
         self.grid = grid
         self.whole, self.own = Power(), Power()
         self.channels = None if channel_axis is None else Channels(channel_axis)
-        self.low, self.high = math.inf, -math.inf
+        self._least, self._greatest = math.inf, -math.inf
         self._absolute, self.largest = 0.0, 0.0
         self._beyond = 0
         self._used = np.zeros(_BINS, np.int64)
@@ -128,12 +130,14 @@ class TensorSums:
         if not stored.size:
             return
         real = np.asarray(stored, np.float32) if self.grid is None else self.grid.real(stored)
+        reference, own, real = finite(reference, own, real)
         whole, added = real - reference, real - own
         self.whole.add(reference, whole)
         self.own.add(reference, added)
         self._absolute += float(np.sum(np.abs(whole), dtype=np.float64))
         self.largest = max(self.largest, float(np.abs(whole).max()))
-        self.low, self.high = min(self.low, float(reference.min())), max(self.high, float(reference.max()))
+        self._least = min(self._least, float(reference.min()))
+        self._greatest = max(self._greatest, float(reference.max()))
         if self.channels is not None:
             self.channels.add(reference, added)
         if self.grid is not None:
@@ -151,10 +155,20 @@ class TensorSums:
     def _count_used(self, grid: Grid, reference: Reals) -> None:
         width = (grid.greatest - grid.least + 1) // _BINS
         # half a step up, and down to the bin below
-        bins = reference.reshape(-1) * np.float32(1 / (grid.scale * width))
-        bins += np.float32((grid.zero_point - grid.least + 0.5) / width)
+        bins = reference.reshape(-1) * np.float64(1 / (grid.scale * width))
+        bins += np.float64((grid.zero_point - grid.least + 0.5) / width)
         np.clip(bins, 0, _BINS - 1, out=bins)
         self._used += np.bincount(bins.astype(np.int16), minlength=_BINS)
+
+    @property
+    def low(self) -> float:
+        """The least value of the float model; 0 where there was none."""
+        return self._least if self.whole.count else 0.0
+
+    @property
+    def high(self) -> float:
+        """The greatest."""
+        return self._greatest if self.whole.count else 0.0
 
     @property
     def mean_abs(self) -> float:
@@ -191,5 +205,16 @@ class TensorSums:
         return first, min(last, _BINS - 1)
 
 
+def finite(*arrays: Reals) -> tuple[Reals, ...]:
+    """The same arrays, with 0 in all of them where one is NaN or infinite, as masks of attention are."""
+    whole = np.logical_and.reduce([np.isfinite(array) for array in arrays])
+    return arrays if whole.all() else tuple(np.where(whole, array, 0).astype(array.dtype) for array in arrays)
+
+
+def _squared(values: Reals) -> NDArray[np.float64]:
+    """In float64, because masks of -1e38 are finite, and their squares in float32 are not."""
+    return np.square(values, dtype=np.float64)
+
+
 def _sum_of_squares(values: Reals) -> float:
-    return float(np.sum(np.square(values), dtype=np.float64))
+    return float(np.sum(_squared(values)))

@@ -415,6 +415,23 @@ class TestSums:
         assert pieces.channels.lost == whole.channels.lost
         assert np.allclose(pieces.channels.noise_shares, whole.channels.noise_shares)
 
+    def test_masks_of_attention_count_for_nothing_and_overflow_nowhere(self):
+        sums = TensorSums(None, -1)
+        reference = np.array([[1, -np.inf, 3], [np.nan, 2, -3.4e38]], np.float32)
+        stored = np.array([[1.5, -np.inf, 3], [0, np.inf, -3.4e38]], np.float32)
+
+        sums.add(reference, reference, stored)
+
+        assert sums.mean_abs == pytest.approx(0.5 / 6)
+        assert sums.largest == 0.5
+        assert np.isfinite([sums.whole.decibels, sums.own.decibels, sums.low, sums.high]).all()
+
+    def test_a_tensor_without_values_has_no_figures(self):
+        sums = TensorSums(self.grid, -1)
+        sums.add(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int8))
+
+        assert (sums.low, sums.high, sums.mean_abs, sums.saturated, sums.range_use) == (0, 0, 0, 0, None)
+
     def test_dead_channels_are_not_lost_ones(self):
         sums = TensorSums(self.grid, -1)
         reference = np.zeros((100, 4), np.float32)
