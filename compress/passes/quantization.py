@@ -33,7 +33,7 @@ __all__ = ["Quantize", "QuantizeStep"]
 logger = logging.getLogger(__name__)
 
 _BATCH = 32
-_LOOKED_AT = 16
+_LOOKED_AT = 8
 _TRAINED: frozenset[Format] = frozenset(["keras", "hdf5", "savedmodel"])
 
 

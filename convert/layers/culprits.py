@@ -77,7 +77,7 @@ def _is_loud(layer: LayerError) -> bool:
     if layer.harm_db is None:
         return False
     # Many answers may be next to nothing, as those of a softmax are; nobody multiplies them by large weights.
-    drowned = layer.felt_db is not None and (layer.lost_channels or 0.0) >= _MANY_CHANNELS
+    drowned = layer.taken and (layer.lost_channels or 0.0) >= _MANY_CHANNELS
     return layer.harm_db < LOUD_DB or (drowned and layer.harm_db < _AUDIBLE_DB)
 
 
@@ -87,6 +87,7 @@ def _reasons(layer: LayerError, known: Evidence) -> Iterator[str]:
         yield f"saturates {percent(layer.saturated)} of its values"
     yield from _uneven_channels(layer, known)
     yield from _narrow(layer, known.sums)
+    yield from _coarse(layer)
     yield from _uneven_weights(known)
     yield from _one_channel(known)
     yield from _weights_rounded(layer, known)
@@ -95,7 +96,7 @@ def _reasons(layer: LayerError, known: Evidence) -> Iterator[str]:
 
 
 def _where(layer: LayerError) -> str:
-    return "in itself" if layer.felt_db is None else "one operator later"
+    return "one operator later" if layer.taken else "in itself"
 
 
 def _narrow(layer: LayerError, sums: TensorSums) -> Iterator[str]:
@@ -121,6 +122,15 @@ def _uneven_channels(layer: LayerError, known: Evidence) -> Iterator[str]:
         yield (
             f"channel {greatest} reaches {reach[greatest] / typical:,.0f} times as far as the median channel, which "
             f"is left {_steps(steps)} of the grid; {percent(layer.lost_channels)} of the channels drown"
+        )
+
+
+def _coarse(layer: LayerError) -> Iterator[str]:
+    """Large values set the grid, and the next layer lives on the small ones: masks of attention do that."""
+    if layer.scale is not None and layer.felt_db is not None and (layer.own_db or 0.0) - layer.felt_db > LOUD_DB:
+        yield (
+            f"values from {layer.low:.3g} to {layer.high:.3g} make one step of its grid {layer.scale:.3g}, "
+            "and what takes it needs the small ones"
         )
 
 

@@ -204,6 +204,7 @@ class _Observation:
             snr_db=sums.whole.decibels,
             own_db=sums.own.decibels,
             felt_db=self._felt_behind(pair.reference),
+            taken=any(pair.reference in taker.sources for taker in self._computed),
             saturated=sums.saturated,
             range_use=sums.range_use,
             lost_channels=None if sums.channels is None else sums.channels.lost,

@@ -11,8 +11,8 @@ from tinsmith.convert.frameworks import require
 from tinsmith.convert.inspection.onnx_shapes import inferred
 from tinsmith.convert.layers.probe import cannot_run
 from tinsmith.convert.layers.wiring import DEQUANTIZING, QUANTIZING, Grid, Node, Value, Wiring
-from tinsmith.runtime.engines.ort import OrtEngine
 from tinsmith.runtime.errors import ModelError, ModelLoadError, first_line
+from tinsmith.runtime.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -60,7 +60,8 @@ class OnnxProbe:
             if node.op_type in DEQUANTIZING and all(name in self._stored for name in node.input)
         }
         self.wiring = self._wiring()
-        self.inputs = OrtEngine(self._session(self._model), version="", accelerator="cpu").inputs
+        values = [self.wiring.values[name] for name in self.wiring.inputs]
+        self.inputs = tuple(TensorSpec(name=value.name, dtype=value.dtype, shape=value.shape) for value in values)
 
     def observing(self, names: Sequence[str]) -> Runner:
         """See ``Probe.observing``."""

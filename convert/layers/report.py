@@ -36,7 +36,8 @@ class LayerError:
         own_db: The same over the error that was added here, without what was handed on: the other model's distance
             from what the float operator gives on the very inputs that the other model fed it.
         felt_db: The same one operator later: what the error added here changes in the answers of those that take the
-            tensor. None for outputs, and where another input of the same operator brings most of the error.
+            tensor. None where nothing is felt, and where another input of the same operator brings most of the error.
+        taken: Whether there is an operator later.
         saturated: Share of values at an end of the integers although the float operator gave at least a
             whole step more; None without them.
         range_use: Share of the integers that 99.9 % of the float model's values keep to; None without them.
@@ -58,6 +59,7 @@ class LayerError:
     snr_db: float | None
     own_db: float | None
     felt_db: float | None
+    taken: bool
     saturated: float | None
     range_use: float | None
     lost_channels: float | None
@@ -65,7 +67,7 @@ class LayerError:
     @property
     def harm_db(self) -> float | None:
         """What the error that was added here costs: where it is felt, or in the tensor itself if nothing takes it."""
-        return self.own_db if self.felt_db is None else self.felt_db
+        return self.felt_db if self.taken else self.own_db
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -372,6 +372,27 @@ def test_branches_of_one_shape_that_run_in_another_order_are_told_apart(tmp_path
     assert [layer.name for layer in report.layers] == ["x", "one", "three", "deep", "y"]
 
 
+def masked(path):
+    """What attention does in front of its softmax: scores, and a mask of the least float32."""
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    mask = np.where(np.tri(6), 0, np.finfo(np.float32).min).astype(np.float32)
+    stored = [onnx.numpy_helper.from_array(mask, "mask")]
+    nodes = [helper.make_node("Add", ["x", "mask"], ["masked"]), helper.make_node("Softmax", ["masked"], ["y"])]
+    ends = [helper.make_tensor_value_info(name, floats, ["n", 6, 6]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], stored)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    return path
+
+
+def test_a_mask_that_takes_the_whole_grid_is_named_and_its_softmax_is_not(tmp_path):
+    source = masked(tmp_path / "m.onnx")
+    x = {"x": np.random.default_rng(0).normal(size=(8, 6, 6)).astype(np.float32)}
+    report = layer_report(source, quantized(source, x), [x])
+
+    assert [culprit.name for culprit in report.culprits] == ["masked"]
+    assert "needs the small ones" in report.culprits[0].reasons[0]
+
+
 class TestSums:
     grid = Grid(scale=0.5, zero_point=-28, dtype="int8")  # from -50 to 77.5
 
@@ -516,7 +537,7 @@ def test_every_int8_run_says_which_layers_it_cost_most(golden, tmp_path):
         )
 
         assert "loudest" in made.measured[-1]["layers"]
-        assert made.layers.samples == 16
+        assert made.layers.samples == 8
         document = made.to_json()["layers"]
         assert document["culprits"] == ()
         assert {"name", "own_db", "felt_db", "harm_db", "saturated", "range_use"} <= document["layers"][0].keys()
