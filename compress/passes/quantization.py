@@ -46,6 +46,13 @@ class QuantizeStep(Step):
         default="float32",
         description="What int8 artifacts store in inputs and outputs; int8 for devices without floats.",
     )
+    correct_biases: bool = Field(
+        default=False, description="Take the mean error of each channel out of its bias; static schemes only."
+    )
+    keep: dict[str, Literal["float32", "int16x8"]] = Field(
+        default_factory=dict,
+        description="Operators that stay out of the scheme, by the first tensor that each computes.",
+    )
     engine: Literal["ai-edge-quantizer", "tflite-converter", "onnxruntime"] | None = Field(
         default=None, description="The tool; ai-edge-quantizer for TFLite and onnxruntime for ONNX unless given."
     )
