@@ -59,5 +59,7 @@ def images(name, count):
     with np.load(DATA / name) as stored:
         pictures = stored["x"][:count]
     for start in range(0, len(pictures), 20):
-        large = [Image.fromarray(p).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR) for p in pictures[start : start + 20]]
+        large = [
+            Image.fromarray(p).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR) for p in pictures[start : start + 20]
+        ]
         yield np.stack([np.asarray(p, np.float32) / 127.5 - 1 for p in large])

@@ -1,20 +1,33 @@
-"""Equalization: a float model whose channels reach equally far, with the same answers, and so with more left in int8."""
+"""Equalization: channels of a float model reach equally far, the answers stay, and int8 loses less of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tinsmith.convert.equalization.biases import Corrected, correct_biases
 from tinsmith.convert.equalization.graph import Blocked, Link
 from tinsmith.convert.equalization.opening import opened
 from tinsmith.convert.equalization.rules import ByActivations, ByWeights, Rule
 from tinsmith.convert.equalization.scaling import scale
+from tinsmith.convert.equalization.watching import observe_reaches
 from tinsmith.runtime.files import write_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Blocked", "ByActivations", "ByWeights", "Equalized", "Pair", "Rule", "equalize"]
+__all__ = [
+    "Blocked",
+    "ByActivations",
+    "ByWeights",
+    "Corrected",
+    "Equalized",
+    "Pair",
+    "Rule",
+    "correct_biases",
+    "equalize",
+    "observe_reaches",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ class Corrected:
         layers: Whose biases were looked at, by the name of the first tensor that each computes.
         before: Mean over the layers of the size of the mean error of their channels, as a share of the float values'
             deviation.
-        after: The same with the new biases. Where it would not be smaller, the copy equals the source, and so does this.
+        after: The same with the new biases; where it would not be smaller, the copy equals the source.
     """
 
     layers: tuple[str, ...]

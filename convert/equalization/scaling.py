@@ -93,7 +93,7 @@ def _evened(reach: Floats) -> Floats:
 
 
 def _asleep(reach: Floats) -> NDArray[np.bool_]:
-    return reach <= reach.max() * _LEAST_SHARE
+    return np.asarray(reach <= reach.max() * _LEAST_SHARE)
 
 
 class _State:

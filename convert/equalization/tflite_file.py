@@ -160,7 +160,7 @@ class TfliteFile:
         return "" if kind in {"NONE", "RELU"} else f"its {kind} bends at a fixed value"
 
     def _kind(self, operator: Any) -> str:
-        return self._kinds.get(self._model.operatorCodes[operator.opcodeIndex].builtinCode, "CUSTOM")
+        return str(self._kinds.get(self._model.operatorCodes[operator.opcodeIndex].builtinCode, "CUSTOM"))
 
     def _shape(self, index: int) -> tuple[int, ...]:
         """As it is stored: a free axis has 1 there, which for any but the batch axis is a guess."""

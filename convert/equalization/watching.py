@@ -107,7 +107,8 @@ def _real(stored: Array, detail: Mapping[str, Any]) -> Array:
     quantization = detail["quantization_parameters"]
     if not len(quantization["scales"]):
         return stored
-    return ((stored.astype(np.float32) - quantization["zero_points"][0]) * quantization["scales"][0]).astype(np.float32)
+    real = (stored.astype(np.float32) - quantization["zero_points"][0]) * quantization["scales"][0]
+    return np.asarray(real, np.float32)
 
 
 def _onnx(path: Path, names: Sequence[str]) -> Any:

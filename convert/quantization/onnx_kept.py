@@ -18,9 +18,6 @@ __all__ = ["name_kept", "wide_tensors"]
 # Of onnxruntime's rules those whose output has the scale of the input.
 _DIRECT = frozenset({"QDQDirect8BitOp", "QDQMaxPool", "QDQResize"})
 
-# Of onnxruntime's rules those whose output has the scale of the input.
-_DIRECT = frozenset({"QDQDirect8BitOp", "QDQMaxPool", "QDQResize"})
-
 
 def name_kept(model: Any, plan: Plan, source: Path) -> list[str]:
     """The names of the nodes that stay in float32; onnxruntime knows nodes by name, so each without one gets one.
