@@ -10,16 +10,100 @@ from PIL import Image
 
 from benchmarks.figure import Figure
 from benchmarks.subjects import data_folder
-from tinsmith.convert.equalization import ByActivations, ByWeights, equalize
+from tinsmith.convert.conversion import convert
+from tinsmith.convert.equalization import ByActivations, ByWeights, correct_biases, equalize, observe_reaches
 from tinsmith.convert.quantization import Int8, Plan, choose_quantizer
+from tinsmith.runtime.engines import choose_engine, open_engine
+from tinsmith.runtime.session import Session
 
-DATA = data_folder()
 _MODEL = "tflite_support/mobilenet_v1_0.25_224_1_default_1.tflite"
 # Of the outputs of these operators every channel is made up to this many times smaller.
 RESCALED = (3, 8, 14, 21)
 _FURTHEST = 1e3
 _SIDE = 224
-_CALIBRATION, _TEST = 200, 1000
+_PORTION = 20
+_CALIBRATION, _CORRECTION, _TEST = 100, 60, 300
+_BAR = 95.0
+
+
+def figures():
+    """What share of the float model's answers int8 gives, rung by rung, on both formats."""
+    data = data_folder()
+    if data is None:
+        yield Figure(name="fragile MobileNetV1-0.25", value=None, bar=0, seen="set TINSMITH_DATA")
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rescaled = break_model(data / _MODEL, folder / "fragile.tflite")
+        convert(folder / "fragile.tflite", folder / "fragile.onnx")
+        for suffix in ("tflite", "onnx"):
+            yield from _Climb(data, folder / f"fragile.{suffix}", rescaled).figures()
+
+
+class _Climb:
+    """The rungs on one file."""
+
+    def __init__(self, data, source, rescaled):
+        self.data, self.source, self.rescaled = data, source, rescaled
+        self.quantizer = choose_quantizer(source.suffix[1:])
+        self.expected = self.answers(source)
+
+    def figures(self):
+        what = f"fragile MobileNetV1-0.25 {self.source.suffix[1:]}"
+        broken = self.agreement(self.source)
+        yield Figure(name=f"{what} int8, as it comes", value=broken, bar=_BAR, unit=" %", seen="[broken on purpose]")
+        weights, even = (self.beside(name) for name in ("weights", "even"))
+        found = equalize(self.source, weights, ByWeights())
+        axis = -1 if self.source.suffix == ".tflite" else 1
+        reaches = observe_reaches(self.source, {pair.seen: axis for pair in found.pairs}, self.samples(_CALIBRATION))
+        by_reach = equalize(self.source, even, ByActivations(reaches=reaches))
+        named = self.named(by_reach.widest()[: len(self.rescaled)])
+        yield Figure(name=f"{what}: rescaled layers among the most uneven", value=named, bar=len(self.rescaled),
+                     at_least=True)  # fmt: skip
+        yield self.figure(f"{what} equalized by weights", weights)
+        yield self.figure(f"{what} equalized by activations", even)
+        yield self.figure(f"{what} equalized, biases corrected", self.corrected(even))
+
+    def figure(self, name, path):
+        return Figure(name=name, value=self.agreement(path), bar=_BAR, at_least=True, unit=" %")
+
+    def named(self, pairs):
+        """How many of the rescaled tensors are among those between some pairs; .onnx has names of its own."""
+        if self.source.suffix == ".tflite":
+            return len({pair.seen for pair in pairs} & set(self.rescaled))
+        return sum(any(name in pair.seen or name in pair.producer for pair in pairs) for name in self.rescaled)
+
+    def corrected(self, path):
+        output, calibration = self.beside("corrected"), self.calibration(path)
+        correct_biases(path, output, lambda plain, small: self.quantizer.quantize(plain, small, _PLAN, calibration),
+                       lambda: self.samples(_CORRECTION))  # fmt: skip
+        return output
+
+    def agreement(self, path):
+        small = self.beside("small")
+        self.quantizer.quantize(path, small, _PLAN, self.calibration(path))
+        return round(100 * float((self.answers(small) == self.expected).mean()), 2)
+
+    def calibration(self, path):
+        return self.quantizer.calibrate(path, self.samples(_CALIBRATION))
+
+    def samples(self, count):
+        for batch in images(self.data / "cifar10_calib_500.npz", count):
+            yield {"input": batch}
+
+    def answers(self, path):
+        session = Session(open_engine(path, choose_engine(path.suffix[1:])))
+        name = session.inputs[0].name
+        rows = (row for batch in images(self.data / "cifar10_test_2000.npz", _TEST) for row in batch)
+        found = [int(next(iter(session.run({name: row[None]}).values())).argmax()) for row in rows]
+        session.close()
+        return np.array(found)
+
+    def beside(self, name):
+        return self.source.with_name(f"{name}{self.source.suffix}")
+
+
+_PLAN = Plan(scheme=Int8())
 
 
 def break_model(source: Path, output: Path) -> list[str]:
@@ -54,9 +138,9 @@ def _multiply(model, index, by):
     buffer.data = np.frombuffer(values.astype(np.float32).tobytes(), np.uint8)
 
 
-def images(name, count):
+def images(path, count):
     """CIFAR images as the model wants them, a few at a time."""
-    with np.load(DATA / name) as stored:
+    with np.load(path) as stored:
         pictures = stored["x"][:count]
     for start in range(0, len(pictures), 20):
         large = [

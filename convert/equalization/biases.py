@@ -14,7 +14,7 @@ from tinsmith.convert.equalization.watching import watch
 from tinsmith.runtime.files import write_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -27,6 +27,7 @@ __all__ = ["Corrected", "correct_biases"]
 
 # Where fewer of a channel's values lie behind the bend of its activation, a shift of the bias says too little.
 _LEAST_ALIVE = 0.05
+_LEAST_DEVIATION = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,19 +74,23 @@ def correct_biases(
     with opened(source) as file, tempfile.TemporaryDirectory(prefix="tinsmith-") as folder:
         plain, small = (Path(folder) / f"{name}{source.suffix}" for name in ("float", "small"))
         plain.write_bytes(file.content())
-        layers = [layer for layer in file.graph().layers if not layer.shared]
-        wanted = _means(plain, layers, samples())
+        graph = file.graph()
+        layers = [layer for layer in graph.layers if not layer.shared]
+        tensors = {name: layer.axis for layer in layers for name in (layer.given, graph.behind(layer))}
+        wanted = _means(plain, tensors, samples())
         quantize(plain, small)
-        before = _error(wanted, _means(small, layers, samples()))
-        for layer in layers:
-            got = _means(small, [layer], samples())
-            if layer.name in got:
-                file.store({}, {layer.name: _shifted(layer, wanted[layer.name], got[layer.name])})
-                plain.write_bytes(file.content())
-                quantize(plain, small)
-        after = _error(wanted, _means(small, layers, samples()))
+        got = _means(small, tensors, samples())
+        # A quantizer may do an activation's work with the range of its output, and leave no tensor before it.
+        seen = {layer: name for layer in layers for name in (graph.behind(layer), layer.given) if name in got}
+        before = _error(wanted, got, seen.values())
+        for layer, name in seen.items():
+            (found,) = _means(small, {name: layer.axis}, samples()).values()
+            file.store({}, {layer.name: _shifted(layer, wanted[name], found)})
+            plain.write_bytes(file.content())
+            quantize(plain, small)
+        after = _error(wanted, _means(small, tensors, samples()), seen.values())
         write_bytes(output, plain.read_bytes() if after < before else source.read_bytes())
-    return Corrected(layers=tuple(layer.name for layer in layers), before=before, after=min(after, before))
+    return Corrected(layers=tuple(layer.name for layer in seen), before=before, after=min(after, before))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +102,13 @@ class _Mean:
     alive: Floats
 
 
-def _means(path: Path, layers: Sequence[Layer], samples: Iterable[Feeds]) -> dict[str, _Mean]:
+def _means(path: Path, axes: Mapping[str, int], samples: Iterable[Feeds]) -> dict[str, _Mean]:
     sums: dict[str, Floats] = {}
-    axes = {layer.given: layer.axis for layer in layers}
     for held in watch(path, list(axes), samples):
         for name, values in held.items():
             found = _sums(np.moveaxis(values, axes[name], -1).reshape(-1, values.shape[axes[name]]))
             sums[name] = sums.get(name, 0.0) + found
-    return {layer.name: _mean(sums[layer.given]) for layer in layers if layer.given in sums}
+    return {name: _mean(found) for name, found in sums.items()}
 
 
 def _sums(rows: NDArray[np.generic]) -> Floats:
@@ -120,11 +124,11 @@ def _mean(sums: Floats) -> _Mean:
     return _Mean(value=value, deviation=np.sqrt(np.maximum(squares / count - value**2, 0)), alive=alive / count)
 
 
-def _error(wanted: Mapping[str, _Mean], got: Mapping[str, _Mean]) -> float:
+def _error(wanted: Mapping[str, _Mean], got: Mapping[str, _Mean], names: Iterable[str]) -> float:
     shares = [
-        np.abs(got[name].value - mean.value).mean() / max(float(mean.deviation.mean()), 1e-12)
-        for name, mean in wanted.items()
-        if name in got
+        np.abs(got[name].value - wanted[name].value).mean()
+        / max(float(wanted[name].deviation.mean()), _LEAST_DEVIATION)
+        for name in names
     ]
     return float(np.mean(shares)) if shares else 0.0
 

@@ -180,6 +180,12 @@ class Graph:
         for layer in self.layers:
             yield self._link(layer, consumers)
 
+    def behind(self, layer: Layer) -> str:
+        """The tensor behind a layer's activation, where that is an operator of its own; else the layer's own."""
+        way = self.ways.get(layer.given)
+        alone = way is not None and way.step == Positions() and not self._reason(layer.given)
+        return way.given if way is not None and alone else layer.given
+
     def _link(self, layer: Layer, consumers: Mapping[str, Layer]) -> Link | Blocked:
         value, between, seen = layer.given, [layer.given], layer.given
         numbers = self._numbers(layer)
