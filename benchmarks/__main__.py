@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from benchmarks import accuracy, demo, overhead, peer, startup, training
+from benchmarks import accuracy, calibration, demo, overhead, peer, startup, training
 
 PARTS = {
     "accuracy": accuracy.figures,
@@ -13,6 +13,7 @@ PARTS = {
     "startup": startup.figures,
     "peer": peer.figures,
     "demo": demo.figures,
+    "calibration": calibration.figures,
     "training": training.figures,
 }
 # Only when asked for by name.

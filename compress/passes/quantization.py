@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from tinsmith.compress.passes.base import Effects, Needs, Pass, PassResult, Step
-from tinsmith.convert.calibration import no_samples
+from tinsmith.convert.calibration import MeanSquaredError, load_calibration, method_named, no_samples
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT16, INTEGER
 from tinsmith.convert.quantization import Float16, Int8, Plan, choose_quantizer, scheme_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tinsmith.compress.bench import Bench
     from tinsmith.compress.passes.base import Quantity
+    from tinsmith.convert.calibration import Calibration, Method
     from tinsmith.convert.data import Feeds
     from tinsmith.convert.model import Format
     from tinsmith.convert.parity import Tolerance
@@ -43,6 +44,21 @@ class QuantizeStep(Step):
         default=None, description="The tool; ai-edge-quantizer for TFLite and onnxruntime for ONNX unless given."
     )
 
+    calibration: Literal["min-max", "moving-average", "percentile", "entropy", "mse"] = Field(
+        default="min-max", description="How the ranges of activations are taken from what was observed."
+    )
+    ranges: str | None = Field(
+        default=None, description="A calibration of the float model, from `tinsmith calibrate`, instead of samples."
+    )
+
+    @model_validator(mode="after")
+    def _calibration_belongs_to_static_schemes(self) -> QuantizeStep:
+        said = [name for name in ("calibration", "ranges") if name in self.model_fields_set]
+        if said and not self.typed_scheme().static:
+            message = f"{said[0]} goes with int8 and int16x8; {self.scheme} needs no ranges"
+            raise ValueError(message)
+        return self
+
     @model_validator(mode="after")
     def _io_belongs_to_int8(self) -> QuantizeStep:
         if self.io == "int8" and self.scheme != "int8":
@@ -52,8 +68,8 @@ class QuantizeStep(Step):
 
     @property
     def needs(self) -> Needs:
-        """Static schemes calibrate."""
-        return Needs(data=self.typed_scheme().static)
+        """Static schemes calibrate, unless somebody has done so before."""
+        return Needs(data=self.typed_scheme().static and self.ranges is None)
 
     @property
     def effects(self) -> Effects:
@@ -69,6 +85,11 @@ class QuantizeStep(Step):
         """The scheme as the quantizers take it."""
         return Int8(io=self.io) if self.scheme == Int8.name else scheme_named(self.scheme)
 
+    def typed_method(self) -> Method:
+        """How ranges are taken, as the quantizers take it."""
+        method = method_named(self.calibration)
+        return MeanSquaredError(bits=16) if method == MeanSquaredError() and self.scheme == "int16x8" else method
+
 
 class Quantize(Pass):
     """One quantizer with one scheme."""
@@ -79,7 +100,8 @@ class Quantize(Pass):
     undoes = frozenset(["integers"])
 
     def __init__(self, step: QuantizeStep, *, target: Literal["tflite", "onnx"]) -> None:
-        self._plan = Plan(scheme=step.typed_scheme())
+        self._plan = Plan(scheme=step.typed_scheme(), method=step.typed_method())
+        self._ranges = None if step.ranges is None else Path(step.ranges)
         self._quantizer = choose_quantizer(target, step.engine)
         self._quantizer.check(self._plan)
 
@@ -102,10 +124,20 @@ class Quantize(Pass):
         """Quantize, calibrating on the samples that are for it where the scheme is static."""
         output = bench.place(f"{self._plan.scheme.name}.{self.gives}")
         with self._source(model, bench) as source:
-            calibration = self._quantizer.calibrate(source, _samples(bench)) if self._plan.scheme.static else None
+            calibration = self._calibration(source, bench) if self._plan.scheme.static else None
             report = self._quantizer.quantize(source, output, self._plan, calibration)
-        measured: dict[str, float | str] = {"engine": report.engine, "calibration samples": report.samples}
+        measured: dict[str, float | str] = {"engine": report.engine}
+        if calibration is not None:
+            measured |= _said_of(calibration, self._plan.method)
         return PassResult(model=Model(path=output, format=self.gives), modified=True, measured=measured)
+
+    def _calibration(self, source: Path, bench: Bench) -> Calibration:
+        """The one that was saved, if it is of this model; else a new one, of no more detail than the method needs."""
+        if self._ranges is None:
+            return self._quantizer.calibrate(source, _samples(bench), detail=self._plan.method.detail)
+        calibration = load_calibration(self._ranges)
+        calibration.check_model(self._quantizer.fingerprint(source))
+        return calibration
 
     @contextlib.contextmanager
     def _source(self, model: Model, bench: Bench) -> Iterator[Path]:
@@ -119,6 +151,14 @@ class Quantize(Pass):
         trained = load_trained(model, allow_unsafe=bench.allow_unsafe)
         with savedmodel_of(trained, batch=None) as folder:
             yield folder
+
+
+def _said_of(calibration: Calibration, method: Method) -> dict[str, float | str]:
+    return {
+        "calibration": method.name,
+        "calibration samples": calibration.samples,
+        "stability": str(calibration.stability(method)),
+    }
 
 
 def _samples(bench: Bench) -> Iterator[Feeds]:

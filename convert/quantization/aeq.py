@@ -18,7 +18,7 @@ from tinsmith.convert.quantization.schemes import DynamicInt8, Float16, Int8, In
 from tinsmith.convert.quantization.tflite_model import activations, read_float_model
 from tinsmith.convert.quantization.weight_grids import spans_of_weights
 from tinsmith.runtime.errors import RecipeError, UnsupportedOperatorError, first_line
-from tinsmith.runtime.files import write_bytes
+from tinsmith.runtime.files import sha256_of, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,6 +48,10 @@ class AiEdgeQuantizer:
 
     def check(self, plan: Plan) -> None:
         """It has every scheme."""
+
+    def fingerprint(self, source: Path) -> str:
+        """Of the file itself."""
+        return sha256_of(source)
 
     def calibrate(self, source: Path, samples: Iterable[Feeds], *, detail: Detail = "histograms") -> Calibration:
         """Observe a .tflite file; see ``Quantizer.calibrate``."""

@@ -55,6 +55,10 @@ class OnnxruntimeQuantizer:
                 hint="leave out io, or make a .tflite",
             )
 
+    def fingerprint(self, source: Path) -> str:
+        """Of the file itself."""
+        return sha256_of(source)
+
     def calibrate(self, source: Path, samples: Iterable[Feeds], *, detail: Detail = "histograms") -> Calibration:
         """Observe an .onnx file; see ``Quantizer.calibrate``."""
         with (

@@ -63,6 +63,10 @@ class Quantizer(Protocol):
         """
         ...
 
+    def fingerprint(self, source: Path) -> str:
+        """The sha256 of the float file that ``calibrate`` runs, by which a saved calibration knows its model."""
+        ...
+
     def calibrate(self, source: Path, samples: Iterable[Feeds], *, detail: Detail = "histograms") -> Calibration:
         """Run a float model on samples, and note what values its tensors take.
 
