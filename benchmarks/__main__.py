@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from benchmarks import accuracy, demo, hygiene, overhead, peer, startup, training
+from benchmarks import accuracy, calibration, demo, fragile, hygiene, overhead, peer, startup, training
 
 PARTS = {
     "accuracy": accuracy.figures,
@@ -14,6 +14,8 @@ PARTS = {
     "startup": startup.figures,
     "peer": peer.figures,
     "demo": demo.figures,
+    "fragile": fragile.figures,
+    "calibration": calibration.figures,
     "training": training.figures,
 }
 # Only when asked for by name.
