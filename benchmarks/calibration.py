@@ -22,7 +22,7 @@ from benchmarks.figure import Figure
 from benchmarks.subjects import mobilenet_v2_onnx
 
 _FEW, _SOME, _MANY = 8, 40, 1024
-_ROUNDS = 3
+_ROUNDS = 5
 _HISTOGRAMS = ("percentile", "entropy", "mse")
 _EXTREMES = ("min-max", "moving-average")
 _PEERS = ("MinMax", "Percentile", "Entropy")

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 
+from tinsmith.convert.calibration import METHOD_NAMES, method_named
 from tinsmith.convert.quantization import DynamicInt8, Float16, Int8, Int16x8, Plan, choose_quantizer
 from tinsmith.runtime.engines import choose_engine, open_engine
 from tinsmith.runtime.errors import DataError, RecipeError, UnsupportedOperatorError
@@ -54,6 +55,18 @@ class TestTfliteConverter:
             found = answers(output, images(1)[:1])
             assert np.abs(found - expected).max() <= 0.05 * np.abs(expected).max()
             assert report.samples == (16 if scheme.static else 0)
+
+    def test_one_calibration_serves_every_method(self, savedmodel, tmp_path):
+        calibration = CONVERTER.calibrate(savedmodel, batches())
+        calibration.check_model(CONVERTER.fingerprint(savedmodel))
+        for name in METHOD_NAMES:
+            CONVERTER.quantize(
+                savedmodel, tmp_path / f"{name}.tflite", Plan(scheme=Int8(), method=method_named(name)), calibration
+            )
+
+        expected, *others = (answers(tmp_path / f"{name}.tflite", images(1)[:1]) for name in METHOD_NAMES)
+        assert all(np.abs(found - expected).max() <= 0.1 * np.abs(expected).max() for found in others)
+        assert not all(np.array_equal(found, expected) for found in others)
 
     def test_static_schemes_never_make_samples_up(self, savedmodel, tmp_path):
         with pytest.raises(DataError, match="must see real samples"):
