@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinsmith.convert.calibration.feeding import Portions
-from tinsmith.convert.calibration.ranges import no_samples
 from tinsmith.convert.frameworks import require
 from tinsmith.runtime.engines.ort import OrtEngine
 from tinsmith.runtime.engines.tflite import TfliteEngine
@@ -69,12 +68,7 @@ def watch(path: Path, names: Sequence[str], samples: Iterable[Feeds]) -> Iterato
         ModelError: The model can't be run.
     """
     run = _tflite(path, names) if path.suffix == ".tflite" else _onnx(path, names)
-    seen = False
-    for held in run(samples):
-        seen = True
-        yield held
-    if not seen:
-        raise no_samples()
+    yield from run(samples)
 
 
 def _tflite(path: Path, names: Sequence[str]) -> Any:
@@ -94,10 +88,13 @@ def _tflite(path: Path, names: Sequence[str]) -> Any:
     wanted = {d["name"]: d for d in interpreter.get_tensor_details() if d["name"] in set(names)}
 
     def run(samples: Iterable[Feeds]) -> Iterator[dict[str, Array]]:
-        for portion in Portions(samples, engine.inputs):
+        portions = Portions(samples, engine.inputs)
+        for portion in portions:
             interpreter.reset_all_variables()
             engine.run([portion.feeds[spec.name] for spec in engine.inputs])
-            yield {name: _real(interpreter.get_tensor(d["index"]), d) for name, d in wanted.items()}
+            held = {name: _real(interpreter.get_tensor(d["index"]), d) for name, d in wanted.items()}
+            portions.fit(portion, sum(array.nbytes for array in held.values()))
+            yield held
 
     return run
 
@@ -127,8 +124,10 @@ def _onnx(path: Path, names: Sequence[str]) -> Any:
     places = {name: [spec.name for spec in engine.outputs].index(source) for name, source in wanted.items()}
 
     def run(samples: Iterable[Feeds]) -> Iterator[dict[str, Array]]:
-        for portion in Portions(samples, engine.inputs):
+        portions = Portions(samples, engine.inputs)
+        for portion in portions:
             answers = engine.run([portion.feeds[spec.name] for spec in engine.inputs])
+            portions.fit(portion, sum(array.nbytes for array in answers))
             yield {name: answers[place] for name, place in places.items()}
 
     return run
