@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from tinsmith.runtime.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["bytes_of", "check_writable", "sha256_of", "staged_file", "write_bytes", "write_text"]
+__all__ = ["bytes_of", "check_room", "check_writable", "sha256_of", "staged_file", "write_bytes", "write_text"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -51,6 +52,23 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise OutputError.from_os_error(path, error) from error
+
+
+def check_room(path: Path, needed_bytes: int) -> None:
+    """Find out before hours of work whether the disk has room for what is to be written to ``path``.
+
+    Raises:
+        OutputError: It has not, or the folder is missing.
+    """
+    try:
+        free_bytes = shutil.disk_usage(path.parent).free
+    except OSError as error:
+        raise OutputError.from_os_error(path, error) from error
+    if free_bytes < needed_bytes:
+        raise OutputError(
+            f"cannot write {path}: it takes {needed_bytes:,} bytes, and the disk has {free_bytes:,} left",
+            hint="free some space, or choose another place with --output",
+        )
 
 
 @contextlib.contextmanager
