@@ -111,7 +111,7 @@ def pack(matrix: NDArray[np.float32], blocks: Blocks) -> Packed:
     made = Packed.empty(depth, columns, blocks)
     # The kernel wants a place for zero points either way.
     points = np.zeros((columns, blocks.along(depth)), np.uint8) if made.zero_points is None else made.zero_points
-    kernel = kernels.quantize_matmul_4bits if blocks.bits == 4 else kernels.quantize_matmul_8bits  # noqa: PLR2004
+    kernel = kernels.quantize_matmul_4bits if blocks.bits == 4 else kernels.quantize_matmul_8bits
     matrix = np.ascontiguousarray(matrix)
     kernel(made.weights, matrix, made.scales, points, blocks.block_size, columns, depth, blocks.symmetric)
     return made

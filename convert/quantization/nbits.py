@@ -112,7 +112,7 @@ class _Reading:
 
     def _way(self, node: Any, name: str, turned: bool) -> bool | None:
         """Whether a node multiplies by the constant as [columns, depth]; None where it does something else with it."""
-        if list(node.input).count(name) != 1 or len(node.input) < 2 or node.input[1] != name:  # noqa: PLR2004
+        if list(node.input).count(name) != 1 or len(node.input) < 2 or node.input[1] != name:
             return None
         if node.op_type == "MatMul" and node.domain in ("", "ai.onnx"):
             return turned
@@ -165,7 +165,7 @@ def put_in_blocks(model: Any, weights: Collection[BlockedWeight], blocks: Blocks
 
 def _replaced(onnx: Any, node: Any, weight: BlockedWeight, blocks: Blocks, names: Counter[str]) -> list[Any]:
     helper = onnx.helper
-    biased = node.op_type == "Gemm" and len(node.input) > 2 and node.input[2]  # noqa: PLR2004
+    biased = node.op_type == "Gemm" and len(node.input) > 2 and node.input[2]
     product = _free(f"{node.output[0]}_product", names) if biased else node.output[0]
     made = helper.make_node(
         "MatMulNBits",

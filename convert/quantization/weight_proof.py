@@ -1,7 +1,7 @@
 """The proof of an artifact whose model is too large to be run: tensor by tensor, from what was written.
 
-Every operator of the artifact is one of the source's, or multiplies by the same weight in blocks; every constant that was
-kept has the same bytes; and every weight in blocks, multiplied out again, lies within half a step of what it was.
+Every operator of the artifact is one of the source's, or multiplies by the same weight in blocks; every constant that
+was kept has the same bytes; and every weight in blocks, multiplied out again, lies within half a step of what it was.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _largest_error(before: _Side, after: _Side, pair: _Pair) -> float:
     """The largest error of one weight, in steps; raises where it is more than rounding."""
     onnx = require("onnx", needed_for=_NEEDED_FOR)
     said = {a.name: onnx.helper.get_attribute_value(a) for a in pair.node.attribute}
-    symmetric = len(pair.node.input) == 3  # noqa: PLR2004
+    symmetric = len(pair.node.input) == 3
     blocks = Blocks(bits=said["bits"], block_size=said["block_size"], symmetric=symmetric)
     packed = _read_packed(after, pair.node)
     original, largest = before.stored[pair.weight], 0.0
@@ -198,7 +198,7 @@ def _read_packed(after: _Side, node: Any) -> Packed:
     for part, kind in zip(parts, kinds, strict=False):
         content = b"".join(part.chunks())
         arrays.append(np.frombuffer(content, kind).reshape([int(n) for n in part.proto.dims]))
-    return Packed(weights=arrays[0], scales=arrays[1], zero_points=arrays[2] if len(arrays) > 2 else None)  # noqa: PLR2004
+    return Packed(weights=arrays[0], scales=arrays[1], zero_points=arrays[2] if len(arrays) > 2 else None)
 
 
 def _hold_bytes(one: StoredTensor, other: StoredTensor) -> None:
