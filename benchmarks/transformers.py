@@ -125,7 +125,7 @@ class _Writer:
 
 def _embedded(w, shape):
     """Token and position embeddings of input_ids [batch, tokens]."""
-    w.number("zero", 0), w.number("one", 1), w.number("last_axis", [1])
+    w.number("zero", 0), w.number("one", 1)
     tokens = w.node("Gather", [w.weight("wte", shape.vocabulary, shape.hidden), "input_ids"], "tokens")
     w.node("Shape", ["input_ids"], "length_1d", start=1, end=2)
     w.node("Squeeze", ["length_1d"], "length")
@@ -134,11 +134,10 @@ def _embedded(w, shape):
     return w.node("Add", [tokens, places], "embedded")
 
 
-def _attended(w, shape, name, query, key, value, mask):
-    """Multi-head attention of [batch, tokens, hidden] tensors, with what is added to the scores."""
-    size = shape.hidden // shape.heads
+def _attended(w, name, parts, mask):
+    """Multi-head attention of queries, keys and values [batch, tokens, hidden], with what is added to the scores."""
     heads = []
-    for part, x, order in (("q", query, [0, 2, 1, 3]), ("k", key, [0, 2, 3, 1]), ("v", value, [0, 2, 1, 3])):
+    for part, x, order in zip("qkv", parts, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True):
         split = w.node("Reshape", [x, "split_heads"], f"{name}.{part}.split")
         heads.append(w.node("Transpose", [split], f"{name}.{part}.heads", perm=order))
     scores = w.node("MatMul", heads[:2], f"{name}.scores")
@@ -147,7 +146,6 @@ def _attended(w, shape, name, query, key, value, mask):
     shares = w.node("Softmax", [masked], f"{name}.shares", axis=-1)
     mixed = w.node("MatMul", [shares, heads[2]], f"{name}.mixed")
     turned = w.node("Transpose", [mixed], f"{name}.turned", perm=[0, 2, 1, 3])
-    assert size * shape.heads == shape.hidden
     return w.node("Reshape", [turned, "join_heads"], f"{name}.joined")
 
 
@@ -169,7 +167,7 @@ def _gpt2(shape, w):
         name = f"h.{layer}"
         qkv = w.dense(w.norm(x, f"{name}.ln_1", width), f"{name}.attn.c_attn", width, 3 * width)
         parts = w.node("Split", [qkv], [f"{name}.{part}" for part in "qkv"], axis=-1, num_outputs=3)
-        joined = _attended(w, shape, name, *parts, future)
+        joined = _attended(w, name, parts, future)
         x = w.node("Add", [x, w.dense(joined, f"{name}.attn.c_proj", width, width)], f"{name}.mid")
         wide = w.dense(w.norm(x, f"{name}.ln_2", width), f"{name}.mlp.c_fc", width, 4 * width)
         active = w.node("Gelu", [wide], f"{name}.gelu", approximate="tanh")
@@ -192,7 +190,7 @@ def _bert(shape, w):
     for layer in range(shape.layers):
         name = f"layer.{layer}"
         parts = [w.dense(x, f"{name}.{part}", width, width) for part in ("query", "key", "value")]
-        mixed = w.dense(_attended(w, shape, name, *parts, mask), f"{name}.attention", width, width)
+        mixed = w.dense(_attended(w, name, parts, mask), f"{name}.attention", width, width)
         x = w.norm(w.node("Add", [x, mixed], f"{name}.mid"), f"{name}.ln_1", width)
         active = w.node("Gelu", [w.dense(x, f"{name}.up", width, 4 * width)], f"{name}.gelu")
         down = w.dense(active, f"{name}.down", 4 * width, width)

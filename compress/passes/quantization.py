@@ -11,7 +11,7 @@ from tinsmith.compress.passes.base import Effects, Needs, Pass, PassResult, Step
 from tinsmith.convert.calibration import no_samples
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT16, INTEGER
-from tinsmith.convert.quantization import Float16, Int8, Plan, choose_quantizer, scheme_named
+from tinsmith.convert.quantization import Float16, Int8, Plan, WeightsInt4, choose_quantizer, scheme_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ class QuantizeStep(Step):
     """Store weights, and where the scheme says so activations, in fewer bits."""
 
     kind: Literal["quantize"] = "quantize"
-    scheme: Literal["float16", "dynamic-int8", "int8", "int16x8"]
+    scheme: Literal["float16", "dynamic-int8", "int8", "int16x8", "weights-int8", "weights-int4"]
     io: Literal["float32", "int8"] = Field(
         default="float32",
         description="What int8 artifacts store in inputs and outputs; int8 for devices without floats.",
@@ -43,10 +43,17 @@ class QuantizeStep(Step):
         default=None, description="The tool; ai-edge-quantizer for TFLite and onnxruntime for ONNX unless given."
     )
 
+    block_size: Literal[16, 32, 64, 128, 256] = Field(
+        default=32, description="Weights of weights-int4 that share a scale: fewer are more exact, and take more room."
+    )
+
     @model_validator(mode="after")
     def _io_belongs_to_int8(self) -> QuantizeStep:
         if self.io == "int8" and self.scheme != "int8":
             message = f"io: int8 goes with scheme: int8, not with {self.scheme}"
+            raise ValueError(message)
+        if self.block_size != WeightsInt4().block_size and self.scheme != WeightsInt4.name:
+            message = f"block_size goes with scheme: weights-int4, not with {self.scheme}"
             raise ValueError(message)
         return self
 
@@ -61,12 +68,14 @@ class QuantizeStep(Step):
         moves: frozenset[Quantity] = frozenset(["file", "zip", "flash", "accuracy"])
         if self.scheme == "float16":
             return Effects(moves=moves, remark="CPUs compute float16 models in float32: memory and latency stay")
-        if self.scheme == "dynamic-int8":
+        if self.scheme in ("dynamic-int8", "weights-int8", "weights-int4"):
             return Effects(moves=moves | {"latency"}, remark="activations stay float, so peak memory stays")
         return Effects(moves=moves | {"ram", "latency"})
 
     def typed_scheme(self) -> Scheme:
         """The scheme as the quantizers take it."""
+        if self.scheme == WeightsInt4.name:
+            return WeightsInt4(block_size=self.block_size)
         return Int8(io=self.io) if self.scheme == Int8.name else scheme_named(self.scheme)
 
 

@@ -15,9 +15,18 @@ from tinsmith.convert.calibration.calibration import Calibration
 from tinsmith.convert.calibration.feeding import portions
 from tinsmith.convert.calibration.ranges import MinMaxObserver, Range
 from tinsmith.convert.frameworks import require
+from tinsmith.convert.quantization.aeq_blocks import BLOCK_SIZES, add_blocks
 from tinsmith.convert.quantization.quantizer import Report, Tally, calibrated, needed
 from tinsmith.convert.quantization.quiet import root_logger_left_alone
-from tinsmith.convert.quantization.schemes import DynamicInt8, Float16, Int8, Int16x8, Scheme
+from tinsmith.convert.quantization.schemes import (
+    DynamicInt8,
+    Float16,
+    Int8,
+    Int16x8,
+    Scheme,
+    WeightsInt4,
+    WeightsInt8,
+)
 from tinsmith.convert.quantization.tflite_model import activations, read_float_model
 from tinsmith.convert.quantization.weight_grids import spans_of_weights
 from tinsmith.runtime.errors import RecipeError, UnsupportedOperatorError, first_line
@@ -51,7 +60,12 @@ class AiEdgeQuantizer:
     extra = "tensorflow"
 
     def check(self, plan: Plan) -> None:
-        """It has every scheme."""
+        """Every scheme, with blocks of 32 at least."""
+        if isinstance(plan.scheme, WeightsInt4) and plan.scheme.block_size not in BLOCK_SIZES:
+            raise RecipeError(
+                f"TFLite has no blocks of {plan.scheme.block_size}",
+                hint=f"choose a block_size of {', '.join(map(str, BLOCK_SIZES))}, or make an .onnx",
+            )
 
     def calibrate(self, source: Path, samples: Iterable[Feeds]) -> Calibration:
         """Observe a .tflite file; see ``Quantizer.calibrate``."""
@@ -122,7 +136,7 @@ def quantize_with_ranges(source: Path, scheme: Scheme, ranges: Ranges | None) ->
         # A number that does not fit its integer would otherwise be stored as another one.
         with np.errstate(invalid="raise"), root_logger_left_alone():
             generated = parameters.ParamsGenerator(model).generate_quantization_parameters(
-                _recipe(scheme), _statistics(model, scheme, ranges), enable_progress_bar=False
+                _recipe(scheme, model), _statistics(model, scheme, ranges), enable_progress_bar=False
             )
             content = bytes(modifier.ModelModifier(model).modify_model(generated, enable_progress_bar=False))
     except Exception as error:  # ai-edge-quantizer raises ValueError, RuntimeError, KeyError and more
@@ -134,7 +148,7 @@ def quantize_with_ranges(source: Path, scheme: Scheme, ranges: Ranges | None) ->
     return content
 
 
-def _recipe(scheme: Scheme) -> Any:
+def _recipe(scheme: Scheme, model: Any) -> Any:
     """A recipe manager that applies the scheme to every operator that has a kernel for it."""
     manager = require("ai_edge_quantizer.recipe_manager", needed_for=_NEEDED_FOR).RecipeManager()
     recipes = require("ai_edge_quantizer.recipe", needed_for=_NEEDED_FOR)
@@ -147,6 +161,10 @@ def _recipe(scheme: Scheme) -> Any:
             manager.load_quantization_recipe(recipes.static_wi8_ai8())
         case Int16x8():
             manager.load_quantization_recipe(recipes.static_wi8_ai16())
+        case WeightsInt8():
+            manager.load_quantization_recipe(recipes.weight_only_wi8_afp32())
+        case WeightsInt4(block_size=block_size):
+            add_blocks(manager, model, block_size)
     if scheme.static and scheme != Int8(io="int8"):
         _keep_float_ends(manager)
     return manager

@@ -1,8 +1,8 @@
 """Matrices in blocks of 4 or 8 bits, as onnxruntime's MatMulNBits takes them.
 
-Each column of a [K, N] matrix is cut into blocks of ``block_size`` along K, and each block has a scale of its own (and a
-zero point, unless it is symmetric). Rounding is to the nearest step ("RTN"); onnxruntime's own kernel does it, so that
-the numbers are its numbers bit for bit.
+Each column of a [K, N] matrix is cut into blocks of ``block_size`` along K, and each block has a scale of its own (and
+a zero point, unless it is symmetric). Rounding is to the nearest step ("RTN"); onnxruntime's own kernel does it, so
+that the numbers are its numbers bit for bit.
 """
 
 from __future__ import annotations

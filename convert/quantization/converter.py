@@ -13,8 +13,8 @@ from tinsmith.convert.calibration.ranges import Range
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.quantization.aeq import observe_ranges
 from tinsmith.convert.quantization.quantizer import Report, Tally, calibrated, needed
-from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, Scheme
-from tinsmith.runtime.errors import TinsmithError, UnsupportedOperatorError, first_line
+from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, Scheme, WeightsInt4, WeightsInt8
+from tinsmith.runtime.errors import RecipeError, TinsmithError, UnsupportedOperatorError, first_line
 from tinsmith.runtime.files import write_bytes
 
 if TYPE_CHECKING:
@@ -44,7 +44,11 @@ class TfliteConverterQuantizer:
     extra = "tensorflow"
 
     def check(self, plan: Plan) -> None:
-        """It has every scheme."""
+        """Every scheme but those that touch weights alone."""
+        if isinstance(plan.scheme, WeightsInt8 | WeightsInt4):
+            raise RecipeError(
+                f"TensorFlow's converter has no {plan.scheme.name}", hint="leave out engine: ai-edge-quantizer has it"
+            )
 
     def calibrate(self, source: Path, samples: Iterable[Feeds]) -> Calibration:
         """Observe a SavedModel as the float .tflite file that it becomes; see ``Quantizer.calibrate``."""

@@ -9,29 +9,28 @@ from __future__ import annotations
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from tinsmith.convert.external_data import StoredTensor, read_graph, stored_tensors
 from tinsmith.convert.frameworks import require
-from tinsmith.convert.quantization.blockwise import Packed, pack
+from tinsmith.convert.quantization.blockwise import Blocks, Packed, pack
 from tinsmith.convert.quantization.nbits import BlockedWeight, block_weights, put_in_blocks
 from tinsmith.convert.quantization.onnx_model import check_float
+from tinsmith.convert.quantization.schemes import WeightsInt4, WeightsInt8
 from tinsmith.runtime.errors import ModelError, RecipeError
 from tinsmith.runtime.files import check_room, staged_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from tinsmith.convert.quantization.blockwise import Blocks
-
     Content = bytes | bytearray | memoryview
 
-__all__ = ["INSIDE_BYTES", "Draft", "data_path", "draft", "write_in_blocks"]
+__all__ = ["INSIDE_BYTES", "Draft", "blocks_of", "data_path", "draft", "write_in_blocks"]
 
 # Weights of a smaller artifact lie in the file itself, which protobuf builds in memory; of a larger one, beside it.
 INSIDE_BYTES = 256 << 20
@@ -41,6 +40,8 @@ _NEEDED_FOR = "block-wise weights"
 _SMALL_BYTES = 1024
 # Where the tensors of a data file begin, so that an engine can map each.
 _PAGE = 4096
+# Of 8 bits; with fewer in a block, scales would take a tenth of the file.
+_BYTE_BLOCK = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,13 @@ class Draft:
         return kept + sum(self.blocks.packed_bytes(weight.depth, weight.columns) for weight in self.weights)
 
 
+def blocks_of(scheme: WeightsInt4 | WeightsInt8) -> Blocks:
+    """How a scheme stores weights in ONNX: as onnxruntime's quantizer does unless it is told otherwise."""
+    if isinstance(scheme, WeightsInt8):
+        return Blocks(bits=8, block_size=_BYTE_BLOCK)
+    return Blocks(bits=4, block_size=scheme.block_size)
+
+
 def data_path(output: Path) -> Path:
     """Where the weights of a large .onnx artifact lie: ``small.onnx`` has ``small.onnx.data``."""
     return output.with_name(output.name + ".data")
@@ -93,7 +101,7 @@ def draft(source: Path, blocks: Blocks, *, kept: Collection[str] = ()) -> Draft:
     weights = block_weights(model, blocks, kept=kept)
     if not weights:
         raise RecipeError(
-            f"{source.name} holds no float32 matrix that only MatMul or Gemm multiply by, and only those go into blocks",
+            f"{source.name} holds no float32 matrix that only MatMul or Gemm read, and only those go into blocks",
             hint="`tinsmith inspect` shows its operators; try dynamic-int8",
         )
     return Draft(source=source, model=model, blocks=blocks, weights=weights, stored=stored)

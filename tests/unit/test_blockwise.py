@@ -3,6 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinsmith.convert.inspection import operator_precisions
+from tinsmith.convert.quantization import Plan, WeightsInt4, WeightsInt8, choose_quantizer
 from tinsmith.convert.quantization.blockwise import Blocks, pack, unpack
 from tinsmith.convert.quantization.out_of_core import data_path, draft, write_in_blocks
 from tinsmith.convert.quantization.weight_proof import prove_weights
@@ -135,6 +137,15 @@ def test_kept_operators_keep_their_weights(tmp_path):
 
     assert np.array_equal(made["w1"], weights(70, 40))
     assert "w2" not in made
+
+
+@pytest.mark.parametrize(("scheme", "word"), [(WeightsInt8(), "weight-only-int8"), (WeightsInt4(), "weight-only-int4")])
+def test_the_schemes_give_operators_that_compute_with_floats(tmp_path, scheme, word):
+    made = tmp_path / "small.onnx"
+    choose_quantizer("onnx").quantize(two_layers(tmp_path / "m.onnx"), made, Plan(scheme=scheme))
+    uses = [use for use in operator_precisions(made) if use.name == "com.microsoft.MatMulNBits"]
+
+    assert [(use.count, use.precision) for use in uses] == [(2, word)]
 
 
 @settings(max_examples=40, deadline=None)
