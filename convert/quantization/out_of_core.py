@@ -196,7 +196,7 @@ def _move(planned: Draft, sink: _Sink) -> None:
             continue
         for made, array in _packed(tensor, weight, planned.blocks):
             graph.initializer.append(made)
-            _put(graph.initializer[-1], array.nbytes, [memoryview(array.reshape(-1).view(np.uint8))], sink)
+            _put(graph.initializer[-1], array.nbytes, [array.reshape(-1).view(np.uint8).data], sink)
         tensor.proto.ClearField("raw_data")
     names = set(by_name)
     for at in reversed(range(len(graph.initializer))):
