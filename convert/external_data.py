@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["StoredTensor", "data_files", "graphs_of", "read_graph", "stored_tensors"]
+    from tinsmith.convert.model import Model
+
+__all__ = ["StoredTensor", "data_files", "files_of", "graphs_of", "read_graph", "stored", "stored_tensors"]
 
 _NEEDED_FOR = "reading .onnx files"
 _CHUNK_BYTES = 32 << 20
 # Two elements of these share a byte.
 _HALF_BYTES = ("UINT4", "INT4", "FLOAT4E2M1")
+# numpy has no such elements of its own.
+_ODD = (*_HALF_BYTES, "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "STRING")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,20 @@ class StoredTensor:
         size = columns * np.dtype(np.float32).itemsize
         content = self._bytes(start * size, (stop - start) * size)
         return np.frombuffer(content, np.dtype("<f4")).reshape(stop - start, columns)
+
+    def array(self) -> NDArray[np.generic]:
+        """All elements; of a file beside the model only those are read that are looked at."""
+        helper = require("onnx", needed_for=_NEEDED_FOR)
+        kind = helper.TensorProto.DataType.Name(self.proto.data_type)
+        dtype = None if kind in _ODD else helper.helper.tensor_dtype_to_np_dtype(self.proto.data_type)
+        if self.file is not None and dtype is not None and self.nbytes:
+            shape = tuple(int(n) for n in self.proto.dims)
+            return np.memmap(self.file, dtype, mode="r", offset=self.offset, shape=shape)
+        tensor = self.proto
+        if self.file is not None:
+            tensor = helper.TensorProto(data_type=tensor.data_type, dims=tensor.dims, raw_data=b"".join(self.chunks()))
+        elements: NDArray[np.generic] = helper.numpy_helper.to_array(tensor)
+        return elements
 
     def chunks(self) -> Iterator[bytes | bytearray | memoryview]:
         """All bytes in order, some at a time; raises ``ModelLoadError`` where they can't be read."""
@@ -98,7 +116,7 @@ def stored_tensors(model: Any, folder: Path) -> Iterator[StoredTensor]:
     for graph in graphs_of(model.graph):
         attributes = (attribute for node in graph.node for attribute in node.attribute)
         for tensor in (*graph.initializer, *(a.t for a in attributes if a.HasField("t"))):
-            yield _stored(onnx, tensor, folder)
+            yield stored(onnx, tensor, folder)
 
 
 def graphs_of(graph: Any) -> Iterator[Any]:
@@ -116,7 +134,13 @@ def data_files(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(file for file in found if file is not None))
 
 
-def _stored(onnx: Any, tensor: Any, folder: Path) -> StoredTensor:
+def files_of(model: Model) -> tuple[Path, ...]:
+    """All that a model consists of: its file or folder, and the files beside it; raises as ``stored_tensors``."""
+    return (model.path, *data_files(model.path)) if model.format == "onnx" else (model.path,)
+
+
+def stored(onnx: Any, tensor: Any, folder: Path) -> StoredTensor:
+    """Where one tensor lies; raises as ``stored_tensors``."""
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
         return StoredTensor(proto=tensor, nbytes=_content_bytes(onnx, tensor))
     said = {item.key: item.value for item in tensor.external_data}

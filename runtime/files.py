@@ -20,13 +20,17 @@ __all__ = ["bytes_of", "check_room", "check_writable", "sha256_of", "staged_file
 _CHUNK_BYTES = 1 << 20
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, or of a folder's files with their relative paths in order, as 64 hex digits."""
+def sha256_of(path: Path, *beside: Path) -> str:
+    """The sha256 of a file and those beside it, or of a folder's files in order, as 64 hex digits.
+
+    The names of all but the first file, relative to the folder, and their sizes count too.
+    """
     digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    files = [path, *beside] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     for file in files:
         if file != path:
-            digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+            name = file.name if file in beside else file.relative_to(path).as_posix()
+            digest.update(f"{name}\0{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)

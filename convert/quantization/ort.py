@@ -58,6 +58,9 @@ class OnnxruntimeQuantizer:
                 hint="leave out io, or make a .tflite",
             )
 
+    def preload(self) -> None:
+        """Nothing: what it imports, the process that opens the source imports as well."""
+
     def calibrate(self, source: Path, samples: Iterable[Feeds]) -> Calibration:
         """Observe an .onnx file; see ``Quantizer.calibrate``."""
         tally = Tally(samples)

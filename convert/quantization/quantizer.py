@@ -62,6 +62,10 @@ class Quantizer(Protocol):
         """
         ...
 
+    def preload(self) -> None:
+        """Import the tool, where that is all there is to wait for; raises ``MissingDependencyError``."""
+        ...
+
     def calibrate(self, source: Path, samples: Iterable[Feeds]) -> Calibration:
         """Run a float model on samples, and note what values its tensors take.
 
