@@ -27,10 +27,10 @@ __all__ = ["StoredTensor", "data_files", "files_of", "graphs_of", "read_graph", 
 
 _NEEDED_FOR = "reading .onnx files"
 _CHUNK_BYTES = 32 << 20
-# Two elements of these share a byte.
-_HALF_BYTES = ("UINT4", "INT4", "FLOAT4E2M1")
+# Bits of elements that share a byte.
+_PACKED = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}
 # numpy has no such elements of its own.
-_ODD = (*_HALF_BYTES, "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "STRING")
+_ODD = (*_PACKED, "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "STRING")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,8 +185,8 @@ def _mismatched(name: str, file: Path, why: str) -> ModelLoadError:
 def _content_bytes(onnx: Any, tensor: Any) -> int:
     elements = math.prod(int(n) for n in tensor.dims)
     kind = onnx.TensorProto.DataType.Name(tensor.data_type)
-    if kind in _HALF_BYTES:
-        return (elements + 1) // 2
+    if kind in _PACKED:
+        return -(-elements * _PACKED[kind] // 8)
     if kind in ("STRING", "UNDEFINED"):
         return 0
     return elements * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)

@@ -11,7 +11,9 @@ from tinsmith.compress.passes.base import Effects, Needs, Pass, PassResult, Step
 from tinsmith.convert.calibration import no_samples
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT16, INTEGER
-from tinsmith.convert.quantization import Float16, Int8, Plan, WeightsInt4, choose_quantizer, scheme_named
+from tinsmith.convert.quantization import Float16, Int8, Plan, WeightsInt4, WeightsInt8, choose_quantizer, scheme_named
+from tinsmith.convert.quantization.out_of_core import blocks_of, draft
+from tinsmith.convert.quantization.weight_proof import prove_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,14 +113,29 @@ class Quantize(Pass):
         """Import the tool."""
         self._quantizer.preload()
 
+    def streamed_bytes(self, model: Model) -> int | None:
+        """Weights alone are brought into blocks one after the other; see ``Pass``."""
+        scheme = self._plan.scheme
+        if self.gives != "onnx" or not isinstance(scheme, WeightsInt8 | WeightsInt4):
+            return None
+        return draft(model.path, blocks_of(scheme)).output_bytes
+
     def run(self, model: Model, bench: Bench) -> PassResult:
         """Quantize, calibrating on the samples that are for it where the scheme is static."""
-        output = bench.place(f"{self._plan.scheme.name}.{self.gives}")
+        output = self._output(bench)
         with self._source(model, bench) as source:
             calibration = self._quantizer.calibrate(source, _samples(bench)) if self._plan.scheme.static else None
             report = self._quantizer.quantize(source, output, self._plan, calibration)
         measured: dict[str, float | str] = {"engine": report.engine, "calibration samples": report.samples}
+        if self.gives == "onnx" and isinstance(self._plan.scheme, WeightsInt8 | WeightsInt4):
+            measured["weights"] = str(prove_weights(model.path, output))
         return PassResult(model=Model(path=output, format=self.gives), modified=True, measured=measured)
+
+    def _output(self, bench: Bench) -> Path:
+        """Named as the artifact: large weights lie beside it, under a name that it knows."""
+        folder = bench.place(self._plan.scheme.name)
+        folder.mkdir()
+        return folder / (bench.artifact or f"{self._plan.scheme.name}.{self.gives}")
 
     @contextlib.contextmanager
     def _source(self, model: Model, bench: Bench) -> Iterator[Path]:

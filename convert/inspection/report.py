@@ -157,6 +157,12 @@ def operator_precisions(path: Path) -> tuple[OperatorUse, ...]:
     return _translated(path, lambda: count_uses(_read(model)))
 
 
+def ends_of(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """What goes into an artifact and what comes out, as its file says; raises as ``inspect_model``."""
+    graph = _read(identify(path))
+    return tuple(_spec(tensor) for tensor in graph.inputs), tuple(_spec(tensor) for tensor in graph.outputs)
+
+
 def sizes_of(path: Path) -> Sizes:
     """The sizes of an artifact, kept apart; raises as ``inspect_model``."""
     graph = _read(identify(path))

@@ -159,7 +159,7 @@ def put_in_blocks(model: Any, weights: Collection[BlockedWeight], blocks: Blocks
     known = [value for value in model.graph.value_info if value.name not in gone]
     del model.graph.value_info[:]
     model.graph.value_info.extend(known)
-    if DOMAIN not in {entry.domain for entry in model.opset_import}:
+    if weights and DOMAIN not in {entry.domain for entry in model.opset_import}:
         model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Content = bytes | bytearray | memoryview
 
-__all__ = ["INSIDE_BYTES", "Draft", "blocks_of", "data_path", "draft", "write_in_blocks"]
+__all__ = ["INSIDE_BYTES", "Draft", "blocks_of", "data_path", "draft", "write_again", "write_in_blocks"]
 
 # Weights of a smaller artifact lie in the file itself, which protobuf builds in memory; of a larger one, beside it.
 INSIDE_BYTES = 256 << 20
@@ -130,6 +130,13 @@ def write_in_blocks(planned: Draft, output: Path, *, inside_bytes: int = INSIDE_
         _move(planned, sink)
         put_in_blocks(planned.model, planned.weights, planned.blocks)
         staged.write_bytes(planned.model.SerializeToString(deterministic=True))
+
+
+def write_again(source: Path, output: Path) -> None:
+    """Write a model as it is, with all of its external data in ``data_path(output)``; raises as the two above."""
+    model = read_graph(source)
+    stored = tuple(stored_tensors(model, source.parent))
+    write_in_blocks(Draft(source=source, model=model, blocks=Blocks(), weights=(), stored=stored), output)
 
 
 class _Sink(Protocol):

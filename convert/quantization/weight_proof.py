@@ -49,6 +49,12 @@ class WeightProof:
     kept: int
     largest_steps: float
 
+    def __str__(self) -> str:
+        return (
+            f"{self.weights} matrices of {self.parameters:,} numbers within {self.largest_steps:.3f} steps of theirs, "
+            f"{self.kept} constants the same"
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pair:

@@ -1,19 +1,34 @@
+import functools
+import json
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinsmith.__main__ import run
+from tinsmith.compress.budget import Budget
+from tinsmith.compress.commands.balance_view import balance_view
+from tinsmith.compress.compression import compress
+from tinsmith.compress.recipe import load_recipe
+from tinsmith.convert.commands.proof_view import proof_facts
 from tinsmith.convert.inspection import operator_precisions
 from tinsmith.convert.quantization import Plan, WeightsInt4, WeightsInt8, choose_quantizer
 from tinsmith.convert.quantization.blockwise import Blocks, pack, unpack
 from tinsmith.convert.quantization.out_of_core import data_path, draft, write_in_blocks
 from tinsmith.convert.quantization.weight_proof import prove_weights
+from tinsmith.convert.room import available_bytes
+from tinsmith.runtime.artifact import read_artifact
+from tinsmith.runtime.commands.output import console
 from tinsmith.runtime.errors import (
+    DataError,
     ModelError,
     ModelLoadError,
     OutputError,
     RecipeError,
     UnsafeModelError,
+    UsageError,
     VerificationError,
 )
 
@@ -285,3 +300,126 @@ def test_a_quantized_model_is_refused(tmp_path):
 def test_a_block_size_that_no_kernel_has_is_refused():
     with pytest.raises(RecipeError, match="blocks of 33"):
         Blocks(block_size=33)
+
+
+def test_where_both_fit_into_memory_both_are_run(tmp_path):
+    source = two_layers(tmp_path / "m.onnx", external=True)
+    made = compress(source, load_recipe("int4-weights"), tmp_path / "small.onnx")
+
+    assert made.delivery.proof.unrun == ""
+    assert made.delivery.proof.differences[0].snr_db > 10
+    assert "2 matrices of 3,760 numbers within 0.500 steps" in made.measured[0]["weights"]
+    assert made.source_bytes == source.stat().st_size + (tmp_path / "weights.bin").stat().st_size
+    assert made.balance.speed.ratio > 0
+
+
+@pytest.mark.parametrize(
+    ("available", "said"), [(20_000, "was run on 4 samples"), (1_000, r"running small\.onnx takes about")]
+)
+def test_a_source_too_large_for_memory_is_proven_weight_by_weight_and_that_is_said(
+    tmp_path, monkeypatch, capsys, available, said
+):
+    source = two_layers(tmp_path / "m.onnx", external=True)
+    monkeypatch.setattr("tinsmith.convert.room.available_bytes", lambda: available)
+    made = compress(source, load_recipe("int4-weights"), tmp_path / "small.onnx")
+    proof = made.delivery.proof
+    console().print(*proof_facts(proof), *balance_view(made.balance))
+    printed = capsys.readouterr().out
+
+    assert proof.unrun.startswith("weight by weight; ")
+    assert re.search(said, proof.unrun)
+    assert "running m.onnx takes about" in proof.origin
+    assert (made.balance.speed, made.balance.judged) == (None, None)
+    assert read_artifact(tmp_path / "small.onnx") == made.delivery.artifact
+    assert "not timed" in printed
+    assert json.loads(json.dumps(made.to_json(), allow_nan=False))["moved"]["latency"]["not_timed"] == proof.origin
+
+
+def test_a_budget_can_not_be_held_where_nothing_is_run(tmp_path, monkeypatch):
+    source = two_layers(tmp_path / "m.onnx", external=True)
+    np.savez(tmp_path / "d.npz", x=weights(40, 70))
+    monkeypatch.setattr("tinsmith.convert.room.available_bytes", lambda: 1_000)
+
+    with pytest.raises(DataError, match="the budget can't be held: running"):
+        compress(
+            source,
+            load_recipe("int4-weights"),
+            tmp_path / "small.onnx",
+            data=tmp_path / "d.npz",
+            budget=Budget(min_agreement=0.5),
+        )
+    assert not (tmp_path / "small.onnx").exists()
+
+
+def compressed_beside(tmp_path, monkeypatch):
+    """An artifact whose weights lie in a file of their own, as those of a large model do."""
+    source = two_layers(tmp_path / "m.onnx", external=True)
+    beside = functools.partial(write_in_blocks, inside_bytes=0)
+    monkeypatch.setattr("tinsmith.convert.quantization.ort.write_in_blocks", beside)
+    return compress(source, load_recipe("int4-weights"), tmp_path / "small.onnx")
+
+
+def test_data_beside_an_artifact_go_with_it_and_are_in_its_manifest(tmp_path, monkeypatch):
+    made = compressed_beside(tmp_path, monkeypatch).delivery.artifact
+    names = {path.name for path in tmp_path.iterdir()}
+
+    assert names == {"m.onnx", "weights.bin", "small.onnx", "small.onnx.data", "small.onnx.json"}
+    assert [file.name for file in made.data] == ["small.onnx.data"]
+    assert read_artifact(tmp_path / "small.onnx") == made
+    assert made.total_bytes > made.size_bytes
+    assert len(answers(tmp_path / "small.onnx", 70)) == 1
+
+    data = tmp_path / "small.onnx.data"
+    data.write_bytes(data.read_bytes()[:-1] + b"\0")
+    with pytest.raises(VerificationError, match=r"small\.onnx\.data is not the file"):
+        read_artifact(tmp_path / "small.onnx")
+
+
+def test_a_model_that_is_not_changed_takes_its_data_along(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    source = two_layers(tmp_path / "in" / "m.onnx", external=True)
+    compress(source, load_recipe("float32"), tmp_path / "same.onnx")
+
+    assert np.array_equal(answers(source, 70), answers(tmp_path / "same.onnx", 70))
+
+
+def test_the_data_of_the_source_are_never_overwritten(tmp_path):
+    source = two_layers(tmp_path / "m.onnx", external=True)
+    (tmp_path / "weights.bin").rename(tmp_path / "small.onnx.data")
+    place(source, location="small.onnx.data")
+    model = onnx.load(str(source), load_external_data=False)
+    for tensor in model.graph.initializer:
+        tensor.external_data[0].value = "small.onnx.data"
+    source.write_bytes(model.SerializeToString())
+
+    with pytest.raises(UsageError, match="would change the source"):
+        compress(source, load_recipe("int4-weights"), tmp_path / "small.onnx")
+
+
+def test_a_disk_too_small_for_the_output_is_the_first_that_is_said(tmp_path, monkeypatch):
+    source = two_layers(tmp_path / "m.onnx", external=True)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("usage", (), {"free": 100}))
+    monkeypatch.setattr("tinsmith.convert.delivery.Sandbox", None)
+
+    assert run(["compress", str(source), "-r", "int4-weights", "-o", str(tmp_path / "small.onnx")]) == 3
+    assert {path.name for path in tmp_path.iterdir()} == {"m.onnx", "weights.bin"}
+
+
+@pytest.mark.parametrize("recipe", ["int4-weights", "dynamic-int8", "float32"])
+def test_no_recipe_reads_weights_from_outside_the_models_folder(tmp_path, recipe):
+    home = tmp_path / "home"
+    home.mkdir()
+    source = two_layers(home / "m.onnx", external=True)
+    (home / "weights.bin").rename(tmp_path / "weights.bin")
+    (home / "weights.bin").symlink_to(tmp_path / "weights.bin")
+
+    assert run(["compress", str(source), "-r", recipe, "-o", str(tmp_path / "small.onnx")]) == 4
+    assert not (tmp_path / "small.onnx").exists()
+
+
+def test_the_memory_of_a_container_counts(tmp_path, monkeypatch):
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("400\n")
+    monkeypatch.setattr("tinsmith.convert.room._CGROUP", tmp_path)
+
+    assert available_bytes() == 600
