@@ -82,9 +82,9 @@ class Comparison:
     agreement: float | None
 
     @property
-    def largest(self) -> float | None:
-        """The largest absolute difference of any output; None where nothing was run."""
-        return max((difference.largest for difference in self.differences), default=None)
+    def largest(self) -> float:
+        """The largest absolute difference of any output."""
+        return max(difference.largest for difference in self.differences)
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""

@@ -6,8 +6,8 @@ compared.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from tinsmith.convert.comparison import Comparison, compare_outputs, compare_predictors
 from tinsmith.convert.predictors import rename_feeds
@@ -71,6 +71,10 @@ class Proof(Comparison):
     batch: str
     operators: tuple[OperatorUse, ...] = ()
     unrun: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """For reports."""
+        return asdict(self) if self.unrun else Comparison.to_json(self)
 
 
 def prove(

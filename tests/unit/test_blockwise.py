@@ -314,7 +314,7 @@ def test_where_both_fit_into_memory_both_are_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("available", "said"), [(20_000, "was run on 4 samples"), (1_000, r"running small\.onnx takes about")]
+    ("available", "said"), [(20_000, "was run on 8 samples"), (1_000, r"running small\.onnx takes about")]
 )
 def test_a_source_too_large_for_memory_is_proven_weight_by_weight_and_that_is_said(
     tmp_path, monkeypatch, capsys, available, said
@@ -370,7 +370,7 @@ def test_data_beside_an_artifact_go_with_it_and_are_in_its_manifest(tmp_path, mo
     assert len(answers(tmp_path / "small.onnx", 70)) == 1
 
     data = tmp_path / "small.onnx.data"
-    data.write_bytes(data.read_bytes()[:-1] + b"\0")
+    data.write_bytes(data.read_bytes()[:-1] + b"\1")
     with pytest.raises(VerificationError, match=r"small\.onnx\.data is not the file"):
         read_artifact(tmp_path / "small.onnx")
 
