@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from benchmarks import accuracy, demo, overhead, peer, startup, training
+from benchmarks import accuracy, demo, large, overhead, peer, startup, training
 
 PARTS = {
     "accuracy": accuracy.figures,
@@ -14,9 +14,10 @@ PARTS = {
     "peer": peer.figures,
     "demo": demo.figures,
     "training": training.figures,
+    "large": large.figures,
 }
 # Only when asked for by name.
-_HOURS = ("training",)
+_HOURS = ("training", "large")
 
 
 def main(asked: list[str]) -> int:

@@ -90,7 +90,7 @@ class Balance:
     def bytes_moved(self) -> dict[str, tuple[int | None, int | None]]:
         """Before and after, by quantity; memory is estimated."""
         return {
-            "file": (self.before.file_bytes, self.after.file_bytes),
+            "file": (self.before.flash_bytes, self.after.flash_bytes),  # with weights beside it
             "zip": (self.before.zip_bytes, self.after.zip_bytes),
             "flash": (self.before.flash_bytes, self.after.flash_bytes),
             "ram": (self.before.activation_bytes, self.after.activation_bytes),

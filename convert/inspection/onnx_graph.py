@@ -48,6 +48,7 @@ class _Reader:
         self._model = model
         self._folder = folder
         self._external_bytes = 0
+        self._files: set[Path] = set()
         self._flaws: list[str] = []
         self._opsets = {entry.domain: entry.version for entry in model.opset_import}
         self._functions = {(function.domain, function.name) for function in model.functions}
@@ -74,6 +75,7 @@ class _Reader:
             },
             metadata=dict(self._metadata()),
             external_bytes=self._external_bytes,
+            files=tuple(sorted(self._files)),
             flaws=tuple(self._flaws),
         )
 
@@ -102,6 +104,7 @@ class _Reader:
             return None
         if where.file is not None:
             self._external_bytes += where.nbytes
+            self._files.add(where.file)
         return where.array()
 
     def _operator(self, node: Any) -> Operator:

@@ -375,6 +375,19 @@ def test_data_beside_an_artifact_go_with_it_and_are_in_its_manifest(tmp_path, mo
         read_artifact(tmp_path / "small.onnx")
 
 
+def test_the_report_counts_what_lies_beside_the_artifact_and_knows_its_types(tmp_path, monkeypatch):
+    made = compressed_beside(tmp_path, monkeypatch)
+    moved = made.balance.bytes_moved
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+
+    assert made.delivery.artifact.total_bytes == sizes["small.onnx"] + sizes["small.onnx.data"]
+    assert sizes["small.onnx.data"] < moved["file"][1] == moved["flash"][1]
+    assert moved["zip"][0] > 0.8 * sizes["weights.bin"]
+    # a Relu behind a product with packed weights
+    assert {use.precision for use in made.delivery.proof.operators} == {"weight-only-int4", "float32"}
+    assert moved["ram"][1] == moved["ram"][0]
+
+
 def test_a_model_that_is_not_changed_takes_its_data_along(tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     source = two_layers(tmp_path / "in" / "m.onnx", external=True)
