@@ -107,7 +107,7 @@ def _command(name, source, ours, their_wall_s):
         value=round(whole["peak_bytes"] / _GIB, 3),
         bar=1.0,
         unit=" GiB",
-        seen=f"[the child that runs the artifact apart: {whole['child_bytes'] / _GIB:.2f} GiB; {whole['wall_s']:.1f} s, "
+        seen=f"[the child that runs it apart: {whole['child_bytes'] / _GIB:.2f} GiB; {whole['wall_s']:.1f} s, "
         f"proof and run included, beside {their_wall_s:.1f} s of onnxruntime's quantizer, which proves nothing]",
     )
 
