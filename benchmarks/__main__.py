@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 import time
 
-from benchmarks import accuracy, demo, large, overhead, peer, startup, training
+from benchmarks import accuracy, demo, fragile, hygiene, large, overhead, peer, startup, training
 
 PARTS = {
     "accuracy": accuracy.figures,
+    "hygiene": hygiene.figures,
     "overhead": overhead.figures,
     "startup": startup.figures,
     "peer": peer.figures,
     "demo": demo.figures,
+    "fragile": fragile.figures,
     "training": training.figures,
     "large": large.figures,
 }

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from tinsmith.compress.passes.base import Effects, Needs, Pass, PassResult, Step
 from tinsmith.convert.calibration import no_samples
+from tinsmith.convert.data.hygiene import refuse_constant
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT16, INTEGER
 from tinsmith.convert.quantization import Float16, Int8, Plan, WeightsInt4, WeightsInt8, choose_quantizer, scheme_named
 from tinsmith.convert.quantization.out_of_core import blocks_of, draft
 from tinsmith.convert.quantization.weight_proof import prove_weights
+from tinsmith.runtime.errors import TinsmithError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,13 +25,17 @@ if TYPE_CHECKING:
     from tinsmith.compress.bench import Bench
     from tinsmith.compress.passes.base import Quantity
     from tinsmith.convert.data import Feeds
+    from tinsmith.convert.layers import LayerReport
     from tinsmith.convert.model import Format
     from tinsmith.convert.parity import Tolerance
     from tinsmith.convert.quantization import Scheme
 
 __all__ = ["Quantize", "QuantizeStep"]
 
+logger = logging.getLogger(__name__)
+
 _BATCH = 32
+_LOOKED_AT = 16
 _TRAINED: frozenset[Format] = frozenset(["keras", "hdf5", "savedmodel"])
 
 
@@ -40,6 +47,13 @@ class QuantizeStep(Step):
     io: Literal["float32", "int8"] = Field(
         default="float32",
         description="What int8 artifacts store in inputs and outputs; int8 for devices without floats.",
+    )
+    correct_biases: bool = Field(
+        default=False, description="Take the mean error of each channel out of its bias; static schemes only."
+    )
+    keep: dict[str, Literal["float32", "int16x8"]] = Field(
+        default_factory=dict,
+        description="Operators that stay out of the scheme, by the first tensor that each computes.",
     )
     engine: Literal["ai-edge-quantizer", "tflite-converter", "onnxruntime"] | None = Field(
         default=None, description="The tool; ai-edge-quantizer for TFLite and onnxruntime for ONNX unless given."
@@ -116,9 +130,13 @@ class Quantize(Pass):
     def streamed_bytes(self, model: Model) -> int | None:
         """Weights alone are brought into blocks one after the other; see ``Pass``."""
         scheme = self._plan.scheme
-        if self.gives != "onnx" or not isinstance(scheme, WeightsInt8 | WeightsInt4):
-            return None
-        return draft(model.path, blocks_of(scheme)).output_bytes
+        if isinstance(scheme, WeightsInt8 | WeightsInt4) and self._streams:
+            return draft(model.path, blocks_of(scheme)).output_bytes
+        return None
+
+    @property
+    def _streams(self) -> bool:
+        return self.gives == "onnx" and isinstance(self._plan.scheme, WeightsInt8 | WeightsInt4)
 
     def run(self, model: Model, bench: Bench) -> PassResult:
         """Quantize, calibrating on the samples that are for it where the scheme is static."""
@@ -126,10 +144,38 @@ class Quantize(Pass):
         with self._source(model, bench) as source:
             calibration = self._quantizer.calibrate(source, _samples(bench)) if self._plan.scheme.static else None
             report = self._quantizer.quantize(source, output, self._plan, calibration)
-        measured: dict[str, float | str] = {"engine": report.engine, "calibration samples": report.samples}
-        if self.gives == "onnx" and isinstance(self._plan.scheme, WeightsInt8 | WeightsInt4):
-            measured["weights"] = str(prove_weights(model.path, output))
-        return PassResult(model=Model(path=output, format=self.gives), modified=True, measured=measured)
+        layers, said = self._looked_at(model, output, bench)
+        measured: dict[str, float | str] = {"engine": report.engine, "calibration samples": report.samples, **said}
+        made = Model(path=output, format=self.gives)
+        return PassResult(model=made, modified=True, measured=measured, layers=layers)
+
+    def _looked_at(self, model: Model, output: Path, bench: Bench) -> tuple[LayerReport | None, dict[str, str]]:
+        """What became of each layer, on a few calibration samples; a model that can't be looked into is still one."""
+        if self._streams:
+            return None, {"weights": str(prove_weights(model.path, output))}
+        if bench.roles is None or isinstance(self._plan.scheme, Float16):
+            return None, {}
+        from tinsmith.convert.layers import first_samples, layer_report
+
+        try:
+            plain = self._plain(model, bench)
+            layers = layer_report(plain, output, first_samples(bench.roles.calibration, _LOOKED_AT))
+        except TinsmithError as error:
+            return None, {"layers": f"not compared: {error.message}"}
+        if layers.culprits:
+            # Said now, because a model that lost too much will not pass its proof, and nothing else would be said.
+            logger.warning("quantize: %s", layers.in_short())
+        return layers, {"layers": layers.in_short()}
+
+    def _plain(self, model: Model, bench: Bench) -> Path:
+        """The float artifact that the quantized one is held against."""
+        if model.is_artifact:
+            return model.path
+        from tinsmith.convert.conversion import convert_model
+
+        made = bench.place("float32.tflite")
+        convert_model(model, "tflite", made, allow_unsafe=bench.allow_unsafe)
+        return made
 
     def _output(self, bench: Bench) -> Path:
         """Named as the artifact: large weights lie beside it, under a name that it knows."""
@@ -154,4 +200,6 @@ class Quantize(Pass):
 def _samples(bench: Bench) -> Iterator[Feeds]:
     if bench.roles is None:
         raise no_samples()
-    return (batch.feeds for batch in bench.roles.calibration.batches(_BATCH))
+    calibration = bench.roles.calibration
+    refuse_constant(calibration)
+    return (batch.feeds for batch in calibration.batches(_BATCH))

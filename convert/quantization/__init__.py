@@ -4,11 +4,7 @@
 engine                 takes           gives     schemes
 =====================  ==============  ========  ===================================================
 ai-edge-quantizer      tflite          tflite    all
-<<<<<<< HEAD
-tflite-converter       savedmodel      tflite    all but those of weights alone; needs TensorFlow
-=======
-tflite-converter       savedmodel      tflite    all but int16x8; needs TensorFlow
->>>>>>> main
+tflite-converter       savedmodel      tflite    all but int16x8 and weights-*; needs TensorFlow
 onnxruntime            onnx            onnx      all, int8 with float32 inputs and outputs
 =====================  ==============  ========  ===================================================
 """

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import os
+import re
 import sys
 import types
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinsmith.convert.calibration.calibration import Calibration
-from tinsmith.convert.calibration.feeding import portions
-from tinsmith.convert.calibration.ranges import MinMaxObserver, Range
+from tinsmith.convert.calibration.ranges import Range
+from tinsmith.convert.calibration.tflite import observe_tflite
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.quantization.aeq_blocks import BLOCK_SIZES, add_blocks
-from tinsmith.convert.quantization.quantizer import Report, Tally, calibrated, needed
+from tinsmith.convert.quantization.quantizer import Report, calibrated, check_kept, needed, require_names
 from tinsmith.convert.quantization.quiet import root_logger_left_alone
 from tinsmith.convert.quantization.schemes import (
     DynamicInt8,
@@ -36,17 +34,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from tinsmith.convert.calibration.calibration import Calibration
+    from tinsmith.convert.calibration.methods import Detail
     from tinsmith.convert.calibration.ranges import Ranges
     from tinsmith.convert.model import Format
     from tinsmith.convert.quantization.plan import Plan
     from tinsmith.convert.quantization.quantizer import Feeds
 
-__all__ = ["AiEdgeQuantizer", "observe_ranges", "quantize_with_ranges"]
+__all__ = ["AiEdgeQuantizer", "observe_float_tflite", "quantize_with_ranges"]
 
 _NEEDED_FOR = "quantizing a .tflite file"
-_EVERY_TENSOR_BYTES = 64 << 20
-_MOST_SAMPLES = 32
-_FLOAT_BYTES = 4
 # On a finer grid the limit of a ReLU6 does not fit into 32 bits, and the interpreter refuses the file.
 _LEAST_SCALE = 2.0**-27
 
@@ -60,7 +57,8 @@ class AiEdgeQuantizer:
     extra = "tensorflow"
 
     def check(self, plan: Plan) -> None:
-        """Every scheme, with blocks of 32 at least."""
+        """Every scheme, with blocks of 32 at least; see ``Quantizer.check``."""
+        check_kept(plan)
         if isinstance(plan.scheme, WeightsInt4) and plan.scheme.block_size not in BLOCK_SIZES:
             raise RecipeError(
                 f"TFLite has no blocks of {plan.scheme.block_size}",
@@ -71,34 +69,28 @@ class AiEdgeQuantizer:
         """A quarter of the time that quantizing a small model takes."""
         _import_quantizer()
 
-    def calibrate(self, source: Path, samples: Iterable[Feeds]) -> Calibration:
+    def calibrate(self, source: Path, samples: Iterable[Feeds], *, detail: Detail = "histograms") -> Calibration:
         """Observe a .tflite file; see ``Quantizer.calibrate``."""
-        tally = Tally(samples)
-        extremes = observe_ranges(source, tally)
-        return Calibration(samples=tally.samples, extremes=extremes)
+        return observe_float_tflite(source, samples, detail)
 
     def quantize(self, source: Path, output: Path, plan: Plan, calibration: Calibration | None = None) -> Report:
         """Quantize a .tflite file; see ``Quantizer.quantize``."""
+        self.check(plan)
         calibration = needed(plan, calibration)
         ranges = None if calibration is None else calibration.ranges(plan.method)
-        write_bytes(output, quantize_with_ranges(source, plan.scheme, ranges))
+        write_bytes(output, quantize_with_ranges(source, plan, ranges))
         return calibrated(self.name, calibration)
 
 
-def observe_ranges(source: Path, samples: Iterable[Feeds]) -> Ranges:
-    """Run a float .tflite file, and note the least and greatest value of each tensor that it computes.
-
-    ai-edge-quantizer's own calibrator reads all samples at once, keeps an average that depends on their order, and
-    wants a signature. This one streams, and does not.
+def observe_float_tflite(source: Path, samples: Iterable[Feeds], detail: Detail) -> Calibration:
+    """Observe every tensor that a float .tflite file computes.
 
     Raises:
-        RecipeError: The model is quantized already.
+        RecipeError: The model is quantized already, or computes nothing.
         UnsupportedOperatorError: The model has loops or branches, whose insides can't be observed from outside.
         DataError: There are no samples, or they do not fit the model.
         ModelError: The model can't be run.
     """
-    from tinsmith.runtime.engines.tflite import TfliteEngine
-
     model = read_float_model(source)
     if len(model.subgraphs) > 1:
         raise UnsupportedOperatorError(
@@ -108,39 +100,32 @@ def observe_ranges(source: Path, samples: Iterable[Feeds]) -> Ranges:
     watched = list(activations(model))
     if not watched:
         raise _nothing_to_do(source, "static quantization")
-    interpreter = _observing_interpreter(source)
-    engine = TfliteEngine(interpreter, name="litert", version="", accelerator="cpu")
-    observer = MinMaxObserver()
-    for feeds in portions(samples, engine.inputs, at_most=_portion(interpreter, watched)):
-        interpreter.reset_all_variables()
-        engine.run([feeds[spec.name] for spec in engine.inputs])
-        for index, name in watched:
-            observer.observe(name, interpreter.get_tensor(index))
-    return observer.ranges()
+    return observe_tflite(source, watched, samples, detail)
 
 
-def quantize_with_ranges(source: Path, scheme: Scheme, ranges: Ranges | None) -> bytes:
+def quantize_with_ranges(source: Path, plan: Plan, ranges: Ranges | None) -> bytes:
     """Quantize a float .tflite file.
 
     Args:
         source: The file.
-        scheme: What to turn it into.
-        ranges: One for each computed tensor, from ``observe_ranges`` or another calibrator; None for schemes that are
-            not static.
+        plan: What to turn it into, and which operators to keep.
+        ranges: One for each computed tensor, from a calibration; None for schemes that are not static.
 
     Raises:
-        RecipeError: The model is quantized already, or holds nothing that the scheme makes smaller.
+        RecipeError: The model is quantized already, holds nothing that the scheme makes smaller, or computes no tensor
+            of a name in ``kept``.
         UnsupportedOperatorError: ai-edge-quantizer can't work on this model.
     """
     _import_quantizer()
-    model = read_float_model(source)
+    model, scheme = read_float_model(source), plan.scheme
+    require_names(plan, (_first_output(model, operator) for operator in model.subgraphs[0].operators), source)
     parameters = require("ai_edge_quantizer.params_generator", needed_for=_NEEDED_FOR)
     modifier = require("ai_edge_quantizer.model_modifier", needed_for=_NEEDED_FOR)
     try:
         # A number that does not fit its integer would otherwise be stored as another one.
         with np.errstate(invalid="raise"), root_logger_left_alone():
             generated = parameters.ParamsGenerator(model).generate_quantization_parameters(
-                _recipe(scheme, model), _statistics(model, scheme, ranges), enable_progress_bar=False
+                _recipe(model, plan), _statistics(model, plan, ranges), enable_progress_bar=False
             )
             content = bytes(modifier.ModelModifier(model).modify_model(generated, enable_progress_bar=False))
     except Exception as error:  # ai-edge-quantizer raises ValueError, RuntimeError, KeyError and more
@@ -152,11 +137,11 @@ def quantize_with_ranges(source: Path, scheme: Scheme, ranges: Ranges | None) ->
     return content
 
 
-def _recipe(scheme: Scheme, model: Any) -> Any:
-    """A recipe manager that applies the scheme to every operator that has a kernel for it."""
+def _recipe(model: Any, plan: Plan) -> Any:
+    """A recipe manager that applies the scheme to every operator that has a kernel for it, and is not kept."""
     manager = require("ai_edge_quantizer.recipe_manager", needed_for=_NEEDED_FOR).RecipeManager()
     recipes = require("ai_edge_quantizer.recipe", needed_for=_NEEDED_FOR)
-    match scheme:
+    match plan.scheme:
         case Float16():
             _add_float16(manager)
         case DynamicInt8():
@@ -169,9 +154,43 @@ def _recipe(scheme: Scheme, model: Any) -> Any:
             manager.load_quantization_recipe(recipes.weight_only_wi8_afp32())
         case WeightsInt4(block_size=block_size):
             add_blocks(manager, model, block_size)
-    if scheme.static and scheme != Int8(io="int8"):
+    if plan.scheme.static and plan.scheme != Int8(io="int8"):
         _keep_float_ends(manager)
+    _keep_operators(manager, model, plan)
     return manager
+
+
+def _keep_operators(manager: Any, model: Any, plan: Plan) -> None:
+    """The last entry that fits an operator counts; it is found by all that it computes, and by its kind.
+
+    The kind, because the virtual operator behind an output goes by the same name as the last operator.
+    """
+    flatbuffers = require("ai_edge_quantizer.utils.tfl_flatbuffer_utils", needed_for=_NEEDED_FOR)
+    algorithms = require("ai_edge_quantizer.algorithm_manager", needed_for=_NEEDED_FOR).AlgorithmName
+    tensors = model.subgraphs[0].tensors
+    for operator in model.subgraphs[0].operators:
+        kept = plan.kept.get(_first_output(model, operator))
+        kind = flatbuffers.TFL_OP_CODE_TO_NAME.get(model.operatorCodes[operator.opcodeIndex].builtinCode)
+        if kept is None or kind is None:
+            continue
+        scope = f"^{re.escape(flatbuffers.get_op_scope(operator, tensors))}$"
+        manager.add_quantization_config(scope, kind, algorithm_key=algorithms.NO_QUANTIZE)
+        if kept == "int16x8":
+            # Where there is no such kernel this one is passed over, and the operator stays in float.
+            manager.add_quantization_config(scope + "(?:)", kind, _wide_config(), algorithms.MIN_MAX_UNIFORM_QUANT)
+
+
+def _wide_config() -> Any:
+    """Activations in 16 bits, weights in 8 by channel."""
+    types_ = require("ai_edge_quantizer.qtyping", needed_for=_NEEDED_FOR)
+    recipes = require("ai_edge_quantizer.recipe", needed_for=_NEEDED_FOR)
+    (entry,) = recipes.static_wi8_ai16()
+    return types_.OpQuantizationConfig.from_dict(entry["op_config"])
+
+
+def _first_output(model: Any, operator: Any) -> str:
+    outputs = operator.outputs
+    return model.subgraphs[0].tensors[outputs[0]].name.decode() if outputs is not None and len(outputs) else ""
 
 
 def _add_float16(manager: Any) -> None:
@@ -193,14 +212,15 @@ def _keep_float_ends(manager: Any) -> None:
         manager.add_quantization_config(".*", end, algorithm_key=algorithms.NO_QUANTIZE)
 
 
-def _statistics(model: Any, scheme: Scheme, ranges: Ranges | None) -> dict[str, dict[str, Any]] | None:
+def _statistics(model: Any, plan: Plan, ranges: Ranges | None) -> dict[str, dict[str, Any]] | None:
     """Ranges in the words of ai-edge-quantizer. It updates them, so each call makes them anew.
 
     It takes the range of a weight from the weight itself, unless it is told another one here.
     """
     if ranges is None:
         return None
-    steps = (1 << 16) - 2 if isinstance(scheme, Int16x8) else (1 << 8) - 1
+    some_wide = isinstance(plan.scheme, Int16x8) or "int16x8" in plan.kept.values()
+    steps = (1 << 16) - 2 if some_wide else (1 << 8) - 1
     wide = {name: _wide_enough(found, _LEAST_SCALE * steps) for name, found in ranges.items()}
     statistics: dict[str, dict[str, Any]] = {
         name: {"min": np.array([found.low], np.float32), "max": np.array([found.high], np.float32)}
@@ -229,32 +249,6 @@ def _nothing_to_do(source: Path, what: str) -> RecipeError:
         f"{what} finds nothing in {source.name} that it could make smaller",
         hint="`tinsmith inspect` shows its operators; try another scheme",
     )
-
-
-def _observing_interpreter(source: Path) -> Any:
-    """An interpreter that keeps every tensor.
-
-    Without XNNPACK: it fuses operators, and the tensors between them are then not computed.
-    """
-    litert = require("ai_edge_litert.interpreter", needed_for=_NEEDED_FOR)
-    try:
-        interpreter = litert.Interpreter(
-            model_path=str(source),
-            num_threads=os.cpu_count() or 1,
-            experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            experimental_preserve_all_tensors=True,
-        )
-        interpreter.allocate_tensors()
-    except (RuntimeError, ValueError) as error:
-        raise UnsupportedOperatorError(f"LiteRT can't run {source.name}: {first_line(error)}") from error
-    return interpreter
-
-
-def _portion(interpreter: Any, watched: list[tuple[int, str]]) -> int:
-    """How many samples may be run at once, when every tensor of every one of them is kept."""
-    details = interpreter.get_tensor_details()
-    sample_bytes = sum(_FLOAT_BYTES * math.prod(int(n) for n in details[index]["shape"]) for index, _ in watched)
-    return max(1, min(_MOST_SAMPLES, _EVERY_TENSOR_BYTES // max(1, sample_bytes)))
 
 
 def _import_quantizer() -> None:

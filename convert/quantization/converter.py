@@ -8,10 +8,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinsmith.convert.calibration.calibration import Calibration
 from tinsmith.convert.frameworks import require
-from tinsmith.convert.quantization.aeq import observe_ranges
-from tinsmith.convert.quantization.quantizer import Report, Tally, calibrated, needed
+from tinsmith.convert.quantization.aeq import observe_float_tflite
+from tinsmith.convert.quantization.quantizer import Report, calibrated, needed
 from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, Scheme, WeightsInt4, WeightsInt8
 from tinsmith.runtime.errors import RecipeError, TinsmithError, UnsupportedOperatorError, first_line
 from tinsmith.runtime.files import write_bytes
@@ -19,6 +18,8 @@ from tinsmith.runtime.files import write_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from tinsmith.convert.calibration.calibration import Calibration
+    from tinsmith.convert.calibration.methods import Detail
     from tinsmith.convert.calibration.ranges import Ranges
     from tinsmith.convert.model import Format
     from tinsmith.convert.quantization.plan import Plan
@@ -61,15 +62,13 @@ class TfliteConverterQuantizer:
     def preload(self) -> None:
         """Nothing: what it imports, the process that opens the source imports as well."""
 
-    def calibrate(self, source: Path, samples: Iterable[Feeds]) -> Calibration:
+    def calibrate(self, source: Path, samples: Iterable[Feeds], *, detail: Detail = "histograms") -> Calibration:
         """Observe a SavedModel as the float .tflite file that it becomes; see ``Quantizer.calibrate``."""
-        tally = Tally(samples)
         tensorflow = require("tensorflow", needed_for=_NEEDED_FOR)
         with tempfile.TemporaryDirectory(prefix="tinsmith-") as name, _translated(source, "a calibration"):
             plain = Path(name) / "float.tflite"
             write_bytes(plain, bytes(_converter(tensorflow, source).convert()))
-            extremes = observe_ranges(plain, tally)
-        return Calibration(samples=tally.samples, extremes=extremes)
+            return observe_float_tflite(plain, samples, detail)
 
     def quantize(self, source: Path, output: Path, plan: Plan, calibration: Calibration | None = None) -> Report:
         """Quantize a SavedModel folder; see ``Quantizer.quantize``."""

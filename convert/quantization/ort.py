@@ -10,31 +10,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinsmith.convert.calibration.calibration import Calibration
-from tinsmith.convert.calibration.feeding import portions
-from tinsmith.convert.calibration.ranges import MinMaxObserver
+from tinsmith.convert.calibration.onnx import observe_onnx
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.quantization.conv_weights import store_convolutions_in_int8
+from tinsmith.convert.quantization.onnx_kept import name_kept, wide_tensors
 from tinsmith.convert.quantization.onnx_model import is_quantized, opset_of, prepare, read_float_model
 from tinsmith.convert.quantization.out_of_core import blocks_of, draft, write_in_blocks
-from tinsmith.convert.quantization.quantizer import Report, Tally, calibrated, needed
+from tinsmith.convert.quantization.quantizer import Report, calibrated, check_kept, needed
 from tinsmith.convert.quantization.quiet import root_logger_left_alone
-from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, Scheme, WeightsInt4, WeightsInt8
-from tinsmith.runtime.engines.ort import OrtEngine
+from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, WeightsInt4, WeightsInt8
 from tinsmith.runtime.errors import RecipeError, TinsmithError, UnsupportedOperatorError, first_line
-from tinsmith.runtime.files import write_bytes
+from tinsmith.runtime.files import sha256_of, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from tinsmith.convert.calibration.methods import Detail
     from tinsmith.convert.calibration.ranges import Ranges
     from tinsmith.convert.model import Format
     from tinsmith.convert.quantization.plan import Plan
     from tinsmith.convert.quantization.quantizer import Feeds
 
-__all__ = ["OnnxruntimeQuantizer", "observe_ranges", "quantize_with_ranges"]
+__all__ = ["OnnxruntimeQuantizer", "quantize_with_ranges"]
 
 _NEEDED_FOR = "quantizing an .onnx file"
-_PORTION = 8
 _SILENT, _DEFAULT_SEVERITY = 3, 2
 # 16-bit QuantizeLinear is standard since this opset; before it, onnxruntime has one of its own.
 _INT16_OPSET = 21
@@ -52,6 +51,7 @@ class OnnxruntimeQuantizer:
 
     def check(self, plan: Plan) -> None:
         """Every scheme, but with float inputs and outputs only: .onnx has no place for an input's scale."""
+        check_kept(plan)
         if plan.scheme == Int8(io="int8"):
             raise RecipeError(
                 "an .onnx file can't have int8 inputs and outputs, because nothing in it would say their scale",
@@ -61,16 +61,15 @@ class OnnxruntimeQuantizer:
     def preload(self) -> None:
         """Nothing: what it imports, the process that opens the source imports as well."""
 
-    def calibrate(self, source: Path, samples: Iterable[Feeds]) -> Calibration:
+    def calibrate(self, source: Path, samples: Iterable[Feeds], *, detail: Detail = "histograms") -> Calibration:
         """Observe an .onnx file; see ``Quantizer.calibrate``."""
-        tally = Tally(samples)
         with (
             tempfile.TemporaryDirectory(prefix="tinsmith-") as name,
             _quiet(),
             _translated(source, "a calibration"),
         ):
-            extremes = observe_ranges(prepare(source, Path(name)), tally)
-        return Calibration(samples=tally.samples, extremes=extremes)
+            count, tensors = observe_onnx(prepare(source, Path(name)), _static_operators(), samples, detail)
+        return Calibration(model_sha256=sha256_of(source), samples=count, tensors=tensors)
 
     def quantize(self, source: Path, output: Path, plan: Plan, calibration: Calibration | None = None) -> Report:
         """Quantize an .onnx file; see ``Quantizer.quantize``."""
@@ -85,43 +84,15 @@ class OnnxruntimeQuantizer:
     @staticmethod
     def _content(source: Path, plan: Plan, calibration: Calibration | None) -> bytes:
         if isinstance(plan.scheme, Float16):
-            return _to_float16(source)
+            return _to_float16(source, plan)
         with tempfile.TemporaryDirectory(prefix="tinsmith-") as name, _quiet(), _translated(source, plan.scheme.name):
             prepared = prepare(source, Path(name))
             if calibration is None:
-                return _dynamic(prepared)
-            return quantize_with_ranges(prepared, plan.scheme, calibration.ranges(plan.method))
+                return _dynamic(prepared, plan)
+            return quantize_with_ranges(prepared, plan, calibration.ranges(plan.method))
 
 
-def observe_ranges(prepared: Path, samples: Iterable[Feeds]) -> Ranges:
-    """Run a prepared .onnx file, and note the least and greatest value of each tensor that can be quantized.
-
-    The operators that find them are part of the graph that runs, so that no tensor but they leaves it, and memory does
-    not grow with the samples.
-
-    Raises:
-        DataError: There are no samples, or they do not fit the model.
-        ModelError: A tensor becomes NaN or infinite.
-    """
-    calibrate = require("onnxruntime.quantization.calibrate", needed_for=_NEEDED_FOR)
-    calibrator = calibrate.create_calibrator(
-        prepared,
-        _static_operators(),
-        augmented_model_path=str(prepared.with_name("observing.onnx")),
-        calibrate_method=calibrate.CalibrationMethod.MinMax,
-    )
-    inputs = OrtEngine(calibrator.infer_session, version="", accelerator="cpu").inputs
-    for feeds in portions(samples, inputs, at_most=_PORTION):
-        # One call a portion: within a call its results are kept, and max_intermediate_outputs forgets them unmerged.
-        calibrator.collect_data(_Reader(iter([feeds])))
-    observer = MinMaxObserver()
-    for name, found in calibrator.compute_data().items():
-        low, high = found.range_value
-        observer.observe_range(name, float(np.min(low)), float(np.max(high)))
-    return observer.ranges()
-
-
-def quantize_with_ranges(prepared: Path, scheme: Scheme, ranges: Ranges) -> bytes:
+def quantize_with_ranges(prepared: Path, plan: Plan, ranges: Ranges) -> bytes:
     """Put QuantizeLinear and DequantizeLinear around every operator that onnxruntime can run on integers.
 
     Activations are unsigned and weights signed: with VNNI that is 3.5 times faster than signed activations (ResNet8,
@@ -129,16 +100,18 @@ def quantize_with_ranges(prepared: Path, scheme: Scheme, ranges: Ranges) -> byte
 
     Args:
         prepared: From ``prepare``.
-        scheme: A static one.
-        ranges: One for each tensor, from ``observe_ranges`` or another calibrator.
+        plan: A static scheme, and which operators to keep.
+        ranges: One for each tensor, from a calibration.
 
     Raises:
-        RecipeError: The model holds nothing that can be quantized.
+        RecipeError: The model holds nothing that can be quantized, or computes no tensor of a name in ``kept``.
     """
     tools = require("onnxruntime.quantization", needed_for=_NEEDED_FOR)
     loading = require("onnxruntime.quantization.quant_utils", needed_for=_NEEDED_FOR)
     model = loading.load_model_with_shape_infer(prepared)
-    wide = isinstance(scheme, Int16x8)
+    wide = isinstance(plan.scheme, Int16x8)
+    floats = name_kept(model, plan, prepared)
+    overrides = wide_tensors(model, plan, ranges)
     quantizer = tools.QDQQuantizer(
         model,
         True,  # per channel
@@ -147,39 +120,47 @@ def quantize_with_ranges(prepared: Path, scheme: Scheme, ranges: Ranges) -> byte
         tools.QuantType.QInt16 if wide else tools.QuantType.QUInt8,
         _tensors_data(ranges),
         [],
-        [],
+        floats,
         _static_operators(),
-        {"UseQDQContribOps": wide and opset_of(model) < _INT16_OPSET},
+        {
+            "UseQDQContribOps": (wide or bool(overrides)) and opset_of(model) < _INT16_OPSET,
+            "TensorQuantOverrides": overrides,
+        },
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     return _serialize(quantizer.model.model)
 
 
-def _dynamic(prepared: Path) -> bytes:
+def _dynamic(prepared: Path, plan: Plan) -> bytes:
     tools = require("onnxruntime.quantization", needed_for=_NEEDED_FOR)
     onnx = require("onnx", needed_for=_NEEDED_FOR)
     written = prepared.with_name("dynamic.onnx")
+    source = onnx.load(str(prepared))
+    floats = name_kept(source, plan, prepared)
+    onnx.save(source, str(prepared))
     tools.quantize_dynamic(
         str(prepared),
         str(written),
+        nodes_to_exclude=floats,
         op_types_to_quantize=_DYNAMIC_OPERATORS,
         per_channel=True,
         weight_type=tools.QuantType.QInt8,
     )
     model = onnx.load(str(written))
-    store_convolutions_in_int8(model)
+    store_convolutions_in_int8(model, kept=plan.kept.keys())
     return _serialize(model)
 
 
-def _to_float16(source: Path) -> bytes:
+def _to_float16(source: Path, plan: Plan) -> bytes:
     """Every float32 weight and activation in half precision, but for operators that have no such kernel anywhere."""
     converter = require("onnxruntime.transformers.float16", needed_for=_NEEDED_FOR)
     sorting = require("onnxruntime.quantization.onnx_model", needed_for=_NEEDED_FOR)
     onnx = require("onnx", needed_for=_NEEDED_FOR)
     model = read_float_model(source)
+    floats = name_kept(model, plan, source)
     with _quiet(), _translated(source, Float16.name):
-        converted = converter.convert_float_to_float16(model, keep_io_types=True)
+        converted = converter.convert_float_to_float16(model, keep_io_types=True, node_block_list=floats)
         sorting.ONNXModel(converted).topological_sort()
     if not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in converted.graph.initializer):
         raise _nothing_to_do(Float16.name)
@@ -212,16 +193,6 @@ def _tensors_data(ranges: Ranges) -> Any:
         for name, found in ranges.items()
     }
     return calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, data)
-
-
-class _Reader:
-    """Portions in the shape of onnxruntime's CalibrationDataReader."""
-
-    def __init__(self, feeds: Iterator[dict[str, Any]]) -> None:
-        self._feeds = feeds
-
-    def get_next(self) -> dict[str, Any] | None:
-        return next(self._feeds, None)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from tinsmith.compress.budget import Budget
 from tinsmith.compress.commands.balance_view import balance_view
 from tinsmith.compress.compression import compress
 from tinsmith.compress.recipe import load_recipe
+from tinsmith.compress.recovery import Recovery
 from tinsmith.convert.commands.proof_view import proof_facts
 from tinsmith.convert.inspection import operator_precisions
 from tinsmith.convert.quantization import Plan, WeightsInt4, WeightsInt8, choose_quantizer
@@ -346,7 +347,7 @@ def test_a_budget_can_not_be_held_where_nothing_is_run(tmp_path, monkeypatch):
             load_recipe("int4-weights"),
             tmp_path / "small.onnx",
             data=tmp_path / "d.npz",
-            budget=Budget(min_agreement=0.5),
+            recovery=Recovery(budget=Budget(min_agreement=0.5)),
         )
     assert not (tmp_path / "small.onnx").exists()
 
