@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from benchmarks import accuracy, demo, fragile, hygiene, large, overhead, peer, startup, training
+from benchmarks import accuracy, calibration, demo, fragile, hygiene, large, overhead, peer, startup, training
 
 PARTS = {
     "accuracy": accuracy.figures,
@@ -15,6 +15,7 @@ PARTS = {
     "peer": peer.figures,
     "demo": demo.figures,
     "fragile": fragile.figures,
+    "calibration": calibration.figures,
     "training": training.figures,
     "large": large.figures,
 }
