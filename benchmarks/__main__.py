@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from benchmarks import accuracy, calibration, demo, fragile, hygiene, overhead, peer, startup, training
+from benchmarks import accuracy, calibration, demo, fragile, hygiene, large, overhead, peer, startup, training
 
 PARTS = {
     "accuracy": accuracy.figures,
@@ -17,9 +17,10 @@ PARTS = {
     "fragile": fragile.figures,
     "calibration": calibration.figures,
     "training": training.figures,
+    "large": large.figures,
 }
 # Only when asked for by name.
-_HOURS = ("training", "fragile")
+_HOURS = ("training", "fragile", "large")
 
 
 def main(asked: list[str]) -> int:

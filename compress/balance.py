@@ -72,23 +72,25 @@ class Balance:
         announced: What the recipe said it would move.
         before: Sizes of the source as a plain artifact.
         after: Sizes of what came out.
-        speed: Both timed in turn.
+        speed: Both timed in turn; None where the source is too large to be run.
         judged: Both judged; None where there are no samples with answers, or the source gave other answers by design.
         unjudged: Why not; empty where they were.
+        untimed: Why they were not timed; empty where they were.
     """
 
     announced: tuple[Quantity, ...]
     before: Sizes
     after: Sizes
-    speed: PairTiming
+    speed: PairTiming | None
     judged: Judged | None
     unjudged: str = ""
+    untimed: str = ""
 
     @property
     def bytes_moved(self) -> dict[str, tuple[int | None, int | None]]:
         """Before and after, by quantity; memory is estimated."""
         return {
-            "file": (self.before.file_bytes, self.after.file_bytes),
+            "file": (self.before.flash_bytes, self.after.flash_bytes),  # with weights beside it
             "zip": (self.before.zip_bytes, self.after.zip_bytes),
             "flash": (self.before.flash_bytes, self.after.flash_bytes),
             "ram": (self.before.activation_bytes, self.after.activation_bytes),
@@ -106,7 +108,9 @@ class Balance:
             for name, (before, after) in self.bytes_moved.items()
         }
         moved |= {name: {**moved[name], "estimated": name in self.estimated} for name in moved}
-        moved["latency"] = {"announced": "latency" in self.announced, **asdict(self.speed)}
+        moved["latency"] = {"announced": "latency" in self.announced, "not_timed": self.untimed}
+        if self.speed is not None:
+            moved["latency"] |= asdict(self.speed)
         moved["accuracy"] = {"announced": "accuracy" in self.announced, "not_judged": self.unjudged}
         if self.judged is not None:
             moved["accuracy"] |= self.judged.to_json()

@@ -20,8 +20,10 @@ from tinsmith.compress.running import Runner, announced, documents_of, tolerance
 from tinsmith.compress.training.cluster import Cluster
 from tinsmith.compress.training.tracking import Trackers, open_trackers
 from tinsmith.compress.training.watching import Watchers
-from tinsmith.convert.delivery import Delivery, Job, Made, Proven, Workbench, deliver
-from tinsmith.runtime.errors import MissingDependencyError
+from tinsmith.convert.delivery import Delivery, Job, Made, Proven, Unrun, Workbench, deliver
+from tinsmith.convert.external_data import files_of
+from tinsmith.convert.room import why_too_large
+from tinsmith.runtime.errors import DataError, MissingDependencyError
 from tinsmith.runtime.files import bytes_of, sha256_of
 
 if TYPE_CHECKING:
@@ -145,11 +147,14 @@ def compress(
     job = Job.of(model, output, **settings)
     planned = plan(job.source, recipe, target_of(recipe, output))
     course = _Course(job, recipe, planned, training or Training(), metric, recovery or Recovery())
+    streamed_bytes = _streamed_bytes(job, planned)
+    if streamed_bytes is not None and course.bound and (why := why_too_large(job.source)):
+        raise DataError(f"the budget can't be held: {why}", hint="leave it out, or run it where there is more memory")
     with course.kept(), _preloaded(planned):
-        delivery = deliver(job, course.carry_out, weigh=course.weigh)
+        delivery = deliver(job, course.carry_out, weigh=course.weigh, streamed_bytes=streamed_bytes)
     return Compression(
         source=job.source,
-        source_bytes=bytes_of(job.source.path),
+        source_bytes=sum(bytes_of(file) for file in files_of(job.source)),
         passes=course.outcome.planned,
         measured=course.outcome.measured,
         delivery=delivery,
@@ -159,6 +164,11 @@ def compress(
         hygiene=course.hygiene,
         climb=course.climb,
     )
+
+
+def _streamed_bytes(job: Job, planned: tuple[PlannedPass, ...]) -> int | None:
+    """What comes out, where the only pass streams weights; None where the model has to fit into memory."""
+    return planned[0].work.streamed_bytes(job.source) if len(planned) == 1 else None
 
 
 @contextlib.contextmanager
@@ -202,6 +212,11 @@ class _Course:
         self.climb: Climb | None = None
 
     @property
+    def bound(self) -> bool:
+        """Whether the user has bounded what it may cost."""
+        return bool(self._recovery.budget.bounds)
+
+    @property
     def outcome(self) -> Outcome:
         """What the passes gave, once they ran."""
         assert self._outcome is not None
@@ -231,8 +246,11 @@ class _Course:
             stands_for=outcome.stands_for,
         )
 
-    def weigh(self, proven: Proven) -> None:
+    def weigh(self, proven: Proven | Unrun) -> None:
         """Hold what came out against the source as a plain artifact."""
+        if isinstance(proven, Unrun):
+            self._weigh_unrun(proven)
+            return
         assert self._workbench is not None
         assert self._runner is not None
         baseline = self._runner.plain(self.outcome.planned, self._target).path
@@ -248,6 +266,17 @@ class _Course:
             judged=judged,
             unjudged=unjudged,
             speed=look_at_speed(baseline, proven, time_limit_s=self._job.time_limit_s),
+        )
+
+    def _weigh_unrun(self, unrun: Unrun) -> None:
+        self._balance = Balance(
+            announced=self._recipe.moves,
+            before=self._scales.sizes(self._job.source.path),
+            after=self._scales.sizes(unrun.path),
+            judged=None,
+            unjudged=unrun.why,
+            speed=None,
+            untimed=unrun.why,
         )
 
     def _climbed(self, workbench: Workbench) -> tuple[PlannedPass, ...]:

@@ -6,34 +6,45 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
+import logging
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tinsmith.convert.comparison import Comparison, Samples, compare_predictors, samples_for
 from tinsmith.convert.data.roles import Roles
-from tinsmith.convert.inspection import operator_precisions
+from tinsmith.convert.external_data import files_of
+from tinsmith.convert.inspection import ends_of, operator_precisions
 from tinsmith.convert.model import identify
-from tinsmith.convert.parity import FLOAT32, INTEGER, PROOF_SAMPLES, Proof, Tolerance, prove
-from tinsmith.convert.predictors import SandboxedArtifact, opened_predictor, rename_feeds
-from tinsmith.runtime.artifact import Artifact, Lineage, manifest_path, manifest_text
-from tinsmith.runtime.errors import UsageError
-from tinsmith.runtime.files import check_writable, sha256_of, staged_file
+from tinsmith.convert.parity import FLOAT32, INTEGER, PROOF_SAMPLES, Proof, Tolerance, batch_of, prove
+from tinsmith.convert.placing import data_of, gathered, put
+from tinsmith.convert.predictors import SandboxedArtifact, opened_predictor, rename_feeds, run_samples
+from tinsmith.convert.quantization.out_of_core import INSIDE_BYTES, data_path
+from tinsmith.convert.room import why_too_large
+from tinsmith.runtime.artifact import Artifact, Lineage
+from tinsmith.runtime.errors import UsageError, VerificationError
+from tinsmith.runtime.files import check_room, check_writable, sha256_of
 from tinsmith.runtime.sandbox import Sandbox
 from tinsmith.runtime.seeds import check_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tinsmith.convert.data import Dataset
     from tinsmith.convert.model import Model
     from tinsmith.convert.predictors import Predictor
+    from tinsmith.runtime.tensors import TensorSpec
 
-__all__ = ["Allowances", "Delivery", "Job", "Made", "Proven", "Workbench", "deliver"]
+__all__ = ["Allowances", "Delivery", "Job", "Made", "Proven", "Unrun", "Workbench", "deliver"]
 
+logger = logging.getLogger(__name__)
+
+# Of a large artifact that is run alone.
+_ALONE_SAMPLES = 4
 # Whatever can change an artifact's bytes.
 _TOOLS = (
     "tinsmith",
@@ -138,6 +149,19 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unrun:
+    """An artifact whose source is too large to be run here, proven by whoever made it.
+
+    Attributes:
+        path: Where it lies until it is put in its place.
+        why: For people.
+    """
+
+    path: Path
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proven:
     """An artifact that has passed its proof, still open, before it is put in its place.
 
@@ -180,7 +204,8 @@ def deliver(
     job: Job,
     make: Callable[[Workbench], Made],
     *,
-    weigh: Callable[[Proven], None] | None = None,
+    weigh: Callable[[Proven | Unrun], None] | None = None,
+    streamed_bytes: int | None = None,
 ) -> Delivery:
     """Make an artifact, prove it against its source, and put it in its place with its manifest.
 
@@ -188,25 +213,31 @@ def deliver(
         job: What the user asked for.
         make: Does the work below the workbench's folder, and gives the finished file.
         weigh: Looks at what came out before it is put in its place.
+        streamed_bytes: How large the artifact gets, where ``make`` works weight by weight and proves each; a source
+            that is too large to be run is not run then, and the proof says so. None where it must be run.
 
     Raises:
         UsageError: The output is the source, or lies in its folder.
-        OutputError: The output can't be written; this is found out before the work begins.
+        OutputError: The output can't be written, or the disk has no room; this is found out before the work begins.
         ModelError: The source can't be loaded, or a child process refused the artifact, died on it or timed out.
         VerificationError: The numbers differ.
     """
     _refuse_overwriting(job)
     check_writable(job.output)
+    check_room(job.output, streamed_bytes or 0)
+    if why := why_too_large(job.source) if streamed_bytes is not None else "":
+        return _deliver_unrun(job, make, weigh, why)
     with contextlib.ExitStack() as stack:
         # The child that will load the artifact starts now: its imports overlap with the work.
         sandbox = stack.enter_context(Sandbox(time_limit_s=job.time_limit_s))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tinsmith-")))
+        folder = stack.enter_context(_folder(job, streamed_bytes or 0))
         source = reference = stack.enter_context(
             opened_predictor(job.source, allow_unsafe=job.allow.unsafe_layers, time_limit_s=job.time_limit_s)
         )
-        dataset = _dataset(job, reference)
+        dataset = _dataset(job, reference.inputs)
         bench = Workbench(folder=folder, dataset=dataset, seed=job.seed, allow_unsafe=job.allow.unsafe_layers)
         made = make(bench)
+        made = replace(made, path=gathered(made.path, job.output, folder))
         bound = Tolerance(name="--force parity") if job.allow.parity else _reachable(made.tolerance, job.source)
         answering = stack.enter_context(SandboxedArtifact(made.path, sandbox))
         samples = samples_for(reference.inputs, dataset, limit=PROOF_SAMPLES, seed=job.seed)
@@ -219,27 +250,78 @@ def deliver(
         proof = prove(reference, answering, samples, tolerance=bound, operators=operators)
         if weigh is not None:
             weigh(Proven(path=made.path, artifact=answering, source=source))
-        artifact = _describe(job, made.path, answering, proof, _lineage(job, made.steps, dataset))
-        _put(made.path, artifact)
+        artifact = _describe(job, made.path, (answering.inputs, answering.outputs), proof, _lineage(job, made, dataset))
+        put(made.path, artifact)
     return Delivery(artifact=artifact, proof=proof, from_source=from_source)
+
+
+def _deliver_unrun(
+    job: Job, make: Callable[[Workbench], Made], weigh: Callable[[Proven | Unrun], None] | None, why: str
+) -> Delivery:
+    """As ``deliver``, of a source that is too large to be run: the artifact alone is, if it fits."""
+    logger.warning("%s: weights are proven one by one, and not by running both", why)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(_folder(job, INSIDE_BYTES + 1))
+        ends = ends_of(job.source.path)
+        dataset = _dataset(job, ends[0])
+        made = make(Workbench(folder=folder, dataset=dataset, seed=job.seed))
+        made = replace(made, path=gathered(made.path, job.output, folder))
+        too_large = why_too_large(identify(made.path))
+        proof = Proof(
+            samples=0,
+            origin=why,
+            differences=(),
+            agreement=None,
+            batch=batch_of(ends[0]),
+            operators=operator_precisions(made.path),
+            unrun=f"weight by weight; {too_large or _run_alone(job, made.path, dataset)}",
+        )
+        if weigh is not None:
+            weigh(Unrun(path=made.path, why=why))
+        artifact = _describe(job, made.path, ends, proof, _lineage(job, made, dataset))
+        put(made.path, artifact)
+    return Delivery(artifact=artifact, proof=proof)
+
+
+def _run_alone(job: Job, path: Path, dataset: Dataset | None) -> str:
+    """Run an artifact without its source, and say so; raises ``VerificationError`` for answers that are no numbers."""
+    with SandboxedArtifact(path, Sandbox(time_limit_s=job.time_limit_s)) as artifact:
+        samples = samples_for(artifact.inputs, dataset, limit=_ALONE_SAMPLES, seed=job.seed)
+        answers = run_samples(artifact, samples.feeds)
+    for spec, array in zip(artifact.outputs, answers, strict=True):
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise VerificationError(f"the artifact answers NaN or infinity in {spec.name!r} on {samples.origin}")
+    return f"the artifact alone was run on {len(samples)} samples, and all its answers are numbers"
+
+
+def _folder(job: Job, expected_bytes: int) -> contextlib.AbstractContextManager[Path]:
+    """Where the work is done; beside the output where it gets large, because temp folders often lie in memory."""
+    return _temporary(job.output.parent if expected_bytes > INSIDE_BYTES else None)
+
+
+@contextlib.contextmanager
+def _temporary(parent: Path | None) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="tinsmith-" if parent is None else ".tinsmith-", dir=parent) as name:
+        yield Path(name)
 
 
 def _refuse_overwriting(job: Job) -> None:
     """The source is never changed, also not when a user names it twice."""
     source, output = job.source.path.resolve(), job.output.resolve()
-    if output == source or source in output.parents:
+    changed = {output, data_path(output)} if output.suffix == ".onnx" else {output}
+    if source in (output, *output.parents) or not changed.isdisjoint(files_of(job.source)):
         raise UsageError(
             f"the output {job.output} would change the source {job.source.path}",
             hint="name another file with --output; the source is never changed",
         )
 
 
-def _dataset(job: Job, reference: Predictor) -> Dataset | None:
+def _dataset(job: Job, inputs: tuple[TensorSpec, ...]) -> Dataset | None:
     if job.data is None:
         return None
     from tinsmith.convert.data import open_dataset
 
-    return open_dataset(job.data, reference.inputs)
+    return open_dataset(job.data, inputs)
 
 
 def _from_source(source: Predictor, artifact: Predictor, samples: Samples) -> Comparison | None:
@@ -257,32 +339,32 @@ def _reachable(tolerance: Tolerance, source: Model) -> Tolerance:
     return INTEGER if rounds else tolerance
 
 
-def _put(produced: Path, artifact: Artifact) -> None:
-    """Write artifact and manifest in full before either takes its place: a disk that fills up leaves none of them."""
-    with staged_file(manifest_path(artifact.path)) as manifest, staged_file(artifact.path) as staged:
-        shutil.copyfile(produced, staged)
-        manifest.write_text(manifest_text(artifact), encoding="utf-8")
-
-
-def _describe(job: Job, produced: Path, answering: Predictor, proof: Proof, lineage: Lineage) -> Artifact:
+def _describe(
+    job: Job,
+    produced: Path,
+    ends: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]],
+    proof: Proof,
+    lineage: Lineage,
+) -> Artifact:
     return Artifact(
         path=job.output,
         format=job.output.suffix.removeprefix("."),
         sha256=sha256_of(produced),
         size_bytes=produced.stat().st_size,
-        inputs=answering.inputs,
-        outputs=answering.outputs,
+        inputs=ends[0],
+        outputs=ends[1],
         operators=proof.operators,
         lineage=lineage,
+        data=data_of(produced),
     )
 
 
-def _lineage(job: Job, steps: Sequence[Mapping[str, Any]], dataset: Dataset | None) -> Lineage:
+def _lineage(job: Job, made: Made, dataset: Dataset | None) -> Lineage:
     return Lineage(
         source=job.source.path.name,
         source_format=job.source.format,
-        source_sha256=sha256_of(job.source.path),
-        steps=tuple(steps),
+        source_sha256=sha256_of(*files_of(job.source)),
+        steps=tuple(made.steps),
         seed=job.seed,
         data_sha256="" if dataset is None else dataset.sha256,
         tools=_tool_versions(),

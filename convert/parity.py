@@ -6,8 +6,8 @@ compared.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from tinsmith.convert.comparison import Comparison, compare_outputs, compare_predictors
 from tinsmith.convert.predictors import rename_feeds
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.generic]
 
-__all__ = ["EXACT", "FLOAT16", "FLOAT32", "INTEGER", "PROOF_SAMPLES", "Proof", "Tolerance", "prove"]
+__all__ = ["EXACT", "FLOAT16", "FLOAT32", "INTEGER", "PROOF_SAMPLES", "Proof", "Tolerance", "batch_of", "prove"]
 
 # Of the user's samples; some of them lie where rounding hurts.
 PROOF_SAMPLES = 32
@@ -64,10 +64,17 @@ class Proof(Comparison):
     Attributes:
         batch: What became of the batch axis, for people.
         operators: The true precision of each operator.
+        unrun: How else it was proven, where the source is too large to be run; ``origin`` says why, and there are no
+            samples. Empty where both were run.
     """
 
     batch: str
     operators: tuple[OperatorUse, ...] = ()
+    unrun: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """For reports."""
+        return asdict(self) if self.unrun else Comparison.to_json(self)
 
 
 def prove(
@@ -133,10 +140,11 @@ def _check_free_batch(artifact: Predictor, samples: Samples, answered: list[Arra
 
 
 def _batch_text(reference: Predictor, artifact: Predictor) -> str:
-    before, after = (_batch(p.inputs) for p in (reference, artifact))
+    before, after = (batch_of(p.inputs) for p in (reference, artifact))
     return before if before == after else f"{before} before, {after} now"
 
 
-def _batch(inputs: tuple[TensorSpec, ...]) -> str:
+def batch_of(inputs: tuple[TensorSpec, ...]) -> str:
+    """What a model's inputs say of the batch axis, for people."""
     batches = sorted({"free" if spec.batch is None else f"fixed at {spec.batch}" for spec in inputs if spec.shape})
     return ", ".join(batches) or "none"

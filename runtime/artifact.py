@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Artifact", "Lineage", "OperatorUse", "manifest_path", "manifest_text", "read_artifact"]
+__all__ = ["Artifact", "DataFile", "Lineage", "OperatorUse", "manifest_path", "manifest_text", "read_artifact"]
 
 _SCHEMA = 1
 
@@ -62,6 +62,21 @@ class Lineage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """A file beside an artifact that holds its weights (ONNX's external data).
+
+    Attributes:
+        name: In the artifact's folder.
+        sha256: Of its content, 64 hex digits.
+        size_bytes: Of its content.
+    """
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """A converted file with what is known of it.
 
@@ -74,6 +89,7 @@ class Artifact:
         outputs: What comes out.
         operators: What the engine must be able to run.
         lineage: Where it comes from.
+        data: Files beside it that it can't do without; none but for large .onnx models.
     """
 
     path: Path
@@ -84,9 +100,16 @@ class Artifact:
     outputs: tuple[TensorSpec, ...]
     operators: tuple[OperatorUse, ...]
     lineage: Lineage
+    data: tuple[DataFile, ...] = ()
+
+    @property
+    def total_bytes(self) -> int:
+        """With the files beside it."""
+        return self.size_bytes + sum(file.size_bytes for file in self.data)
 
     def to_json(self) -> dict[str, Any]:
         """The manifest."""
+        data = {"data": [asdict(file) for file in self.data]} if self.data else {}
         return {
             "schema": _SCHEMA,
             "file": self.path.name,
@@ -97,6 +120,7 @@ class Artifact:
             "outputs": [spec.to_json() for spec in self.outputs],
             "operators": [asdict(use) for use in self.operators],
             "lineage": {**asdict(self.lineage), "steps": list(self.lineage.steps)},
+            **data,
         }
 
 
@@ -115,7 +139,7 @@ def read_artifact(path: Path) -> Artifact:
 
     Raises:
         DataError: There is no manifest, or it is damaged or of a newer schema.
-        VerificationError: The file is not the one that the manifest was written for.
+        VerificationError: The file, or one of those beside it, is not the one that the manifest was written for.
     """
     try:
         document = json.loads(manifest_path(path).read_text(encoding="utf-8"))
@@ -126,11 +150,17 @@ def read_artifact(path: Path) -> Artifact:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{manifest_path(path)} is damaged: {error}", hint="make the artifact again") from error
-    if sha256_of(path) != artifact.sha256:
+    _hold(path, artifact.sha256)
+    for file in artifact.data:
+        _hold(path.parent / file.name, file.sha256)
+    return artifact
+
+
+def _hold(path: Path, sha256: str) -> None:
+    if not path.is_file() or sha256_of(path) != sha256:
         raise VerificationError(
             f"{path} is not the file that its manifest was written for", hint="make the artifact again"
         )
-    return artifact
 
 
 def _from_json(path: Path, document: dict[str, Any]) -> Artifact:
@@ -149,4 +179,5 @@ def _from_json(path: Path, document: dict[str, Any]) -> Artifact:
         outputs=tuple(TensorSpec.from_json(spec) for spec in document["outputs"]),
         operators=tuple(OperatorUse(**use) for use in document["operators"]),
         lineage=Lineage(**{**lineage, "steps": tuple(lineage["steps"])}),
+        data=tuple(DataFile(**file) for file in document.get("data", ())),
     )

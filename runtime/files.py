@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,18 +15,22 @@ from tinsmith.runtime.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["bytes_of", "check_writable", "sha256_of", "staged_file", "write_bytes", "write_text"]
+__all__ = ["bytes_of", "check_room", "check_writable", "sha256_of", "staged_file", "write_bytes", "write_text"]
 
 _CHUNK_BYTES = 1 << 20
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, or of a folder's files with their relative paths in order, as 64 hex digits."""
+def sha256_of(path: Path, *beside: Path) -> str:
+    """The sha256 of a file and those beside it, or of a folder's files in order, as 64 hex digits.
+
+    The names of all but the first file, relative to the folder, and their sizes count too.
+    """
     digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    files = [path, *beside] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     for file in files:
         if file != path:
-            digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+            name = file.name if file in beside else file.relative_to(path).as_posix()
+            digest.update(f"{name}\0{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
@@ -51,6 +56,23 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise OutputError.from_os_error(path, error) from error
+
+
+def check_room(path: Path, needed_bytes: int) -> None:
+    """Find out before hours of work whether the disk has room for what is to be written to ``path``.
+
+    Raises:
+        OutputError: It has not, or the folder is missing.
+    """
+    try:
+        free_bytes = shutil.disk_usage(path.parent).free
+    except OSError as error:
+        raise OutputError.from_os_error(path, error) from error
+    if free_bytes < needed_bytes:
+        raise OutputError(
+            f"cannot write {path}: it takes {needed_bytes:,} bytes, and the disk has {free_bytes:,} left",
+            hint="free some space, or choose another place with --output",
+        )
 
 
 @contextlib.contextmanager

@@ -28,12 +28,7 @@ def balance_view(balance: Balance) -> list[RenderableType]:
         ]
         for name, (before, after) in balance.bytes_moved.items()
     ]
-    speed = balance.speed
-    spread = f"{speed.low:.2f} to {speed.high:.2f} over {speed.rounds} rounds in turn"
-    rows.append(
-        ["latency", _said(balance, "latency"), f"{speed.one_ms:.3f} ms", f"{speed.other_ms:.3f} ms",
-         f"{speed.ratio:.2f}", spread]
-    )  # fmt: skip
+    rows.append(["latency", _said(balance, "latency"), *_latency(balance)])
     if balance.judged is None:
         rows.append(["accuracy", _said(balance, "accuracy"), "-", "-", "-", f"not judged: {balance.unjudged}"])
         return ["", _table(rows)]
@@ -41,6 +36,14 @@ def balance_view(balance: Balance) -> list[RenderableType]:
     judged = balance.judged
     pair, against = (judged.after, judged.before, "the artifact"), "the source"
     return ["", _table(rows), *class_losses(*pair, against=against), *slice_losses(*pair, against=against)]
+
+
+def _latency(balance: Balance) -> list[object]:
+    speed = balance.speed
+    if speed is None:
+        return ["-", "-", "-", f"not timed: {balance.untimed}"]
+    spread = f"{speed.low:.2f} to {speed.high:.2f} over {speed.rounds} rounds in turn"
+    return [f"{speed.one_ms:.3f} ms", f"{speed.other_ms:.3f} ms", f"{speed.ratio:.2f}", spread]
 
 
 def _table(rows: list[list[object]]) -> RenderableType:

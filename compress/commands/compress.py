@@ -89,10 +89,11 @@ def _view(made: Compression) -> list[RenderableType]:
 
     artifact = made.delivery.artifact
     climbed = [] if made.climb is None else recovery_view(made.climb)
-    ratio = artifact.size_bytes / made.source_bytes
+    ratio = artifact.total_bytes / made.source_bytes
     shown = [
         ("source", f"{made.source.path} ({made.source.format}, {made.source_bytes:,} bytes)"),
-        ("artifact", f"{artifact.path} ({artifact.size_bytes:,} bytes, {ratio:.2f} of the source)"),
+        ("artifact", f"{artifact.path} ({artifact.total_bytes:,} bytes, {ratio:.2f} of the source)"),
+        ("beside it", ", ".join(f"{file.name} ({file.size_bytes:,} bytes of these)" for file in artifact.data)),
         ("passes", " → ".join(p.work.kind for p in made.passes) or "none"),
         *((passed.work.kind, _found(measured)) for passed, measured in zip(made.passes, made.measured, strict=True)),
         *proof_facts(made.delivery.proof),

@@ -167,6 +167,14 @@ class Pass(ABC):
     def preload(self) -> None:  # noqa: B027 - most passes import little
         """Import what ``run`` will need, while nobody waits for it; raises ``MissingDependencyError``."""
 
+    def streamed_bytes(self, model: Model) -> int | None:  # noqa: ARG002 - most passes load the model whole
+        """How large the result gets, where the pass works weight by weight and proves each of them.
+
+        Raises:
+            TinsmithError: The pass can't work on this model.
+        """
+        return None
+
     def requires(self, model: Model, bench: Bench) -> None:  # noqa: B027 - most passes have nothing to ask
         """Raise a ``TinsmithError`` when the pass can't work on this model or without this data."""
 

@@ -15,7 +15,9 @@ from tinsmith.convert.calibration import MeanSquaredError, load_calibration, met
 from tinsmith.convert.data.hygiene import refuse_constant
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT16, INTEGER
-from tinsmith.convert.quantization import Float16, Int8, Plan, choose_quantizer, scheme_named
+from tinsmith.convert.quantization import Float16, Int8, Plan, WeightsInt4, WeightsInt8, choose_quantizer, scheme_named
+from tinsmith.convert.quantization.out_of_core import blocks_of, draft
+from tinsmith.convert.quantization.weight_proof import prove_weights
 from tinsmith.runtime.errors import TinsmithError
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class QuantizeStep(Step):
     """Store weights, and where the scheme says so activations, in fewer bits."""
 
     kind: Literal["quantize"] = "quantize"
-    scheme: Literal["float16", "dynamic-int8", "int8", "int16x8"]
+    scheme: Literal["float16", "dynamic-int8", "int8", "int16x8", "weights-int8", "weights-int4"]
     io: Literal["float32", "int8"] = Field(
         default="float32",
         description="What int8 artifacts store in inputs and outputs; int8 for devices without floats.",
@@ -60,6 +62,10 @@ class QuantizeStep(Step):
     )
     engine: Literal["ai-edge-quantizer", "tflite-converter", "onnxruntime"] | None = Field(
         default=None, description="The tool; ai-edge-quantizer for TFLite and onnxruntime for ONNX unless given."
+    )
+
+    block_size: Literal[16, 32, 64, 128, 256] = Field(
+        default=32, description="Weights of weights-int4 that share a scale: fewer are more exact, and take more room."
     )
 
     calibration: Literal["min-max", "moving-average", "percentile", "entropy", "mse"] = Field(
@@ -83,6 +89,9 @@ class QuantizeStep(Step):
         if self.io == "int8" and self.scheme != "int8":
             message = f"io: int8 goes with scheme: int8, not with {self.scheme}"
             raise ValueError(message)
+        if self.block_size != WeightsInt4().block_size and self.scheme != WeightsInt4.name:
+            message = f"block_size goes with scheme: weights-int4, not with {self.scheme}"
+            raise ValueError(message)
         return self
 
     @property
@@ -96,12 +105,14 @@ class QuantizeStep(Step):
         moves: frozenset[Quantity] = frozenset(["file", "zip", "flash", "accuracy"])
         if self.scheme == "float16":
             return Effects(moves=moves, remark="CPUs compute float16 models in float32: memory and latency stay")
-        if self.scheme == "dynamic-int8":
+        if self.scheme in ("dynamic-int8", "weights-int8", "weights-int4"):
             return Effects(moves=moves | {"latency"}, remark="activations stay float, so peak memory stays")
         return Effects(moves=moves | {"ram", "latency"})
 
     def typed_scheme(self) -> Scheme:
         """The scheme as the quantizers take it."""
+        if self.scheme == WeightsInt4.name:
+            return WeightsInt4(block_size=self.block_size)
         return Int8(io=self.io) if self.scheme == Int8.name else scheme_named(self.scheme)
 
     def typed_method(self) -> Method:
@@ -144,9 +155,20 @@ class Quantize(Pass):
         """Import the tool."""
         self._quantizer.preload()
 
+    def streamed_bytes(self, model: Model) -> int | None:
+        """Weights alone are brought into blocks one after the other; see ``Pass``."""
+        scheme = self._plan.scheme
+        if isinstance(scheme, WeightsInt8 | WeightsInt4) and self._streams:
+            return draft(model.path, blocks_of(scheme)).output_bytes
+        return None
+
+    @property
+    def _streams(self) -> bool:
+        return self.gives == "onnx" and isinstance(self._plan.scheme, WeightsInt8 | WeightsInt4)
+
     def run(self, model: Model, bench: Bench) -> PassResult:
         """Quantize, calibrating on the samples that are for it where the scheme is static."""
-        output = bench.place(f"{self._plan.scheme.name}.{self.gives}")
+        output = self._output(bench)
         with self._source(model, bench) as source:
             calibration = self._calibration(source, bench) if self._plan.scheme.static else None
             right, said = self._corrected(source, calibration, bench)
@@ -176,6 +198,8 @@ class Quantize(Pass):
 
     def _looked_at(self, model: Model, output: Path, bench: Bench) -> tuple[LayerReport | None, dict[str, str]]:
         """What became of each layer, on a few calibration samples; a model that can't be looked into is still one."""
+        if self._streams:
+            return None, {"weights": str(prove_weights(model.path, output))}
         if bench.roles is None or isinstance(self._plan.scheme, Float16):
             return None, {}
         from tinsmith.convert.layers import first_samples, layer_report
@@ -199,6 +223,12 @@ class Quantize(Pass):
         made = bench.place("float32.tflite")
         convert_model(model, "tflite", made, allow_unsafe=bench.allow_unsafe)
         return made
+
+    def _output(self, bench: Bench) -> Path:
+        """Named as the artifact: large weights lie beside it, under a name that it knows."""
+        folder = bench.place(self._plan.scheme.name)
+        folder.mkdir()
+        return folder / (bench.artifact or f"{self._plan.scheme.name}.{self.gives}")
 
     def _calibration(self, source: Path, bench: Bench) -> Calibration:
         """The one that was saved, if it is of this model; else a new one, of no more detail than the method needs."""

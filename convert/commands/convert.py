@@ -40,5 +40,5 @@ def convert(model: Path, output: Path, forced: tuple[str, ...], output_format: s
     allow = Allowances(unsafe_layers="unsafe-layers" in forced, parity="parity" in forced)
     delivered = change_format(model, output, allow=allow, **settings)
     artifact = delivered.artifact
-    shown = [("artifact", f"{artifact.path} ({artifact.size_bytes:,} bytes)"), *proof_facts(delivered.proof)]
+    shown = [("artifact", f"{artifact.path} ({artifact.total_bytes:,} bytes)"), *proof_facts(delivered.proof)]
     print_result(output_format, {"conversion": delivered.to_json()}, [facts(shown)])

@@ -15,6 +15,9 @@ __all__ = ["proof_facts"]
 def proof_facts(proof: Proof) -> list[tuple[str, object]]:
     """What was proven, one row a fact."""
     agreed = "-" if proof.agreement is None else f"{proof.agreement:.1%} name the same class"
+    if proof.unrun:
+        proven = f"{proof.unrun}; not run beside its source: {proof.origin}"
+        return [("proven", proven), ("precision", _precision(proof)), ("batch axis", proof.batch)]
     return [
         ("proven on", proof.origin),
         *(("difference", _difference(difference)) for difference in proof.differences),

@@ -3,10 +3,19 @@
 from tinsmith.convert.inspection.report import (
     ArtifactInspection,
     TrainedInspection,
+    ends_of,
     inspect_model,
     operator_precisions,
     sizes_of,
 )
 from tinsmith.convert.inspection.sizes import Sizes
 
-__all__ = ["ArtifactInspection", "Sizes", "TrainedInspection", "inspect_model", "operator_precisions", "sizes_of"]
+__all__ = [
+    "ArtifactInspection",
+    "Sizes",
+    "TrainedInspection",
+    "ends_of",
+    "inspect_model",
+    "operator_precisions",
+    "sizes_of",
+]

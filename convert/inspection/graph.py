@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -93,6 +94,7 @@ class Graph:
         metadata: Entries that the author or a tool left, as text.
         overhead: Bytes of known parts of the file that are no weights, by name.
         external_bytes: Bytes of ``constants`` that lie in files of their own (ONNX's external data).
+        files: Those files, in order of their names.
         flaws: What is wrong with it, although it can be read.
     """
 
@@ -105,6 +107,7 @@ class Graph:
     metadata: Mapping[str, str] = field(default_factory=dict)
     overhead: Mapping[str, int] = field(default_factory=dict)
     external_bytes: int = 0
+    files: tuple[Path, ...] = ()
     flaws: tuple[str, ...] = ()
 
     def producers(self) -> dict[int, Operator]:

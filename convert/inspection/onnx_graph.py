@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.convert.external_data import stored
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.inspection.graph import Graph, Operator, Tensor
 from tinsmith.convert.inspection.onnx_shapes import inferred
 from tinsmith.convert.inspection.text import entry, plain
+from tinsmith.runtime.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,17 +37,18 @@ def read_onnx(path: Path) -> Graph:
     if not model.graph.node and not model.graph.output:
         raise ValueError("it holds no graph")
     shapes = inferred(onnx, model)
-    return _Reader(onnx, model, shapes, folder=str(path.parent)).graph()
+    return _Reader(onnx, model, shapes, folder=path.parent).graph()
 
 
 class _Reader:
     """Walks one graph."""
 
-    def __init__(self, onnx: Any, model: Any, shapes: Any, *, folder: str) -> None:
+    def __init__(self, onnx: Any, model: Any, shapes: Any, *, folder: Path) -> None:
         self._onnx = onnx
         self._model = model
         self._folder = folder
         self._external_bytes = 0
+        self._files: set[Path] = set()
         self._flaws: list[str] = []
         self._opsets = {entry.domain: entry.version for entry in model.opset_import}
         self._functions = {(function.domain, function.name) for function in model.functions}
@@ -72,6 +75,7 @@ class _Reader:
             },
             metadata=dict(self._metadata()),
             external_bytes=self._external_bytes,
+            files=tuple(sorted(self._files)),
             flaws=tuple(self._flaws),
         )
 
@@ -88,22 +92,20 @@ class _Reader:
 
     def _constant(self, name: str, constant: Any) -> Tensor:
         shape = tuple(int(n) for n in constant.dims)
-        stored = self._stored(constant)
-        return Tensor(name=plain(name), dtype=self._dtype(constant.data_type), shape=shape, stored=stored)
+        content = self._stored(constant)
+        return Tensor(name=plain(name), dtype=self._dtype(constant.data_type), shape=shape, stored=content)
 
     def _stored(self, constant: Any) -> NDArray[np.generic] | None:
         """The constant's elements; None where they lie in a file that can't be read."""
-        helper = self._onnx.numpy_helper
-        external = constant.data_location == self._onnx.TensorProto.EXTERNAL
-        if external:
-            try:
-                self._onnx.external_data_helper.load_external_data_for_tensor(constant, self._folder)
-            except (self._onnx.checker.ValidationError, OSError, ValueError) as error:
-                self._flaws.append(f"external data of {plain(constant.name)}: {plain(str(error))[:200]}")
-                return None
-            self._external_bytes += len(constant.raw_data)
-        stored: NDArray[np.generic] = helper.to_array(constant)
-        return stored
+        try:
+            where = stored(self._onnx, constant, self._folder)
+        except ModelError as error:
+            self._flaws.append(f"external data of {plain(constant.name)}: {plain(error.message)[:200]}")
+            return None
+        if where.file is not None:
+            self._external_bytes += where.nbytes
+            self._files.add(where.file)
+        return where.array()
 
     def _operator(self, node: Any) -> Operator:
         if node.op_type == "Constant":

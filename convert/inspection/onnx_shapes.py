@@ -35,6 +35,8 @@ def inferred(onnx: Any, model: Any) -> Any:
     for node in copy.graph.node:
         if node.domain == _MICROSOFT:
             _stand_in(onnx, node, types)
+            if node.op_type == "MatMulNBits":
+                copy.graph.value_info.append(_make_product(onnx, node, types))
     try:
         return onnx.shape_inference.infer_shapes(copy, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
@@ -63,6 +65,18 @@ def _make_cast(onnx: Any, node: Any, kind: int) -> None:
     _make(node, "Cast", (0,))
     del node.attribute[:]
     node.attribute.append(onnx.helper.make_attribute("to", kind))
+
+
+def _make_product(onnx: Any, node: Any, types: dict[str, int]) -> Any:
+    """Turn a product with a packed matrix into one with a plain matrix; gives what is known of that matrix."""
+    numbers = {attribute.name: attribute.i for attribute in node.attribute}
+    kind = types.get(node.input[2], onnx.TensorProto.FLOAT)  # of the scales
+    name = f"{node.input[1]}_unpacked"
+    matrix = onnx.helper.make_tensor_value_info(name, kind, [numbers.get("K", 0), numbers.get("N", 0)])
+    _make(node, "MatMul", (0,))
+    node.input.append(matrix.name)
+    del node.attribute[:]
+    return matrix
 
 
 def _make(node: Any, name: str, inputs: tuple[int, ...]) -> None:

@@ -157,15 +157,21 @@ def operator_precisions(path: Path) -> tuple[OperatorUse, ...]:
     return _translated(path, lambda: count_uses(_read(model)))
 
 
+def ends_of(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """What goes into an artifact and what comes out, as its file says; raises as ``inspect_model``."""
+    graph = _read(identify(path))
+    return tuple(_spec(tensor) for tensor in graph.inputs), tuple(_spec(tensor) for tensor in graph.outputs)
+
+
 def sizes_of(path: Path) -> Sizes:
     """The sizes of an artifact, kept apart; raises as ``inspect_model``."""
     graph = _read(identify(path))
-    zip_bytes, estimated = deflated_estimate(path)
+    zipped = [deflated_estimate(file) for file in (path, *graph.files)]
     return Sizes(
         file_bytes=path.stat().st_size,
         external_bytes=graph.external_bytes,
-        zip_bytes=zip_bytes,
-        zip_estimated=estimated,
+        zip_bytes=sum(size for size, _ in zipped),
+        zip_estimated=any(estimated for _, estimated in zipped),
         activation_bytes=activation_bytes(graph),
     )
 

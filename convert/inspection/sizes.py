@@ -26,7 +26,7 @@ class Sizes:
     Attributes:
         file_bytes: Of the file.
         external_bytes: Of weights in files beside it (ONNX's external data).
-        zip_bytes: The file alone, deflated at level 9: about what a download costs.
+        zip_bytes: All of them, each deflated at level 9: about what a download costs.
         zip_estimated: Whether that is an estimate; see ``deflated_estimate``.
         activation_bytes: An estimate of the memory for activations at batch 1; None where shapes are not known. See
             ``activation_bytes``.

@@ -1,12 +1,12 @@
 """Quantization: a float32 model in, a smaller one out, by one of several tools behind one interface.
 
-=====================  ==============  ========  ==========================================
+=====================  ==============  ========  ===================================================
 engine                 takes           gives     schemes
-=====================  ==============  ========  ==========================================
+=====================  ==============  ========  ===================================================
 ai-edge-quantizer      tflite          tflite    all
-tflite-converter       savedmodel      tflite    all but int16x8; needs TensorFlow
+tflite-converter       savedmodel      tflite    all but int16x8 and weights-*; needs TensorFlow
 onnxruntime            onnx            onnx      all, int8 with float32 inputs and outputs
-=====================  ==============  ========  ==========================================
+=====================  ==============  ========  ===================================================
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from tinsmith.convert.quantization.schemes import (
     Int8,
     Int16x8,
     Scheme,
+    WeightsInt4,
+    WeightsInt8,
     scheme_named,
 )
 from tinsmith.runtime.errors import RecipeError
@@ -45,6 +47,8 @@ __all__ = [
     "Quantizer",
     "Report",
     "Scheme",
+    "WeightsInt4",
+    "WeightsInt8",
     "choose_quantizer",
     "scheme_named",
 ]

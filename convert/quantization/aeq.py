@@ -13,9 +13,18 @@ import numpy as np
 from tinsmith.convert.calibration.ranges import Range
 from tinsmith.convert.calibration.tflite import observe_tflite
 from tinsmith.convert.frameworks import require
+from tinsmith.convert.quantization.aeq_blocks import BLOCK_SIZES, add_blocks
 from tinsmith.convert.quantization.quantizer import Report, calibrated, check_kept, needed, require_names
 from tinsmith.convert.quantization.quiet import root_logger_left_alone
-from tinsmith.convert.quantization.schemes import DynamicInt8, Float16, Int8, Int16x8, Scheme
+from tinsmith.convert.quantization.schemes import (
+    DynamicInt8,
+    Float16,
+    Int8,
+    Int16x8,
+    Scheme,
+    WeightsInt4,
+    WeightsInt8,
+)
 from tinsmith.convert.quantization.tflite_model import activations, read_float_model
 from tinsmith.convert.quantization.weight_grids import spans_of_weights
 from tinsmith.runtime.errors import RecipeError, UnsupportedOperatorError, first_line
@@ -48,8 +57,13 @@ class AiEdgeQuantizer:
     extra = "tensorflow"
 
     def check(self, plan: Plan) -> None:
-        """It has every scheme; see ``Quantizer.check``."""
+        """Every scheme, with blocks of 32 at least; see ``Quantizer.check``."""
         check_kept(plan)
+        if isinstance(plan.scheme, WeightsInt4) and plan.scheme.block_size not in BLOCK_SIZES:
+            raise RecipeError(
+                f"TFLite has no blocks of {plan.scheme.block_size}",
+                hint=f"choose a block_size of {', '.join(map(str, BLOCK_SIZES))}, or make an .onnx",
+            )
 
     def preload(self) -> None:
         """A quarter of the time that quantizing a small model takes."""
@@ -140,6 +154,10 @@ def _recipe(model: Any, plan: Plan) -> Any:
             manager.load_quantization_recipe(recipes.static_wi8_ai8())
         case Int16x8():
             manager.load_quantization_recipe(recipes.static_wi8_ai16())
+        case WeightsInt8():
+            manager.load_quantization_recipe(recipes.weight_only_wi8_afp32())
+        case WeightsInt4(block_size=block_size):
+            add_blocks(manager, model, block_size)
     if plan.scheme.static and plan.scheme != Int8(io="int8"):
         _keep_float_ends(manager)
     _keep_operators(manager, model, plan)

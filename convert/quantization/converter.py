@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.quantization.aeq import observe_float_tflite
 from tinsmith.convert.quantization.quantizer import Report, calibrated, needed
-from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, Scheme
+from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, Scheme, WeightsInt4, WeightsInt8
 from tinsmith.runtime.errors import RecipeError, TinsmithError, UnsupportedOperatorError, first_line
 from tinsmith.runtime.files import sha256_of, write_bytes
 
@@ -44,11 +44,15 @@ class TfliteConverterQuantizer:
     extra = "tensorflow"
 
     def check(self, plan: Plan) -> None:
-        """Every scheme but int16x8, and operators kept in float32 alone.
+        """Every scheme but int16x8, operators kept in float32 alone, and nothing that touches weights alone.
 
         With ranges from outside, TFLiteConverter 2.21 makes 16-bit files that no kernel takes (a zero point of -1), and
         that answer wrongly once that is mended.
         """
+        if isinstance(plan.scheme, WeightsInt8 | WeightsInt4):
+            raise RecipeError(
+                f"TensorFlow's converter has no {plan.scheme.name}", hint="leave out engine: ai-edge-quantizer has it"
+            )
         if isinstance(plan.scheme, Int16x8) or "int16x8" in plan.kept.values():
             raise RecipeError(
                 "tflite-converter has no 16-bit activations with ranges that were found elsewhere",

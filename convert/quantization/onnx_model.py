@@ -11,7 +11,7 @@ from tinsmith.runtime.errors import ModelLoadError, UnsupportedOperatorError, fi
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["is_quantized", "opset_of", "prepare", "read_float_model"]
+__all__ = ["check_float", "is_quantized", "opset_of", "prepare", "read_float_model"]
 
 _NEEDED_FOR = "quantizing an .onnx file"
 # DequantizeLinear has had an axis, and so one scale a channel, since this opset.
@@ -45,12 +45,22 @@ def read_float_model(path: Path) -> Any:
         model = onnx.load(str(path))
     except Exception as error:  # protobuf's DecodeError has no public base, and external data adds errors of its own
         raise ModelLoadError(f"{path} is damaged: {first_line(error)}") from error
+    check_float(model, path)
+    return model
+
+
+def check_float(model: Any, path: Path) -> None:
+    """Hold a ``ModelProto`` to be what quantization starts from; its weights need not have been read.
+
+    Raises:
+        RecipeError: It is quantized, or its weights are float16.
+    """
+    onnx = require("onnx", needed_for=_NEEDED_FOR)
     operator = _quantized_operator(model)
     if operator:
         raise already_quantized(path, f"it holds {operator}")
     if any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer):
         raise already_quantized(path, "its weights are float16")
-    return model
 
 
 def prepare(source: Path, folder: Path) -> Path:

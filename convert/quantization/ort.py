@@ -15,9 +15,10 @@ from tinsmith.convert.frameworks import require
 from tinsmith.convert.quantization.conv_weights import store_convolutions_in_int8
 from tinsmith.convert.quantization.onnx_kept import name_kept, wide_tensors
 from tinsmith.convert.quantization.onnx_model import is_quantized, opset_of, prepare, read_float_model
+from tinsmith.convert.quantization.out_of_core import blocks_of, draft, write_in_blocks
 from tinsmith.convert.quantization.quantizer import Report, calibrated, check_kept, needed
 from tinsmith.convert.quantization.quiet import root_logger_left_alone
-from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8
+from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, WeightsInt4, WeightsInt8
 from tinsmith.runtime.errors import RecipeError, TinsmithError, UnsupportedOperatorError, first_line
 from tinsmith.runtime.files import sha256_of, write_bytes
 
@@ -77,6 +78,9 @@ class OnnxruntimeQuantizer:
     def quantize(self, source: Path, output: Path, plan: Plan, calibration: Calibration | None = None) -> Report:
         """Quantize an .onnx file; see ``Quantizer.quantize``."""
         self.check(plan)
+        if isinstance(plan.scheme, WeightsInt8 | WeightsInt4):
+            write_in_blocks(draft(source, blocks_of(plan.scheme), kept=plan.kept), output)
+            return Report(engine=self.name)
         calibration = needed(plan, calibration)
         write_bytes(output, self._content(source, plan, calibration))
         return calibrated(self.name, calibration)
