@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tinsmith.compress.balance import Balance, Scales, judge, judged_on, look_at_speed
+from tinsmith.compress.balance import Balance, Scales, computes_in_integers, judge, judged_on, look_at_speed
 from tinsmith.compress.bench import Bench
 from tinsmith.compress.passes.base import QUANTITIES
 from tinsmith.compress.passes.conversion import Convert, ConvertStep
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.training.watching import Watcher
     from tinsmith.convert.model import Model
+    from tinsmith.runtime.pairs import PairTiming
 
 __all__ = ["Compression", "Training", "compress", "watchers_of"]
 
@@ -110,7 +111,7 @@ def compress(
             folder ``OUTPUT.work`` with what a resumed run needs.
         metric: What judges models, by its name; None for the usual one, see ``metric_for``.
         training: Who watches passes that train, and whether to go on where they stood.
-        **settings: ``data``, ``seed``, ``allow`` and ``time_limit_s`` of ``Job``.
+        **settings: ``data``, ``seed``, ``allow``, ``time_limit_s`` and ``device`` of ``Job.of``.
 
     Raises:
         TinsmithError: As the exit codes say; nothing is written then.
@@ -208,8 +209,15 @@ class _Course:
             after=self._scales.sizes(proven.path),
             judged=judged,
             unjudged=unjudged,
-            speed=look_at_speed(baseline, proven, time_limit_s=self._job.time_limit_s),
+            speed=self._speed(baseline, proven),
+            integers=computes_in_integers(proven.path) and not computes_in_integers(baseline),
         )
+
+    def _speed(self, baseline: Path, proven: Proven) -> PairTiming | None:
+        """Timed where this machine is what the artifact is made for; what another one would need is not known here."""
+        if self._job.device is not None and self._job.device.kind != "host":
+            return None
+        return look_at_speed(baseline, proven, time_limit_s=self._job.time_limit_s)
 
     def _baseline(self, workbench: Workbench) -> Path:
         """The source as a float artifact of the target's format; itself where it is one already."""
@@ -259,6 +267,7 @@ class _Course:
             dataset=workbench.dataset,
             seed=workbench.seed,
             allow_unsafe=workbench.allow_unsafe,
+            device=workbench.device,
             data=None if self._job.data is None else str(self._job.data),
             teacher=teacher,
             checkpoints=None if self._work is None else folder,

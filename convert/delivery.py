@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from tinsmith.convert.comparison import Comparison, Samples, compare_predictors, samples_for
 from tinsmith.convert.data.roles import Roles
-from tinsmith.convert.inspection import operator_precisions
+from tinsmith.convert.inspection import operator_precisions, requirements_of
 from tinsmith.convert.model import identify
 from tinsmith.convert.parity import FLOAT32, INTEGER, PROOF_SAMPLES, Proof, Tolerance, prove
 from tinsmith.convert.predictors import SandboxedArtifact, opened_predictor, rename_feeds
+from tinsmith.convert.suitability import suitability_of
 from tinsmith.runtime.artifact import Artifact, Lineage, manifest_path, manifest_text
 from tinsmith.runtime.errors import UsageError
 from tinsmith.runtime.files import check_writable, sha256_of, staged_file
+from tinsmith.runtime.preflight import refuse_unless_runs
+from tinsmith.runtime.profile import cpu_of, load_profile
 from tinsmith.runtime.sandbox import Sandbox
 from tinsmith.runtime.seeds import check_seed
 
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
     from tinsmith.convert.data import Dataset
     from tinsmith.convert.model import Model
     from tinsmith.convert.predictors import Predictor
+    from tinsmith.convert.suitability import Suitability
+    from tinsmith.runtime.cpu import Cpu
+    from tinsmith.runtime.profile import Profile
 
 __all__ = ["Allowances", "Delivery", "Job", "Made", "Proven", "Workbench", "deliver"]
 
@@ -75,6 +81,7 @@ class Job:
         seed: Of all chance.
         allow: Checks to leave out.
         time_limit_s: For a model's load, and for each run.
+        device: What the artifact is made for; None where the user named none.
     """
 
     source: Model
@@ -83,15 +90,22 @@ class Job:
     seed: int = 0
     allow: Allowances = Allowances()
     time_limit_s: float = 60.0
+    device: Profile | None = None
 
     def __post_init__(self) -> None:
         """Hold the seed to what all sources of chance take; raises ``UsageError``."""
         check_seed(self.seed)
 
     @classmethod
-    def of(cls, source: Path, output: Path, **settings: Any) -> Job:
-        """A job on a model that is still to be identified; raises ``ModelLoadError`` and ``UsageError``."""
-        return cls(source=identify(source), output=output, **settings)
+    def of(cls, source: Path, output: Path, *, device: str | None = None, **settings: Any) -> Job:
+        """A job on a model that is still to be identified, for a profile that is still to be read.
+
+        Raises:
+            ModelLoadError: There is no model, or it is damaged.
+            UsageError: There is no such profile, or a setting is wrong.
+        """
+        profile = None if device is None else load_profile(device)
+        return cls(source=identify(source), output=output, device=profile, **settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +117,19 @@ class Workbench:
         dataset: Samples; None where the user gave none.
         seed: Of all chance.
         allow_unsafe: Load Keras models whose ``Lambda`` layers run code of their author.
+        device: What the artifact is made for; None where the user named none.
     """
 
     folder: Path
     dataset: Dataset | None
     seed: int
     allow_unsafe: bool = False
+    device: Profile | None = None
+
+    @property
+    def cpu(self) -> Cpu | None:
+        """The CPU that decides which integers are multiplied; None for the usual ones. Raises as ``cpu_of``."""
+        return None if self.device is None else cpu_of(self.device)
 
     @property
     def roles(self) -> Roles | None:
@@ -155,11 +176,13 @@ class Delivery:
     Attributes:
         artifact: As it was written.
         proof: Against the source, or against the trained model that the source became.
+        suitability: How it suits the device that it was made for.
         from_source: How far its answers lie from the source's, where training has moved them; None otherwise.
     """
 
     artifact: Artifact
     proof: Proof
+    suitability: Suitability
     from_source: Comparison | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -168,6 +191,7 @@ class Delivery:
             "artifact": str(self.artifact.path),
             "manifest": self.artifact.to_json(),
             "proof": self.proof.to_json(),
+            "suitability": self.suitability.to_json(),
         }
         return document if self.from_source is None else {**document, "from_source": self.from_source.to_json()}
 
@@ -192,6 +216,7 @@ def deliver(
     Raises:
         UsageError: The output is the source, or lies in its folder.
         OutputError: The output can't be written; this is found out before the work begins.
+        UnsupportedOperatorError: The device that it is made for can't run it.
         ModelError: The source can't be loaded, or a child process refused the artifact, died on it or timed out.
         VerificationError: The numbers differ.
     """
@@ -205,8 +230,15 @@ def deliver(
             opened_predictor(job.source, allow_unsafe=job.allow.unsafe_layers, time_limit_s=job.time_limit_s)
         )
         dataset = _dataset(job, reference)
-        bench = Workbench(folder=folder, dataset=dataset, seed=job.seed, allow_unsafe=job.allow.unsafe_layers)
+        bench = Workbench(
+            folder=folder,
+            dataset=dataset,
+            seed=job.seed,
+            allow_unsafe=job.allow.unsafe_layers,
+            device=job.device,
+        )
         made = make(bench)
+        suitability = _suitable(made.path, job)
         bound = Tolerance(name="--force parity") if job.allow.parity else _reachable(tolerance, job.source)
         answering = stack.enter_context(SandboxedArtifact(made.path, sandbox))
         samples = samples_for(reference.inputs, dataset, limit=PROOF_SAMPLES, seed=job.seed)
@@ -221,7 +253,15 @@ def deliver(
             weigh(Proven(path=made.path, artifact=answering, source=source))
         artifact = _describe(job, made.path, answering, proof, _lineage(job, steps, dataset))
         _put(made.path, artifact)
-    return Delivery(artifact=artifact, proof=proof, from_source=from_source)
+    return Delivery(artifact=artifact, proof=proof, suitability=suitability, from_source=from_source)
+
+
+def _suitable(made: Path, job: Job) -> Suitability:
+    """Hold what was made against the device; raises as ``refuse_unless_runs``."""
+    suitability = suitability_of(made, job.device)
+    if suitability.preflight is not None:
+        refuse_unless_runs(suitability.preflight, job.output.name)
+    return suitability
 
 
 def _refuse_overwriting(job: Job) -> None:
@@ -274,6 +314,7 @@ def _describe(job: Job, produced: Path, answering: Predictor, proof: Proof, line
         outputs=answering.outputs,
         operators=proof.operators,
         lineage=lineage,
+        needs=requirements_of(produced).needs,
     )
 
 
@@ -286,6 +327,7 @@ def _lineage(job: Job, steps: Sequence[Mapping[str, Any]], dataset: Dataset | No
         seed=job.seed,
         data_sha256="" if dataset is None else dataset.sha256,
         tools=_tool_versions(),
+        device="" if job.device is None else job.device.name,
     )
 
 

@@ -28,22 +28,31 @@ def balance_view(balance: Balance) -> list[RenderableType]:
         ]
         for name, (before, after) in balance.bytes_moved.items()
     ]
-    speed = balance.speed
-    spread = f"{speed.low:.2f} to {speed.high:.2f} over {speed.rounds} rounds in turn"
-    rows.append(
-        ["latency", _said(balance, "latency"), f"{speed.one_ms:.3f} ms", f"{speed.other_ms:.3f} ms",
-         f"{speed.ratio:.2f}", spread]
-    )  # fmt: skip
+    rows.append(_latency(balance))
+    verdict = [f"speed: {balance.pace.said}"] if balance.pace else []
     if balance.judged is None:
         rows.append(["accuracy", _said(balance, "accuracy"), "-", "-", "-", f"not judged: {balance.unjudged}"])
-        return ["", _table(rows)]
+        return ["", _table(rows), *verdict]
     rows.append(_accuracy(balance, balance.judged))
     judged = balance.judged
-    return ["", _table(rows), *class_losses(judged.after, judged.before, "the artifact", against="the source")]
+    return [
+        "",
+        _table(rows),
+        *verdict,
+        *class_losses(judged.after, judged.before, "the artifact", against="the source"),
+    ]
 
 
 def _table(rows: list[list[object]]) -> RenderableType:
     return table(["", "said to move", "source", "artifact", "ratio", ""], rows)
+
+
+def _latency(balance: Balance) -> list[object]:
+    speed, said = balance.speed, _said(balance, "latency")
+    if speed is None:
+        return ["latency", said, "-", "-", "-", "not measured: the artifact is for another machine"]
+    spread = f"{speed.low:.2f} to {speed.high:.2f} over {speed.rounds} rounds in turn"
+    return ["latency", said, f"{speed.one_ms:.3f} ms", f"{speed.other_ms:.3f} ms", f"{speed.ratio:.2f}", spread]
 
 
 def _accuracy(balance: Balance, judged: Judged) -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -11,7 +12,7 @@ from tinsmith.compress.passes.base import Effects, Needs, Pass, PassResult, Step
 from tinsmith.convert.calibration import no_samples
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT16, INTEGER
-from tinsmith.convert.quantization import Float16, Int8, Plan, choose_quantizer, scheme_named
+from tinsmith.convert.quantization import Float16, Int8, Plan, arithmetic_for, choose_quantizer, scheme_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,9 +104,16 @@ class Quantize(Pass):
         output = bench.place(f"{self._plan.scheme.name}.{self.gives}")
         with self._source(model, bench) as source:
             calibration = self._quantizer.calibrate(source, _samples(bench)) if self._plan.scheme.static else None
-            report = self._quantizer.quantize(source, output, self._plan, calibration)
+            plan = self._plan_for(bench)
+            report = self._quantizer.quantize(source, output, plan, calibration)
         measured: dict[str, float | str] = {"engine": report.engine, "calibration samples": report.samples}
+        if plan.scheme.name == Int8.name:
+            measured["integers"] = plan.arithmetic.said
         return PassResult(model=Model(path=output, format=self.gives), modified=True, measured=measured)
+
+    def _plan_for(self, bench: Bench) -> Plan:
+        """With the integers that the device multiplies right."""
+        return replace(self._plan, arithmetic=arithmetic_for(bench.cpu, self.gives))
 
     @contextlib.contextmanager
     def _source(self, model: Model, bench: Bench) -> Iterator[Path]:

@@ -2,11 +2,26 @@
 
 from tinsmith.convert.inspection.report import (
     ArtifactInspection,
+    Requirements,
     TrainedInspection,
     inspect_model,
     operator_precisions,
+    requirements_of,
+    saturation_of,
     sizes_of,
 )
+from tinsmith.convert.inspection.saturation import Saturation
 from tinsmith.convert.inspection.sizes import Sizes
 
-__all__ = ["ArtifactInspection", "Sizes", "TrainedInspection", "inspect_model", "operator_precisions", "sizes_of"]
+__all__ = [
+    "ArtifactInspection",
+    "Requirements",
+    "Saturation",
+    "Sizes",
+    "TrainedInspection",
+    "inspect_model",
+    "operator_precisions",
+    "requirements_of",
+    "saturation_of",
+    "sizes_of",
+]

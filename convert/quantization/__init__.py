@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinsmith.convert.quantization.aeq import AiEdgeQuantizer
+from tinsmith.convert.quantization.arithmetic import arithmetic_for
 from tinsmith.convert.quantization.converter import TfliteConverterQuantizer
 from tinsmith.convert.quantization.ort import OnnxruntimeQuantizer
 from tinsmith.convert.quantization.plan import Arithmetic, Kept, Plan
@@ -45,6 +46,7 @@ __all__ = [
     "Quantizer",
     "Report",
     "Scheme",
+    "arithmetic_for",
     "choose_quantizer",
     "scheme_named",
 ]
