@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.exceptions import Abort, ClickException, Exit
+from click.exceptions import Abort, ClickException
 
 from tinsmith.runtime._version import __version__
 from tinsmith.runtime.commands.output import print_error
@@ -146,10 +146,8 @@ def run(arguments: Sequence[str], *, log: Path | None = None) -> int:
     """
     as_json = "--format=json" in arguments or ("--format", "json") in itertools.pairwise(arguments)
     try:
-        cli.main(args=list(arguments), prog_name="tinsmith", standalone_mode=False)
+        ended = cli.main(args=list(arguments), prog_name="tinsmith", standalone_mode=False)
         sys.stdout.flush()
-    except Exit as ended:
-        return ended.exit_code
     except BrokenPipeError:
         # Whoever read the output is gone; what is still in the buffer must not fail again on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -158,7 +156,8 @@ def run(arguments: Sequence[str], *, log: Path | None = None) -> int:
         said = _translated(error, log)
         print_error(said, as_json=as_json)
         return said.exit_code
-    return 0
+    # a command returns nothing; click gives the code of the Exit that it raised, and of --help
+    return ended if isinstance(ended, int) else 0
 
 
 class _InterruptedError(TinsmithError):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 
-from benchmarks import accuracy, demo, overhead, peer, startup, training
+from benchmarks import accuracy, arithmetic, demo, overhead, peer, startup, training
 
 PARTS = {
     "accuracy": accuracy.figures,
+    "arithmetic": arithmetic.figures,
     "overhead": overhead.figures,
     "startup": startup.figures,
     "peer": peer.figures,

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tinsmith.compress.passes.base import QUANTITIES
 from tinsmith.convert.evaluation import evaluate
 from tinsmith.convert.inspection import operator_precisions, sizes_of
@@ -50,10 +52,18 @@ class Judged:
     before: Evaluation
     after: Evaluation
 
+    @property
+    def agreement(self) -> float | None:
+        """Share of samples on which both name the same class; None for what names none."""
+        named = self.before.names_classes and self.after.names_classes
+        return self.after.agreement(self.before) if named else None
+
     def to_json(self) -> dict[str, Any]:
-        """For reports; the classes that lost most come first."""
-        losses = [{**found.to_json(), "change": change} for found, change in self.after.lost_by_class(self.before)]
-        return {"before": self.before.to_json(), "after": self.after.to_json(), "classes": losses}
+        """For reports; the classes and slices that lost most come first."""
+        classes = [{**found.to_json(), "change": change} for found, change in self.after.lost_by_class(self.before)]
+        slices = [{**found.to_json(), "change": change} for found, change in self.after.lost_by_slice(self.before)]
+        judgements = {"before": self.before.to_json(), "after": self.after.to_json()}
+        return {**judgements, "classes": classes, "slices": slices}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +178,9 @@ class Scales:
 
 
 def judged_on(roles: Roles | None, *, trains: bool) -> Dataset | None:
-    """Samples that no pass has learned from, at most 2,000.
+    """Samples that no pass has learned from or calibrated on, at most 2,000.
+
+    Those for validation, or else those for testing: the artifact is made by now, and nothing is chosen by them.
 
     Args:
         roles: Of the user's samples; None where there are none.
@@ -176,10 +188,14 @@ def judged_on(roles: Roles | None, *, trains: bool) -> Dataset | None:
     """
     if roles is None:
         return None
-    found = roles.validation if trains or roles.split_by_user else roles.report
-    if found is None or found.labels is None or len(found) <= _MOST_SAMPLES:
+    found = roles.validation or roles.test if trains or roles.split_by_user else roles.report
+    if found is None or len(found) <= _MOST_SAMPLES:
         return found
-    return found.stratified_split(_MOST_SAMPLES, seed=roles.seed)[0]
+    if found.labels is not None:
+        return found.stratified_split(_MOST_SAMPLES, seed=roles.seed)[0]
+    picked = np.zeros(len(found), dtype=bool)
+    picked[np.random.default_rng(roles.seed).permutation(len(found))[:_MOST_SAMPLES]] = True
+    return found.where(picked, f"{_MOST_SAMPLES} samples of {found.name}")
 
 
 def judge(proven: Proven, samples: Dataset | None, metric: str | None) -> tuple[Judged | None, str]:

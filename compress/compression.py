@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.balance import Balance, Scales, computes_in_integers, judge, judged_on, look_at_speed
-from tinsmith.compress.bench import Bench
-from tinsmith.compress.passes.base import QUANTITIES
-from tinsmith.compress.passes.conversion import Convert, ConvertStep
+from tinsmith.compress.budget import Budget, Verdict
+from tinsmith.compress.holding import hold, refuse_blind
 from tinsmith.compress.passes.trained import TrainedPass
-from tinsmith.compress.planner import Target, plan, target_of
+from tinsmith.compress.planner import plan, target_of
 from tinsmith.compress.resuming import WorkFolder
+from tinsmith.compress.running import Runner, announced, documents_of, tolerance_of
 from tinsmith.compress.training.cluster import Cluster
 from tinsmith.compress.training.tracking import Trackers, open_trackers
 from tinsmith.compress.training.watching import Watchers
 from tinsmith.convert.delivery import Delivery, Job, Made, Proven, Workbench, deliver
-from tinsmith.convert.parity import FLOAT32, Tolerance
+from tinsmith.runtime.errors import MissingDependencyError
 from tinsmith.runtime.files import bytes_of, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tinsmith.compress.passes.base import Form, PassResult
     from tinsmith.compress.planner import PlannedPass
     from tinsmith.compress.recipe import Recipe
+    from tinsmith.compress.running import Outcome
     from tinsmith.compress.training.watching import Watcher
+    from tinsmith.convert.data import Dataset
     from tinsmith.convert.model import Model
     from tinsmith.runtime.pairs import PairTiming
 
@@ -48,6 +50,7 @@ class Compression:
         measured: What each pass found out, in the same order.
         delivery: The artifact and its proof.
         balance: Every quantity before and after.
+        verdicts: What became of each bound of the budget.
     """
 
     source: Model
@@ -56,6 +59,12 @@ class Compression:
     measured: tuple[dict[str, float | str], ...]
     delivery: Delivery
     balance: Balance
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def misses(self) -> tuple[Verdict, ...]:
+        """The bounds of the budget that were not kept; the artifact is what was reached."""
+        return tuple(verdict for verdict in self.verdicts if verdict.missed)
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
@@ -68,6 +77,7 @@ class Compression:
                 for planned, measured in zip(self.passes, self.measured, strict=True)
             ],
             "moved": self.balance.to_json(),
+            "budget": [verdict.to_json() for verdict in self.verdicts],
             **self.delivery.to_json(),
         }
 
@@ -100,6 +110,7 @@ def compress(
     *,
     metric: str | None = None,
     training: Training | None = None,
+    budget: Budget | None = None,
     **settings: Any,
 ) -> Compression:
     """Make a model smaller by a recipe, and prove what came out against what went in.
@@ -111,6 +122,7 @@ def compress(
             folder ``OUTPUT.work`` with what a resumed run needs.
         metric: What judges models, by its name; None for the usual one, see ``metric_for``.
         training: Who watches passes that train, and whether to go on where they stood.
+        budget: What it may cost. An artifact that costs more is written all the same; ``misses`` says what it missed.
         **settings: ``data``, ``seed``, ``allow``, ``time_limit_s`` and ``device`` of ``Job.of``.
 
     Raises:
@@ -118,22 +130,36 @@ def compress(
     """
     job = Job.of(model, output, **settings)
     planned = plan(job.source, recipe, target_of(recipe, output))
-    course = _Course(job, recipe, planned, training or Training(), metric)
-    with course.kept():
-        made: Any = {"tolerance": course.tolerance, "steps": course.documents, "weigh": course.weigh}
-        delivery = deliver(job, course.carry_out, **made)
+    course = _Course(job, recipe, planned, training or Training(), metric, budget or Budget())
+    with course.kept(), _preloaded(planned):
+        delivery = deliver(job, course.carry_out, weigh=course.weigh)
     return Compression(
         source=job.source,
         source_bytes=bytes_of(job.source.path),
-        passes=planned,
-        measured=tuple(course.measured),
+        passes=course.outcome.planned,
+        measured=course.outcome.measured,
         delivery=delivery,
         balance=course.balance,
+        verdicts=course.verdicts,
     )
 
 
+@contextlib.contextmanager
+def _preloaded(planned: tuple[PlannedPass, ...]) -> Iterator[None]:
+    """Let passes import their tools while a child process opens the source, which this one only waits for."""
+
+    def preload() -> None:
+        with contextlib.suppress(MissingDependencyError):  # the pass says it again, with what it is needed for
+            for one in planned:
+                one.work.preload()
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pool.submit(preload)
+        yield
+
+
 class _Course:
-    """The passes of one recipe, one after the other."""
+    """The way of one model through its recipe."""
 
     def __init__(
         self,
@@ -142,16 +168,24 @@ class _Course:
         planned: tuple[PlannedPass, ...],
         training: Training,
         metric: str | None,
+        budget: Budget,
     ) -> None:
         self._job, self._recipe, self._planned = job, recipe, planned
-        self._training, self._metric = training, metric
+        self._training, self._metric, self._budget = training, metric, budget
+        self._target = target_of(recipe, job.output)
         self._work: WorkFolder | None = None
         self._workbench: Workbench | None = None
-        self._plain: Model | None = None
+        self._runner: Runner | None = None
+        self._outcome: Outcome | None = None
         self._scales = Scales()
         self._balance: Balance | None = None
-        self._watchers = Watchers([])
-        self.measured: list[dict[str, float | str]] = []
+        self.verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the passes gave, once they ran."""
+        assert self._outcome is not None
+        return self._outcome
 
     @property
     def balance(self) -> Balance:
@@ -159,50 +193,32 @@ class _Course:
         assert self._balance is not None
         return self._balance
 
-    @property
-    def documents(self) -> list[dict[str, Any]]:
-        """The steps in full, for the lineage."""
-        return [planned.step.document() for planned in self._planned]
-
-    @property
-    def tolerance(self) -> Tolerance:
-        """The loosest of the passes whose answers are proven: each may move them a little further.
-
-        What comes before a training does not count: the artifact is proven against what the training gave.
-        """
-        trained = [at for at, planned in enumerate(self._planned) if isinstance(planned.work, TrainedPass)]
-        proven = self._planned[trained[-1] :] if trained else self._planned
-        tolerances = [FLOAT32, *(planned.work.tolerance for planned in proven)]
-        unbound = [t for t in tolerances if t.relative is None]
-        return unbound[-1] if unbound else max(tolerances, key=lambda t: t.relative or 0.0)
-
     def carry_out(self, workbench: Workbench) -> Made:
-        """Run them all."""
+        """Run all passes."""
         self._workbench = workbench
-        self._open_watchers()
+        refuse_blind(self._budget, self._judging)
+        watchers = self._open_watchers()
         self._open_work(workbench)
+        self._runner = Runner(self._job, workbench, self._work, watcher=watchers, metric=self._metric)
         if self._job.source.is_artifact:
             self._scales.put(self._job.source.path)
-        at, stands_for, teacher = self._job.source, None, None
-        made: frozenset[Form] = frozenset()
-        for number, planned in enumerate(self._planned):
-            if planned.work.degrades and teacher is None and planned.takes in planned.work.takes:
-                teacher = at
-            logger.info("%s: %s", planned.work.kind, _announced(planned))
-            result = self._result(number, at, replace(self._bench(workbench, teacher), number=number + 1, made=made))
-            if isinstance(planned.work, Convert) and at == self._job.source:
-                self._plain = result.model
-            at, stands_for, made = result.model, result.stands_for or stands_for, made | planned.work.makes
-            self.measured.append(dict(result.measured))
-        self._scales.put(at.path)
-        return Made(path=at.path, stands_for=None if stands_for == self._job.source else stands_for)
+        self._outcome = outcome = self._runner.run(self._planned, announced)
+        self._scales.put(outcome.model.path)
+        return Made(
+            path=outcome.model.path,
+            tolerance=tolerance_of(outcome.planned),
+            steps=documents_of(outcome.planned),
+            stands_for=outcome.stands_for,
+        )
 
     def weigh(self, proven: Proven) -> None:
         """Hold what came out against the source as a plain artifact."""
         assert self._workbench is not None
-        baseline = self._baseline(self._workbench)
-        samples = judged_on(self._workbench.roles, trains=self._recipe.needs.training)
+        assert self._runner is not None
+        baseline = self._runner.plain(self.outcome.planned, self._target).path
+        samples = self._judging
         judged, unjudged = judge(proven, samples, self._metric)
+        self.verdicts = hold(self._budget, proven, samples, judged, unjudged)
         self._balance = Balance(
             announced=self._recipe.moves,
             before=self._scales.sizes(baseline),
@@ -219,17 +235,10 @@ class _Course:
             return None
         return look_at_speed(baseline, proven, time_limit_s=self._job.time_limit_s)
 
-    def _baseline(self, workbench: Workbench) -> Path:
-        """The source as a float artifact of the target's format; itself where it is one already."""
-        if self._plain is None and self._job.source.format != self._planned_target:
-            conversions = [planned.work for planned in self._planned if isinstance(planned.work, Convert)]
-            work = conversions[0] if conversions else Convert(ConvertStep(), target=self._planned_target)
-            self._plain = work.apply(self._job.source, self._bench(workbench, None)).model
-        return (self._plain or self._job.source).path
-
     @property
-    def _planned_target(self) -> Target:
-        return target_of(self._recipe, self._job.output)
+    def _judging(self) -> Dataset | None:
+        assert self._workbench is not None
+        return judged_on(self._workbench.roles, trains=self._recipe.needs.training)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
@@ -245,11 +254,12 @@ class _Course:
         if self._work is not None:
             self._work.clear()
 
-    def _open_watchers(self) -> None:
+    def _open_watchers(self) -> Watchers:
         if self._recipe.needs.training:
-            self._watchers = watchers_of(self._training)
-        elif self._training.trackers.named:
+            return watchers_of(self._training)
+        if self._training.trackers.named:
             logger.warning("no step of this recipe trains, so that nothing is tracked")
+        return Watchers([])
 
     def _open_work(self, workbench: Workbench) -> None:
         if not any(isinstance(planned.work, TrainedPass) for planned in self._planned):
@@ -257,42 +267,6 @@ class _Course:
         Cluster.of()  # what is wrong with TF_CONFIG is said before anything runs
         job = self._job
         data = "" if workbench.dataset is None else workbench.dataset.sha256
-        run = f"{sha256_of(job.source.path)} {data} {job.seed} {self._metric}"
+        device = "" if job.device is None else job.device.name
+        run = f"{sha256_of(job.source.path)} {data} {job.seed} {self._metric} {device}"
         self._work = WorkFolder(job.output, resume=self._training.resume, run=run)
-
-    def _bench(self, workbench: Workbench, teacher: Model | None) -> Bench:
-        folder = workbench.folder if self._work is None else self._work.path
-        return Bench(
-            folder=folder,
-            dataset=workbench.dataset,
-            seed=workbench.seed,
-            allow_unsafe=workbench.allow_unsafe,
-            device=workbench.device,
-            data=None if self._job.data is None else str(self._job.data),
-            teacher=teacher,
-            checkpoints=None if self._work is None else folder,
-            watcher=self._watchers,
-            metric=self._metric,
-            artifact=self._job.output.name,
-        )
-
-    def _result(self, number: int, at: Model, bench: Bench) -> PassResult:
-        """What a pass gives; taken from the work folder where it has finished before."""
-        work = self._planned[number].work
-        if self._work is None or not isinstance(work, TrainedPass):
-            return work.apply(at, bench)
-        steps = self.documents[: number + 1]
-        result = self._work.finished(steps)
-        if result is None:
-            result = work.apply(at, bench)
-            self._work.keep(steps, result)
-        return result
-
-
-def _announced(planned: PlannedPass) -> str:
-    """What is going to move, before it runs."""
-    effects = planned.step.effects
-    moved = ", ".join(quantity for quantity in QUANTITIES if quantity in effects.moves)
-    stays = ", ".join(quantity for quantity in QUANTITIES if quantity not in effects.moves)
-    said = f"moves {moved}; not {stays}" if moved and stays else f"moves {moved or 'nothing'}"
-    return f"{said} ({effects.remark})" if effects.remark else said

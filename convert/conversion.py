@@ -55,10 +55,12 @@ def convert(
         if job.source.format != target:
             made = bench.place(f"float32.{target}")
             convert_model(job.source, target, made, batch=batch, allow_unsafe=bench.allow_unsafe)
-        return Made(path=_halved(made, target, bench) if precision == "float16" else made)
+        half = precision == "float16"
+        step = {"kind": "convert", "target": target, "batch": batch, "precision": precision}
+        path = _halved(made, target, bench) if half else made
+        return Made(path=path, tolerance=FLOAT16 if half else FLOAT32, steps=[step])
 
-    steps: list[dict[str, Any]] = [{"kind": "convert", "target": target, "batch": batch, "precision": precision}]
-    return deliver(job, make, tolerance=FLOAT16 if precision == "float16" else FLOAT32, steps=steps)
+    return deliver(job, make)
 
 
 def convert_model(

@@ -147,10 +147,14 @@ class Made:
 
     Attributes:
         path: The finished file.
+        tolerance: How far the work may have moved the model's answers.
+        steps: What was done, for the lineage.
         stands_for: The model whose answers it must give; None for the source's. Training makes other answers.
     """
 
     path: Path
+    tolerance: Tolerance
+    steps: Sequence[Mapping[str, Any]]
     stands_for: Model | None = None
 
 
@@ -200,8 +204,6 @@ def deliver(
     job: Job,
     make: Callable[[Workbench], Made],
     *,
-    tolerance: Tolerance,
-    steps: Sequence[Mapping[str, Any]],
     weigh: Callable[[Proven], None] | None = None,
 ) -> Delivery:
     """Make an artifact, prove it against its source, and put it in its place with its manifest.
@@ -209,8 +211,6 @@ def deliver(
     Args:
         job: What the user asked for.
         make: Does the work below the workbench's folder, and gives the finished file.
-        tolerance: How far the work may move the model's answers.
-        steps: What is done, for the lineage.
         weigh: Looks at what came out before it is put in its place.
 
     Raises:
@@ -239,7 +239,7 @@ def deliver(
         )
         made = make(bench)
         suitability = _suitable(made.path, job)
-        bound = Tolerance(name="--force parity") if job.allow.parity else _reachable(tolerance, job.source)
+        bound = Tolerance(name="--force parity") if job.allow.parity else _reachable(made.tolerance, job.source)
         answering = stack.enter_context(SandboxedArtifact(made.path, sandbox))
         samples = samples_for(reference.inputs, dataset, limit=PROOF_SAMPLES, seed=job.seed)
         operators = operator_precisions(made.path)
@@ -251,7 +251,7 @@ def deliver(
         proof = prove(reference, answering, samples, tolerance=bound, operators=operators)
         if weigh is not None:
             weigh(Proven(path=made.path, artifact=answering, source=source))
-        artifact = _describe(job, made.path, answering, proof, _lineage(job, steps, dataset))
+        artifact = _describe(job, made.path, answering, proof, _lineage(job, made.steps, dataset))
         _put(made.path, artifact)
     return Delivery(artifact=artifact, proof=proof, suitability=suitability, from_source=from_source)
 

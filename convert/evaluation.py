@@ -1,4 +1,4 @@
-"""How good a model's answers are: one score, and for classifiers how often each class was right."""
+"""How good a model's answers are: one score, one a slice, and for classifiers how often each class was right."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from tinsmith.convert.metrics import metric_for, metric_named
 from tinsmith.convert.model import identify
 from tinsmith.convert.predictors import class_scores, opened_predictor, run_samples
+from tinsmith.convert.slice_scores import SliceScore, SliceTallies
 from tinsmith.runtime.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Evaluation:
         correct: On how many the highest score stood at the label; None for what is no classifier of these labels.
         answers: The class it named, one a sample; kept so that two models can be compared. Empty as above.
         classes: One a class that has samples, by number. Empty as above.
+        slices: One a slice that has samples, column by column; empty where the samples say of none.
     """
 
     data: str
@@ -85,6 +87,7 @@ class Evaluation:
     correct: int | None
     answers: tuple[int, ...]
     classes: tuple[ClassScore, ...]
+    slices: tuple[SliceScore, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -107,6 +110,28 @@ class Evaluation:
         was = {found.number: found.accuracy for found in before.classes}
         changes = [(found, found.accuracy - was[found.number]) for found in self.classes if found.number in was]
         return tuple(sorted(changes, key=lambda change: (change[1], change[0].accuracy, change[0].number)))
+
+    @property
+    def worst_slices(self) -> tuple[SliceScore, ...]:
+        """Slices with the worst score first, those without one last; among equals the one with more samples."""
+
+        def order(found: SliceScore) -> tuple[float, int, str, str]:
+            merit = math.inf if found.score is None else self.metric.merit(found.score)
+            return merit, -found.samples, found.column, found.name
+
+        return tuple(sorted(self.slices, key=order))
+
+    def lost_by_slice(self, before: Evaluation) -> tuple[tuple[SliceScore, float], ...]:
+        """Each slice with how much better it is than in another evaluation, the largest loss first.
+
+        Args:
+            before: On the same samples, by the same metric.
+        """
+        was = {(found.column, found.name): found for found in before.slices}
+        pairs = [(found, was[found.column, found.name]) for found in self.slices if (found.column, found.name) in was]
+        changes = [(found, found.change_from(earlier, self.metric)) for found, earlier in pairs]
+        known = [(found, change) for found, change in changes if change is not None]
+        return tuple(sorted(known, key=lambda pair: (pair[1], -pair[0].samples, pair[0].column, pair[0].name)))
 
     @property
     def text(self) -> str:
@@ -138,6 +163,8 @@ class Evaluation:
         if self.correct is not None:
             classes = [found.to_json() for found in self.classes]
             document |= {"correct": self.correct, "accuracy": self.accuracy, "classes": classes}
+        if self.slices:
+            document["slices"] = [found.to_json() for found in self.slices]
         return document
 
 
@@ -154,12 +181,13 @@ def evaluate(predictor: Predictor, dataset: Dataset, metric: Metric | None = Non
         ModelError: The model answers with NaN.
     """
     metric = metric or metric_for(None, dataset)
-    tally, named = metric.tally(dataset.name), _Named()
+    tally, named, slices = metric.tally(dataset.name), _Named(), SliceTallies(dataset, metric)
     for batch in dataset.batches(_BATCH):
         outputs = run_samples(predictor, batch.feeds)
         _refuse_nan(outputs, dataset)
         tally.update(outputs, batch)
         named.update(outputs, batch)
+        slices.update(outputs, batch)
     answers, labels = np.asarray(named.answers, dtype=np.int64), np.asarray(named.labels, dtype=np.int64)
     return Evaluation(
         data=dataset.name,
@@ -170,6 +198,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, metric: Metric | None = Non
         correct=int(np.sum(answers == labels)) if named.fits else None,
         answers=tuple(named.answers),
         classes=_classes(answers, labels, dataset.class_names),
+        slices=slices.scores(answers == labels if named.fits else None),
     )
 
 

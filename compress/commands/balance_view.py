@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinsmith.convert.commands.class_view import class_losses
+from tinsmith.convert.commands.class_view import class_losses, slice_losses
 from tinsmith.runtime.commands.output import table
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ __all__ = ["balance_view"]
 
 
 def balance_view(balance: Balance) -> list[RenderableType]:
-    """Every quantity before and after, then the classes that lost most."""
+    """Every quantity before and after, then the classes and slices that lost most."""
     rows: list[list[object]] = [
         [
             name,
@@ -35,12 +35,8 @@ def balance_view(balance: Balance) -> list[RenderableType]:
         return ["", _table(rows), *verdict]
     rows.append(_accuracy(balance, balance.judged))
     judged = balance.judged
-    return [
-        "",
-        _table(rows),
-        *verdict,
-        *class_losses(judged.after, judged.before, "the artifact", against="the source"),
-    ]
+    pair, against = (judged.after, judged.before, "the artifact"), "the source"
+    return ["", _table(rows), *verdict, *class_losses(*pair, against=against), *slice_losses(*pair, against=against)]
 
 
 def _table(rows: list[list[object]]) -> RenderableType:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from tinsmith.compress.commands.balance_view import balance_view
+from tinsmith.compress.commands.budget import budget_facts, budget_options, refuse_misses
 from tinsmith.compress.commands.moves import moved
 from tinsmith.compress.commands.training import training_options
 from tinsmith.runtime.commands import options
@@ -33,6 +34,7 @@ __all__ = ["compress"]
 @options.metric_option
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a recipe: steps.0.io=int8.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@budget_options
 @training_options
 @options.force_option("unsafe-layers", "parity")
 @options.time_limit_option
@@ -62,6 +64,7 @@ def compress(
     allow = Allowances(unsafe_layers="unsafe-layers" in forced, parity="parity" in forced)
     made = carry_out(model, recipe, output, data=data, metric=metric, allow=allow, **settings)
     print_result(output_format, {"compression": made.to_json()}, _view(made))
+    refuse_misses(made.misses, output, as_json=output_format == "json")
 
 
 def _print_plan(model: Path, recipe: Any, output: Path, output_format: str) -> None:
@@ -92,6 +95,7 @@ def _view(made: Compression) -> list[RenderableType]:
         *((passed.work.kind, _found(measured)) for passed, measured in zip(made.passes, made.measured, strict=True)),
         *proof_facts(made.delivery.proof),
         *made.delivery.suitability.facts(),
+        *budget_facts(made.verdicts),
     ]
     return [facts([(name, said) for name, said in shown if said]), *balance_view(made.balance)]
 

@@ -161,6 +161,9 @@ class Pass(ABC):
     def tolerance(self) -> Tolerance:
         """How far the pass may move the model's answers."""
 
+    def preload(self) -> None:  # noqa: B027 - most passes import little
+        """Import what ``run`` will need, while nobody waits for it; raises ``MissingDependencyError``."""
+
     def requires(self, model: Model, bench: Bench) -> None:  # noqa: B027 - most passes have nothing to ask
         """Raise a ``TinsmithError`` when the pass can't work on this model or without this data."""
 

@@ -99,6 +99,10 @@ class Quantize(Pass):
         """Half precision rounds; integers lose."""
         return FLOAT16 if isinstance(self._plan.scheme, Float16) else INTEGER
 
+    def preload(self) -> None:
+        """Import the tool."""
+        self._quantizer.preload()
+
     def run(self, model: Model, bench: Bench) -> PassResult:
         """Quantize, calibrating on the samples that are for it where the scheme is static."""
         output = bench.place(f"{self._plan.scheme.name}.{self.gives}")

@@ -5,18 +5,12 @@ Engines take ranges and know nothing of how they came about, so that another way
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from tinsmith.runtime.errors import DataError, ModelError
+from tinsmith.runtime.errors import DataError
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-__all__ = ["MinMaxObserver", "Range", "Ranges", "no_samples"]
+__all__ = ["Range", "Ranges", "no_samples"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,48 +29,13 @@ class Range:
         """The least range that holds both."""
         return Range(low=min(self.low, other.low), high=max(self.high, other.high))
 
+    @property
+    def width(self) -> float:
+        """Of the range and 0, which every grid of integers must have."""
+        return max(self.high, 0.0) - min(self.low, 0.0)
+
 
 Ranges = Mapping[str, Range]
-
-
-class MinMaxObserver:
-    """Keeps the least and the greatest value of each tensor: constant memory, and no matter in which order.
-
-    The plainest of the ways in Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
-    Integer-Arithmetic-Only Inference" (arXiv:1712.05877, section 3), and what TFLiteConverter does.
-    """
-
-    def __init__(self) -> None:
-        self._ranges: dict[str, Range] = {}
-
-    def observe(self, name: str, values: NDArray[np.generic]) -> None:
-        """Take in what a tensor held in one run.
-
-        Raises:
-            ModelError: It held NaN or infinity.
-        """
-        if values.size:
-            self.observe_range(name, float(values.min()), float(values.max()))
-
-    def observe_range(self, name: str, low: float, high: float) -> None:
-        """Take in the least and greatest value of one run; raises as ``observe``."""
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise ModelError(
-                f"tensor {name!r} becomes NaN or infinite on the calibration samples, so it has no range",
-                hint="check that the samples are scaled as in training, or quantize to float16 or dynamic-int8",
-            )
-        seen = Range(low=low, high=high)
-        self._ranges[name] = seen.merge(self._ranges[name]) if name in self._ranges else seen
-
-    def ranges(self) -> Ranges:
-        """What was observed so far.
-
-        Raises:
-            DataError: Nothing was.
-        """
-        if not self._ranges:
-            raise no_samples()
-        return dict(self._ranges)
 
 
 def no_samples() -> DataError:

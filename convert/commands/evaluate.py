@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from tinsmith.convert.commands.class_view import class_losses, worst_classes
+from tinsmith.convert.commands.class_view import class_losses, slice_losses, worst_classes, worst_slices
 from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import print_result, table
 
@@ -50,7 +50,7 @@ def evaluate(
     first = evaluations[0]
     document = {
         "evaluations": [
-            {"model": str(path), **found.to_json(), "agreement": _agreement(found, first)}
+            {"model": str(path), **found.to_json(), "agreement": _agreement(found, first), "lost": _lost(found, first)}
             for path, found in zip(models, evaluations, strict=True)
         ]
     }
@@ -64,11 +64,24 @@ def _view(models: Sequence[Path], evaluations: Sequence[Evaluation]) -> list[Ren
         for path, found in zip(models, evaluations, strict=True)
     ]
     columns = ["model", "samples", first.metric.name, "std. error", "same answer as the first"]
-    view: list[RenderableType] = [table(columns, rows), f"on {first.data}", *worst_classes(first, models[0].name)]
+    name = models[0].name
+    view: list[RenderableType] = [table(columns, rows), f"on {first.data}"]
+    view += [*worst_classes(first, name), *worst_slices(first, name)]
     for path, found in zip(models[1:], evaluations[1:], strict=True):
         losses = class_losses(found, first, path.name, against="the first")
         view += losses or worst_classes(found, path.name)
+        view += slice_losses(found, first, path.name, against="the first") or worst_slices(found, path.name)
     return view
+
+
+def _lost(found: Evaluation, first: Evaluation) -> dict[str, Any]:
+    """What each class and slice gained against the first model, the largest loss first."""
+    return {
+        "classes": [{"class": one.name, "change": change} for one, change in found.lost_by_class(first)],
+        "slices": [
+            {"column": one.column, "slice": one.name, "change": change} for one, change in found.lost_by_slice(first)
+        ],
+    }
 
 
 def _agreement(found: Evaluation, first: Evaluation) -> float | None:

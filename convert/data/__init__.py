@@ -60,6 +60,7 @@ def _open_described(path: Path, inputs: tuple[TensorSpec, ...] | None) -> Datase
         class_names=said.labels or (),
         split_column=(split and split.column) or "split",
         split_folders=bool(split and split.folders),
+        slices=said.slices,
     )
     beside = path.parent / said.source
     reference = str(beside) if beside.exists() else said.source

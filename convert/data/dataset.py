@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tinsmith.convert.data.metadata import Labels, Targets
+    from tinsmith.convert.data.slices import SliceColumn
     from tinsmith.convert.data.source import Feeds, Positions, Source
     from tinsmith.runtime.preprocessing import Preprocessing
 
@@ -126,10 +127,9 @@ class Dataset:
         return self.source.metadata.class_names
 
     @property
-    def slices(self) -> tuple[str, ...] | None:
-        """What kind of sample each is, such as ``night``; None where the source does not say."""
-        slices = self.source.metadata.slices
-        return None if slices is None else tuple(slices[at] for at in self.positions)
+    def slices(self) -> tuple[SliceColumn, ...]:
+        """What kind of sample each is, such as ``night``, one a column; empty where the source does not say."""
+        return tuple(column.at(self.positions) for column in self.source.metadata.slices)
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Description", "SplitDescription", "read_description"]
 
-_HINT = "a data.yaml holds source, and perhaps preprocess, labels and split; the README shows one"
+_HINT = "a data.yaml holds source, and perhaps preprocess, labels, split and slices; the README shows one"
+
+
+def _columns(item: Any) -> Any:
+    """Names of columns; a single one may stand by itself."""
+    return [item] if isinstance(item, str) else item
 
 
 def _operation(item: Any) -> Operation:
@@ -74,6 +79,7 @@ class Description(BaseModel):
         preprocess: What is done to each sample; None for what follows from the model's input alone.
         labels: The set of labels in the order of their numbers: a list, or a file with one a line.
         split: How the samples are split; None leaves it to the source.
+        slices: Columns to report on slice by slice, such as ``camera``; empty takes ``slice`` where there is one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, coerce_numbers_to_str=True)
@@ -82,6 +88,7 @@ class Description(BaseModel):
     preprocess: tuple[Annotated[Operation, BeforeValidator(_operation)], ...] | None = None
     labels: tuple[str, ...] | None = None
     split: SplitDescription | None = None
+    slices: Annotated[tuple[str, ...], BeforeValidator(_columns)] = ()
 
     @property
     def preprocessing(self) -> Preprocessing | None:
@@ -98,7 +105,7 @@ def read_description(path: Path) -> Description:
     Raises:
         DataError: It is no YAML, holds an unknown key or a wrong value (says where), or names a missing file.
     """
-    document = read_mapping(path, what="data.yaml", holds="source, preprocess, labels and split", error=DataError)
+    document = read_mapping(path, what="data.yaml", holds="source, preprocess, labels, split, slices", error=DataError)
     try:
         return Description.model_validate(_with_files(document, path))
     except ValidationError as error:

@@ -12,6 +12,7 @@ from tinsmith.convert.data.fitting import Fit
 from tinsmith.convert.data.images import image_preprocessing
 from tinsmith.convert.data.metadata import OUTSIDE, Metadata, split_names
 from tinsmith.convert.data.records import ImageFiles, Records, RecordSource, TextFiles
+from tinsmith.convert.data.slices import slices_of_folder
 from tinsmith.convert.data.source import Origin
 from tinsmith.convert.frameworks import require
 from tinsmith.runtime.errors import DataError
@@ -40,7 +41,8 @@ def open_folder(path: Path, request: Request) -> RecordSource:
     """Open a folder of class folders; the sorted names of the folders are the classes 0, 1, 2, ...
 
     Every file in a class folder that is not hidden must be a sample: a text where its name ends in .txt, else an image.
-    Without other preprocessing, an image is fed raw, 0 to 255.
+    Without other preprocessing, an image is fed raw, 0 to 255. A table ``slices.csv`` in the folder may say of each
+    ``file`` which slices it is in.
 
     Raises:
         DataError: As ``open_dataset``.
@@ -119,6 +121,7 @@ def _metadata(path: Path, entries: list[_Entry], request: Request) -> Metadata:
         class_names=names,
         outside={at: entry.label for at, entry in enumerate(entries) if entry.label not in places},
         splits=split_names(str(path), [entry.split for entry in entries]) if request.split_folders else None,
+        slices=slices_of_folder(path, [entry.file for entry in entries], request.slices),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from tinsmith.convert.data.fitting import Fit
 from tinsmith.convert.data.folder import only_input
 from tinsmith.convert.data.metadata import Metadata, labels_of_array, labels_of_cells
 from tinsmith.convert.data.records import RecordSource
+from tinsmith.convert.data.slices import SLICE, slices_of_arrays, slices_of_cells, wanted
 from tinsmith.convert.data.source import Origin
 from tinsmith.convert.data.streams import StreamSource, scan
 from tinsmith.convert.references import find_function
@@ -29,14 +31,16 @@ if TYPE_CHECKING:
 __all__ = ["open_function", "open_stream"]
 
 _RETURNS = "return (x, y), a dict of arrays, or an iterable of (sample, label) that can be made again"
+_RESERVED = ("y", SLICE)
 
 
 def open_function(reference: str, request: Request) -> Source:
     """Call a function of the user, and read what it gives.
 
-    It takes no arguments, and gives a pair of arrays (x, y), a dict with one array an input name and perhaps y, or an
-    iterable of pairs of a sample and its label; it is called again for each reading of such an iterable. The present
-    folder is searched for its module first.
+    It takes no arguments, and gives a pair of arrays (x, y), a dict with one array an input name and perhaps y and
+    slice, or an iterable of pairs of a sample and its label, where a dict of slices such as {"camera": "left"} may
+    stand third; it is called again for each reading of such an iterable. The present folder is searched for its module
+    first.
 
     Raises:
         DataError: There is no such function, it failed, or it gives something else.
@@ -67,16 +71,19 @@ def open_stream(pairs: Callable[[], Any], known: Metadata, reference: str, reque
         DataError: There are none, they have no labels that can be read, or they differ from call to call.
     """
     spec = only_input(Path(reference), request.inputs)
-    samples, labels, sha256 = scan(pairs(), reference)
+    found = scan(pairs(), reference)
     names = request.class_names or known.class_names
-    read = labels_of_cells(f"{reference}, labels", labels, names) if labels else Metadata(class_names=names)
+    read = Metadata(class_names=names)
+    if found.labels:
+        read = labels_of_cells(f"{reference}, labels", found.labels, names)
+    columns = wanted(request.slices, list(found.slices), reference) or tuple(found.slices)
     metadata = Metadata(
         labels=read.labels, targets=read.targets, class_names=names or read.class_names, outside=read.outside,
-        splits=known.splits,
+        splits=known.splits, slices=tuple(slices_of_cells(name, found.slices[name]) for name in columns),
     )  # fmt: skip
     fit = Fit(where=reference, spec=spec, preprocessing=request.preprocessing or Preprocessing())
-    origin = Origin(name=reference, where=reference, said=sha256 + request.said)
-    return StreamSource(pairs, fit, metadata, origin, samples)
+    origin = Origin(name=reference, where=reference, said=found.sha256 + request.said)
+    return StreamSource(pairs, fit, metadata, origin, found.samples)
 
 
 def _call(function: Callable[[], Any], reference: str) -> Any:
@@ -97,7 +104,11 @@ def _open_arrays(given: Mapping[str, Any], reference: str, request: Request) -> 
     metadata = Metadata(class_names=request.class_names)
     if "y" in arrays:
         metadata = labels_of_array(f"{reference}, array 'y'", arrays["y"], samples, request.class_names)
-    said = scan(((arrays[key], None) for key in sorted(arrays)), reference)[2]
+    fed = {id(array) for array, _ in columns.values()}
+    names = wanted(request.slices, [key for key, array in arrays.items() if id(array) not in fed], reference)
+    slices = slices_of_arrays(reference, {name: arrays[name] for name in names}, samples)
+    metadata = replace(metadata, slices=slices)
+    said = scan(((arrays[key], None) for key in sorted(arrays)), reference).sha256
     return RecordSource(columns, metadata, Origin(name=reference, where=reference, said=said + request.said))
 
 
@@ -105,7 +116,8 @@ def _matched(arrays: Mapping[str, Array], reference: str, request: Request) -> t
     """How many samples there are, and the array and the fit of each input."""
     preprocessing = request.preprocessing or Preprocessing()
     if request.inputs is None:
-        pairs: dict[str, tuple[str, TensorSpec | None]] = {key: (key, None) for key in arrays if key != "y"}
+        reserved = {*_RESERVED, *request.slices}
+        pairs: dict[str, tuple[str, TensorSpec | None]] = {key: (key, None) for key in arrays if key not in reserved}
     else:
         matched = checks.match_inputs(reference, arrays, request.inputs)
         pairs = {spec.name: (key, spec) for key, spec in matched.items()}

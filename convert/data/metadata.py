@@ -14,6 +14,7 @@ from tinsmith.runtime.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tinsmith.convert.data.slices import SliceColumn
     from tinsmith.convert.data.source import Array
 
 Labels = NDArray[np.int64]
@@ -46,7 +47,7 @@ class Metadata:
         class_names: The name of each class number; empty where they are not known.
         outside: What stands in the source for each label that is none of the set, by position.
         splits: Which of ``SPLITS`` the source puts each sample in; None where it leaves that open.
-        slices: What kind of sample each is, such as ``night``; None where the source does not say.
+        slices: What kind of sample each is, such as ``night``, one a column; empty where the source does not say.
     """
 
     labels: Labels | None = None
@@ -54,7 +55,7 @@ class Metadata:
     class_names: tuple[str, ...] = ()
     outside: Mapping[int, str] = field(default_factory=dict)
     splits: tuple[str, ...] | None = None
-    slices: tuple[str, ...] | None = None
+    slices: tuple[SliceColumn, ...] = ()
 
 
 def labels_of_array(where: str, array: Array, samples: int, names: tuple[str, ...] = ()) -> Metadata:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.lib import format as npy
 from tinsmith.convert.data import checks
 from tinsmith.convert.data.fitting import Fit
 from tinsmith.convert.data.metadata import Metadata, labels_of_array
+from tinsmith.convert.data.slices import SLICE, slices_of_arrays, wanted
 from tinsmith.convert.data.source import Origin
 from tinsmith.runtime.errors import DataError
 from tinsmith.runtime.preprocessing import Preprocessing
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NpzSource", "open_npz"]
 
-_RESERVED = ("y", "scale", "zero_point")
+_RESERVED = ("y", "scale", "zero_point", SLICE)
 _UNREADABLE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 
@@ -160,13 +161,16 @@ def open_npz(path: Path, request: Request) -> NpzSource:
     _check_is_npz(path)
     with _translated(path), zipfile.ZipFile(path) as archive:
         headers = _headers(path, archive)
-        inputs = _inputs(path, headers) if request.inputs is None else request.inputs
+        inputs = _inputs(path, headers, request) if request.inputs is None else request.inputs
         arrays = checks.match_inputs(str(path), headers, inputs)
         scaling = _scaling(path, archive, headers, arrays)
         samples = _check(path, headers, arrays, request)
         metadata = Metadata(class_names=request.class_names)
         if "y" in headers and "y" not in arrays:
             metadata = labels_of_array(f"{path}, array 'y'", _load(archive, "y"), samples, request.class_names)
+        free = [key for key in headers if key not in arrays]
+        cells = {key: _load(archive, key) for key in wanted(request.slices, free, str(path))}
+        metadata = replace(metadata, slices=slices_of_arrays(str(path), cells, samples))
     columns = {spec.name: _column(path, key, spec, request, scaling) for key, spec in arrays.items()}
     origin = Origin(name=path.name, where=str(path), files=(path,), said=request.said)
     return NpzSource(path, columns, metadata, origin)
@@ -189,9 +193,9 @@ def _column(path: Path, key: str, spec: TensorSpec, request: Request, scaling: _
     return _Column(key=key, fit=fit, scaling=scaling)
 
 
-def _inputs(path: Path, headers: dict[str, _Header]) -> tuple[TensorSpec, ...]:
+def _inputs(path: Path, headers: dict[str, _Header], request: Request) -> tuple[TensorSpec, ...]:
     """The arrays as the inputs of a model that takes them as they are."""
-    keys = ["x"] if "x" in headers else [key for key in headers if key not in _RESERVED]
+    keys = ["x"] if "x" in headers else [key for key in headers if key not in {*_RESERVED, *request.slices}]
     if not keys:
         raise DataError(f"{path} holds no samples: {', '.join(headers)}", hint="save them as x")
     dtypes = {key: "float32" if "scale" in headers else headers[key].dtype.name for key in keys}

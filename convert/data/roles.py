@@ -50,6 +50,11 @@ class Roles:
         return part if part is not None and part.has_answers else None
 
     @property
+    def test(self) -> Dataset | None:
+        """The test split; None where the user has not made one. Nothing is learned, calibrated or chosen on it."""
+        return self._splits.test if self.split_by_user else None
+
+    @property
     def calibration(self) -> Dataset:
         """To find ranges on: its split, or else what is learned from."""
         if not self.split_by_user:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -37,6 +37,7 @@ class Request:
         class_names: The set of labels, in the order of their numbers; empty where it is not given.
         split_column: The column of a table that names the split.
         split_folders: Whether the folder holds one folder a split.
+        slices: Columns that say what kind of sample each is; empty takes ``slice`` where there is one.
     """
 
     inputs: tuple[TensorSpec, ...] | None
@@ -44,11 +45,12 @@ class Request:
     class_names: tuple[str, ...] = ()
     split_column: str = "split"
     split_folders: bool = False
+    slices: tuple[str, ...] = ()
 
     @property
     def said(self) -> str:
         """What changes the samples or their labels, as text; empty where nothing but the source does."""
-        if self == Request(inputs=self.inputs):
+        if replace(self, slices=()) == Request(inputs=self.inputs):
             return ""
         steps = None if self.preprocessing is None else self.preprocessing.to_json()
         return repr((steps, self.class_names, self.split_column, self.split_folders))

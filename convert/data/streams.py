@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     Pairs = Callable[[], Iterable[Any]]
 
-__all__ = ["StreamSource", "scan"]
+__all__ = ["Scan", "StreamSource", "scan"]
 
 
 class StreamSource:
@@ -77,44 +78,67 @@ class StreamSource:
             yield at, sample_of(pair, self.origin.where)[0]
 
 
-def scan(pairs: Iterable[Any], where: str) -> tuple[int, list[Any], str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """What a walk over all pairs has found.
+
+    Attributes:
+        samples: How many there are.
+        labels: Of the samples; empty where they have none.
+        slices: The cells of each column that says what kind of sample each is.
+        sha256: Of all samples and labels.
+    """
+
+    samples: int
+    labels: list[Any]
+    slices: dict[str, list[Any]]
+    sha256: str
+
+
+def scan(pairs: Iterable[Any], where: str) -> Scan:
     """Walk over all pairs once.
 
-    Returns:
-        How many there are, their labels (none where they have none), and the sha256 of all samples and labels.
-
     Raises:
-        DataError: There are none, or only some have labels.
+        DataError: There are none, or only some have labels or slices.
     """
-    labels = []
+    labels: list[Any] = []
+    slices: dict[str, list[Any]] = {}
     digest = hashlib.sha256()
     samples = 0
     for pair in pairs:
-        raw, label = sample_of(pair, where)
+        raw, label, cells = sample_of(pair, where)
         digest.update(_bytes_of(raw) + repr(label).encode())
         samples += 1
         labels += [] if label is None else [label]
+        for name, cell in cells.items():
+            slices.setdefault(name, []).append(cell)
     if not samples:
         raise DataError(f"{where} holds no samples")
-    if len(labels) not in (0, samples):
-        raise DataError(f"{where} holds {len(labels)} labels for {samples} samples", hint="give each sample one")
-    return samples, labels, digest.hexdigest()
+    for what, found in (("labels", labels), *((f"slices {name!r}", cells) for name, cells in slices.items())):
+        if len(found) not in (0, samples):
+            raise DataError(f"{where} holds {len(found)} {what} for {samples} samples", hint="give each sample one")
+    return Scan(samples=samples, labels=labels, slices=slices, sha256=digest.hexdigest())
 
 
-def sample_of(pair: Any, where: str) -> tuple[Raw, Any]:
-    """The sample and the label of one pair; a sample alone has the label None.
+def sample_of(pair: Any, where: str) -> tuple[Raw, Any, dict[str, Any]]:
+    """The sample, the label and the slices of one pair; a sample alone has the label None.
 
     Raises:
         DataError: It is something else.
     """
-    raw, label = pair if isinstance(pair, tuple) and len(pair) == 2 else (pair, None)
+    raw, label, cells = (*pair, {})[:3] if _is_pair(pair) else (pair, None, {})
     if not isinstance(raw, str | bytes | Path):
         raw = np.asarray(raw)
         if raw.dtype.hasobject:
             raise DataError(f"{where} gives {type(pair).__name__}, and no pairs of a sample and its label")
     if isinstance(label, bytes):
         label = label.decode("utf-8", errors="replace")
-    return raw, label.tolist() if isinstance(label, np.ndarray | np.generic) else label
+    return raw, label.tolist() if isinstance(label, np.ndarray | np.generic) else label, cells
+
+
+def _is_pair(pair: Any) -> bool:
+    """Whether it is a sample with its label, or with its label and a dict of what kind of sample it is."""
+    return isinstance(pair, tuple) and (len(pair) == 2 or (len(pair) == 3 and isinstance(pair[2], dict)))
 
 
 def _bytes_of(raw: Raw) -> bytes:

@@ -14,6 +14,7 @@ from tinsmith.convert.data.folder import only_input
 from tinsmith.convert.data.images import image_preprocessing
 from tinsmith.convert.data.metadata import Metadata, labels_of_cells, split_names
 from tinsmith.convert.data.records import RecordSource
+from tinsmith.convert.data.slices import SLICE, slices_of_cells, wanted
 from tinsmith.convert.data.source import Origin
 from tinsmith.runtime.errors import DataError, UnreadableSampleError, first_line
 from tinsmith.runtime.preprocessing import Preprocessing
@@ -131,7 +132,7 @@ def _scan(path: Path, request: Request) -> tuple[NDArray[np.int64], list[str], d
     rows = _jsonl_rows if path.suffix.lower() == ".jsonl" else _csv_rows
     begins: list[int] = []
     header: list[str] = []
-    kept: dict[str, list[Any]] = {name: [] for name in ("label", "slice", "image", request.split_column)}
+    kept: dict[str, list[Any]] = {name: [] for name in _kept_columns(request)}
     try:
         with path.open("rb") as stream:
             for at, row in rows(stream):
@@ -153,6 +154,10 @@ def _scan(path: Path, request: Request) -> tuple[NDArray[np.int64], list[str], d
     return np.asarray(begins, dtype=np.int64), header, {name: cells for name, cells in kept.items() if cells}
 
 
+def _kept_columns(request: Request) -> tuple[str, ...]:
+    return ("label", "image", request.split_column, *(request.slices or (SLICE,)))
+
+
 def _sample_column(path: Path, header: list[str]) -> str:
     found = [name for name in _SAMPLE_COLUMNS if name in header]
     if len(found) != 1:
@@ -169,6 +174,7 @@ def _metadata(path: Path, kept: dict[str, list[Any]], request: Request) -> Metad
     if "label" in kept:
         known = labels_of_cells(f"{path}, column 'label'", kept["label"], request.class_names)
     splits = kept.get(request.split_column)
+    slices = wanted(request.slices, list(kept), str(path))
     if splits is None and request.split_column != "split":
         raise DataError(f"{path} has no column {request.split_column!r}", hint="mend `split:` in the data.yaml")
     return Metadata(
@@ -177,7 +183,7 @@ def _metadata(path: Path, kept: dict[str, list[Any]], request: Request) -> Metad
         class_names=known.class_names,
         outside=known.outside,
         splits=None if splits is None else split_names(f"{path}, column {request.split_column!r}", splits),
-        slices=tuple(map(str, kept["slice"])) if "slice" in kept else None,
+        slices=tuple(slices_of_cells(name, kept[name]) for name in slices),
     )
 
 

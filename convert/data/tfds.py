@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tinsmith.convert.data.functions import open_stream
 from tinsmith.convert.data.images import image_preprocessing
 from tinsmith.convert.data.metadata import Metadata, split_names
+from tinsmith.convert.data.slices import wanted
 from tinsmith.convert.frameworks import require
 from tinsmith.runtime.errors import DataError, first_line
 
@@ -50,6 +51,7 @@ def open_tfds(reference: str, request: Request) -> StreamSource:
             hint=f"python -c \"import tensorflow_datasets as t; t.load('{name}')\"",
         )
     keys = _keys(builder.info, reference)
+    slices = wanted(request.slices, list(builder.info.features), reference)
     sizes = {key: info.num_examples for key, info in builder.info.splits.items()}
     splits = [split] if split else [key for key in sizes if key in ("train", "validation", "test")]
     known = Metadata(
@@ -58,7 +60,7 @@ def open_tfds(reference: str, request: Request) -> StreamSource:
     )
 
     def pairs() -> Iterator[Any]:
-        return itertools.chain.from_iterable(_pairs(tfds, builder, key, keys, reference) for key in splits)
+        return itertools.chain.from_iterable(_pairs(tfds, builder, key, (*keys, *slices), reference) for key in splits)
 
     return open_stream(pairs, known, reference, _completed(builder.info.features[keys[0]], request))
 
@@ -83,16 +85,24 @@ def _keys(info: Any, reference: str) -> tuple[str, str]:
     )
 
 
-def _pairs(tfds: Any, builder: Any, split: str, keys: tuple[str, str], reference: str) -> Iterator[Any]:
-    """Pairs of a sample and its label, in the order in which they lie on the disk."""
+def _pairs(tfds: Any, builder: Any, split: str, keys: tuple[str, ...], reference: str) -> Iterator[Any]:
+    """Each sample with its label and its slices, in the order in which they lie on the disk."""
     try:
         config = tfds.ReadConfig(interleave_cycle_length=1)
         made = builder.as_dataset(split=split, shuffle_files=False, read_config=config)
     except (ValueError, KeyError, AssertionError, TypeError) as error:
         raise DataError(f"{reference}: {first_line(error)}", hint="name a split that it has") from error
     for example in tfds.as_numpy(made):
-        raw, label = (example[key] for key in keys)
-        yield raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw, label
+        raw, label = example[keys[0]], example[keys[1]]
+        cells = {key: _cell(builder.info.features[key], example[key]) for key in keys[2:]}
+        yield raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw, label, cells
+
+
+def _cell(feature: Any, value: Any) -> str:
+    """The name of a slice: as the feature calls it where it has names."""
+    if getattr(feature, "names", None):
+        return str(feature.int2str(int(value)))
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _completed(feature: Any, request: Request) -> Request:

@@ -24,12 +24,12 @@ __all__ = ["accuracy", "ranks", "top"]
 
 def accuracy() -> Metric:
     """Share of samples whose label has the highest score; of equal scores, the first class counts as named."""
-    return Metric(name="accuracy", more_is_better=True, counts_samples=True, tally=partial(_Count, "accuracy", 1))
+    return _share("accuracy", 1)
 
 
 def top(k: int) -> Metric:
     """Share of samples whose label is among the ``k`` highest scores; of equal scores, the first classes count."""
-    return Metric(name=f"top-{k}", more_is_better=True, counts_samples=True, tally=partial(_Count, f"top-{k}", k))
+    return _share(f"top-{k}", k)
 
 
 def ranks(scores: Floats, labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -46,6 +46,10 @@ def ranks(scores: Floats, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     first = np.arange(scores.shape[1])[None, :] < labels[:, None]
     before: NDArray[np.int64] = np.sum((scores > own) | ((scores == own) & first), axis=1)
     return before
+
+
+def _share(name: str, k: int) -> Metric:
+    return Metric(name=name, more_is_better=True, counts_samples=True, in_points=True, tally=partial(_Count, name, k))
 
 
 class _Count:

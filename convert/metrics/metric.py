@@ -61,12 +61,14 @@ class Metric:
         more_is_better: False for errors.
         tally: Begins to count; takes what to call the samples in messages.
         counts_samples: Whether the score is a share of the samples, which is shown in percent.
+        in_points: Whether the score lies within 0 to 1, so that a difference is one of points, 0.01 each.
     """
 
     name: str
     more_is_better: bool
     tally: Callable[[str], Tally]
     counts_samples: bool = False
+    in_points: bool = False
 
     def merit(self, score: float) -> float:
         """The score so turned that more is better."""

@@ -29,12 +29,12 @@ __all__ = ["auc", "average_precision", "mean_average_precision", "roc_area"]
 
 def auc() -> Metric:
     """Area under the ROC curve: of two classes that of the second one, of more the mean over the classes."""
-    return Metric(name="auc", more_is_better=True, tally=partial(_Ranking, "auc", roc_area))
+    return Metric(name="auc", more_is_better=True, in_points=True, tally=partial(_Ranking, "auc", roc_area))
 
 
 def mean_average_precision() -> Metric:
     """Mean over the classes of the average precision."""
-    return Metric(name="map", more_is_better=True, tally=partial(_Ranking, "map", average_precision))
+    return Metric(name="map", more_is_better=True, in_points=True, tally=partial(_Ranking, "map", average_precision))
 
 
 def roc_area(scores: Floats, truth: Truth) -> float:

@@ -4,7 +4,7 @@
 engine                 takes           gives     schemes
 =====================  ==============  ========  ==========================================
 ai-edge-quantizer      tflite          tflite    all
-tflite-converter       savedmodel      tflite    all; needs TensorFlow
+tflite-converter       savedmodel      tflite    all but int16x8; needs TensorFlow
 onnxruntime            onnx            onnx      all, int8 with float32 inputs and outputs
 =====================  ==============  ========  ==========================================
 """

@@ -10,31 +10,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinsmith.convert.calibration.calibration import Calibration
-from tinsmith.convert.calibration.feeding import portions
-from tinsmith.convert.calibration.ranges import MinMaxObserver
+from tinsmith.convert.calibration.onnx import observe_onnx
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.quantization.conv_weights import store_convolutions_in_int8
 from tinsmith.convert.quantization.onnx_model import is_quantized, opset_of, prepare, read_float_model
 from tinsmith.convert.quantization.plan import Arithmetic
-from tinsmith.convert.quantization.quantizer import Report, Tally, calibrated, needed
+from tinsmith.convert.quantization.quantizer import Report, calibrated, needed
 from tinsmith.convert.quantization.quiet import root_logger_left_alone
 from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, Scheme
-from tinsmith.runtime.engines.ort import OrtEngine
 from tinsmith.runtime.errors import RecipeError, TinsmithError, UnsupportedOperatorError, first_line
-from tinsmith.runtime.files import write_bytes
+from tinsmith.runtime.files import sha256_of, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from tinsmith.convert.calibration.methods import Detail
     from tinsmith.convert.calibration.ranges import Ranges
     from tinsmith.convert.model import Format
     from tinsmith.convert.quantization.plan import Plan
     from tinsmith.convert.quantization.quantizer import Feeds
 
-__all__ = ["OnnxruntimeQuantizer", "observe_ranges", "quantize_with_ranges"]
+__all__ = ["OnnxruntimeQuantizer", "quantize_with_ranges"]
 
 _NEEDED_FOR = "quantizing an .onnx file"
-_PORTION = 8
 _SILENT, _DEFAULT_SEVERITY = 3, 2
 # 16-bit QuantizeLinear is standard since this opset; before it, onnxruntime has one of its own.
 _INT16_OPSET = 21
@@ -58,16 +56,18 @@ class OnnxruntimeQuantizer:
                 hint="leave out io, or make a .tflite",
             )
 
-    def calibrate(self, source: Path, samples: Iterable[Feeds]) -> Calibration:
+    def preload(self) -> None:
+        """Nothing: what it imports, the process that opens the source imports as well."""
+
+    def calibrate(self, source: Path, samples: Iterable[Feeds], *, detail: Detail = "histograms") -> Calibration:
         """Observe an .onnx file; see ``Quantizer.calibrate``."""
-        tally = Tally(samples)
         with (
             tempfile.TemporaryDirectory(prefix="tinsmith-") as name,
             _quiet(),
             _translated(source, "a calibration"),
         ):
-            extremes = observe_ranges(prepare(source, Path(name)), tally)
-        return Calibration(samples=tally.samples, extremes=extremes)
+            count, tensors = observe_onnx(prepare(source, Path(name)), _static_operators(), samples, detail)
+        return Calibration(model_sha256=sha256_of(source), samples=count, tensors=tensors)
 
     def quantize(self, source: Path, output: Path, plan: Plan, calibration: Calibration | None = None) -> Report:
         """Quantize an .onnx file; see ``Quantizer.quantize``."""
@@ -88,34 +88,6 @@ class OnnxruntimeQuantizer:
             return quantize_with_ranges(prepared, plan.scheme, ranges, arithmetic=plan.arithmetic)
 
 
-def observe_ranges(prepared: Path, samples: Iterable[Feeds]) -> Ranges:
-    """Run a prepared .onnx file, and note the least and greatest value of each tensor that can be quantized.
-
-    The operators that find them are part of the graph that runs, so that no tensor but they leaves it, and memory does
-    not grow with the samples.
-
-    Raises:
-        DataError: There are no samples, or they do not fit the model.
-        ModelError: A tensor becomes NaN or infinite.
-    """
-    calibrate = require("onnxruntime.quantization.calibrate", needed_for=_NEEDED_FOR)
-    calibrator = calibrate.create_calibrator(
-        prepared,
-        _static_operators(),
-        augmented_model_path=str(prepared.with_name("observing.onnx")),
-        calibrate_method=calibrate.CalibrationMethod.MinMax,
-    )
-    inputs = OrtEngine(calibrator.infer_session, version="", accelerator="cpu").inputs
-    for feeds in portions(samples, inputs, at_most=_PORTION):
-        # One call a portion: within a call its results are kept, and max_intermediate_outputs forgets them unmerged.
-        calibrator.collect_data(_Reader(iter([feeds])))
-    observer = MinMaxObserver()
-    for name, found in calibrator.compute_data().items():
-        low, high = found.range_value
-        observer.observe_range(name, float(np.min(low)), float(np.max(high)))
-    return observer.ranges()
-
-
 def quantize_with_ranges(
     prepared: Path, scheme: Scheme, ranges: Ranges, *, arithmetic: Arithmetic | None = None
 ) -> bytes:
@@ -127,7 +99,7 @@ def quantize_with_ranges(
     Args:
         prepared: From ``prepare``.
         scheme: A static one.
-        ranges: One for each tensor, from ``observe_ranges`` or another calibrator.
+        ranges: One for each tensor, from a calibration.
         arithmetic: Which integers are multiplied; the usual ones unless given. 16-bit activations stay what they are.
 
     Raises:
@@ -213,16 +185,6 @@ def _tensors_data(ranges: Ranges) -> Any:
         for name, found in ranges.items()
     }
     return calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, data)
-
-
-class _Reader:
-    """Portions in the shape of onnxruntime's CalibrationDataReader."""
-
-    def __init__(self, feeds: Iterator[dict[str, Any]]) -> None:
-        self._feeds = feeds
-
-    def get_next(self) -> dict[str, Any] | None:
-        return next(self._feeds, None)
 
 
 @contextlib.contextmanager

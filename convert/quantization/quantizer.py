@@ -9,19 +9,20 @@ from tinsmith.convert.calibration.ranges import no_samples
 from tinsmith.runtime.errors import RecipeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from tinsmith.convert.calibration.calibration import Calibration
+    from tinsmith.convert.calibration.methods import Detail
     from tinsmith.convert.model import Format
     from tinsmith.convert.quantization.plan import Plan
 
     Feeds = Mapping[str, NDArray[np.generic]]
 
-__all__ = ["Quantizer", "Report", "Tally", "already_quantized", "calibrated", "needed"]
+__all__ = ["Quantizer", "Report", "already_quantized", "calibrated", "needed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +63,17 @@ class Quantizer(Protocol):
         """
         ...
 
-    def calibrate(self, source: Path, samples: Iterable[Feeds]) -> Calibration:
+    def preload(self) -> None:
+        """Import the tool, where that is all there is to wait for; raises ``MissingDependencyError``."""
+        ...
+
+    def calibrate(self, source: Path, samples: Iterable[Feeds], *, detail: Detail = "histograms") -> Calibration:
         """Run a float model on samples, and note what values its tensors take.
 
         Args:
             source: A file or folder of the format ``takes``, accepted by a child process before; it is never changed.
             samples: Batches of real numbers, one array an input name, samples on axis 0; read once.
+            detail: What to keep of each tensor: extremes alone serve min-max and moving averages in half the time.
 
         Raises:
             RecipeError: The model is quantized already.
@@ -96,21 +102,6 @@ class Quantizer(Protocol):
         ...
 
 
-class Tally:
-    """Batches passed through, and how many samples they held; there must be one when they end."""
-
-    def __init__(self, batches: Iterable[Feeds]) -> None:
-        self._batches = batches
-        self.samples = 0
-
-    def __iter__(self) -> Iterator[Feeds]:
-        for feeds in self._batches:
-            self.samples += len(next(iter(feeds.values())))
-            yield feeds
-        if not self.samples:
-            raise no_samples()
-
-
 def needed(plan: Plan, calibration: Calibration | None) -> Calibration | None:
     """What a plan takes its ranges from; None where its scheme needs none.
 
@@ -128,7 +119,7 @@ def calibrated(engine: str, calibration: Calibration | None) -> Report:
     """The report of a quantizer that took all its ranges from a calibration."""
     if calibration is None:
         return Report(engine=engine)
-    return Report(engine=engine, samples=calibration.samples, ranges=len(calibration.extremes))
+    return Report(engine=engine, samples=calibration.samples, ranges=len(calibration.tensors))
 
 
 def already_quantized(source: Path, found: str) -> RecipeError:

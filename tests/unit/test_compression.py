@@ -137,7 +137,7 @@ def test_a_failed_proof_writes_nothing_and_force_parity_keeps_it(golden, tmp_pat
     monkeypatch.setattr(parity, "FLOAT16", parity.FLOAT16)
     strict = parity.Tolerance(name="none", relative=0.0)
     monkeypatch.setattr("tinsmith.compress.passes.quantization.FLOAT16", strict)
-    monkeypatch.setattr("tinsmith.compress.compression.FLOAT32", strict)
+    monkeypatch.setattr("tinsmith.compress.running.FLOAT32", strict)
     output = tmp_path / "small.tflite"
 
     with pytest.raises(VerificationError):

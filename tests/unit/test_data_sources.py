@@ -115,8 +115,9 @@ class TestTables:
 
         assert rows(dataset, "ids") == [[2, 4, 0, 0], [1, 1, 0, 0], [2, 0, 0, 0]]
         assert dataset.labels.tolist() == [1, 0, 1]
-        assert dataset.slices == ("day", "night", "day")
-        assert dataset.take(2).slices == ("day", "night")
+        (column,) = dataset.slices
+        assert (column.column, column.cells) == ("slice", ("day", "night", "day"))
+        assert [c.cells for c in dataset.take(2).slices] == [("day", "night")]
 
     def test_jsonl_holds_the_same(self, tmp_path):
         lines = [{"text": "good film", "label": 3}, {"text": "bad", "label": 0}]

@@ -6,7 +6,7 @@ import pytest
 
 from tinsmith.convert.quantization import DynamicInt8, Float16, Int8, Int16x8, Plan, choose_quantizer
 from tinsmith.runtime.engines import choose_engine, open_engine
-from tinsmith.runtime.errors import DataError, UnsupportedOperatorError
+from tinsmith.runtime.errors import DataError, RecipeError, UnsupportedOperatorError
 from tinsmith.runtime.session import Session
 
 CONVERTER = choose_quantizer("tflite", "tflite-converter")
@@ -47,7 +47,7 @@ class TestTfliteConverter:
         expected = answers(reference, images(1)[:1])
 
         calibration = CONVERTER.calibrate(savedmodel, batches())
-        for scheme in (DynamicInt8(), Int8(), Int8(io="int8"), Int16x8()):
+        for scheme in (DynamicInt8(), Int8(), Int8(io="int8")):
             output = tmp_path / "small.tflite"
             report = CONVERTER.quantize(savedmodel, output, Plan(scheme=scheme), calibration)
 
@@ -60,6 +60,12 @@ class TestTfliteConverter:
             CONVERTER.quantize(savedmodel, tmp_path / "small.tflite", Plan(scheme=Int8()))
         with pytest.raises(DataError, match="must see real samples"):
             CONVERTER.calibrate(savedmodel, ())
+
+    def test_16_bits_are_refused_before_any_work(self, savedmodel, tmp_path):
+        with pytest.raises(RecipeError, match="no 16-bit activations") as caught:
+            CONVERTER.quantize(savedmodel, tmp_path / "small.tflite", Plan(scheme=Int16x8()))
+
+        assert "ai-edge-quantizer" in caught.value.hint
 
     def test_a_folder_that_is_no_savedmodel_is_refused(self, tmp_path):
         with pytest.raises(UnsupportedOperatorError, match="can't turn"):

@@ -1,0 +1,151 @@
+"""Run the passes of a plan, one after the other, and none of them twice on the same input."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tinsmith.compress.bench import Bench
+from tinsmith.compress.passes.base import QUANTITIES
+from tinsmith.compress.passes.conversion import Convert, ConvertStep
+from tinsmith.compress.passes.trained import TrainedPass
+from tinsmith.convert.parity import FLOAT32, Tolerance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tinsmith.compress.passes.base import Form, PassResult
+    from tinsmith.compress.planner import PlannedPass, Target
+    from tinsmith.compress.resuming import WorkFolder
+    from tinsmith.convert.delivery import Job, Workbench
+    from tinsmith.convert.model import Model
+
+__all__ = ["Outcome", "Runner", "announced", "documents_of", "tolerance_of"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What the passes of one plan gave.
+
+    Attributes:
+        planned: The plan.
+        model: The last model.
+        stands_for: The trained model whose answers it has; None where they are still the source's.
+        measured: What each pass found out, in order.
+    """
+
+    planned: tuple[PlannedPass, ...]
+    model: Model
+    stands_for: Model | None
+    measured: tuple[dict[str, float | str], ...]
+
+
+class Runner:
+    """Runs plans on one source. Plans that begin alike share what their first passes gave.
+
+    Args:
+        job: What the user asked for.
+        workbench: Where models between the passes go, where there is no work folder.
+        work: Where they go when a killed run may go on; None where nothing trains.
+        settings: ``watcher`` and ``metric`` of ``Bench``.
+    """
+
+    def __init__(self, job: Job, workbench: Workbench, work: WorkFolder | None, **settings: Any) -> None:
+        self._job, self._workbench, self._work, self._settings = job, workbench, work, settings
+        self._found: dict[str, PassResult] = {}
+        self._plain: Model | None = None
+
+    def run(self, planned: tuple[PlannedPass, ...], announce: Callable[[PlannedPass], None] | None = None) -> Outcome:
+        """Run them all.
+
+        Args:
+            planned: From ``plan``, for the job's source.
+            announce: Is told of each pass before it runs.
+        """
+        at, stands_for, teacher = self._job.source, None, None
+        made: frozenset[Form] = frozenset()
+        measured = []
+        for number, one in enumerate(planned):
+            if one.work.degrades and teacher is None and one.takes in one.work.takes:
+                teacher = at
+            if announce:
+                announce(one)
+            bench = replace(self.bench(teacher), number=number + 1, made=made)
+            result = self._result(planned[: number + 1], at, bench)
+            if isinstance(one.work, Convert) and at == self._job.source:
+                self._plain = result.model
+            at, stands_for, made = result.model, result.stands_for or stands_for, made | one.work.makes
+            measured.append(dict(result.measured))
+        stands_for = None if stands_for == self._job.source else stands_for
+        return Outcome(planned=planned, model=at, stands_for=stands_for, measured=tuple(measured))
+
+    def plain(self, planned: tuple[PlannedPass, ...], target: Target) -> Model:
+        """The source as a float artifact, made by the plan's own conversion; itself where it is one already."""
+        if self._plain is None and self._job.source.format != target:
+            conversions = [one.work for one in planned if isinstance(one.work, Convert)]
+            work = conversions[0] if conversions else Convert(ConvertStep(), target=target)
+            self._plain = work.apply(self._job.source, self.bench(None)).model
+        return self._plain or self._job.source
+
+    def bench(self, teacher: Model | None) -> Bench:
+        """What a pass has at hand."""
+        folder = self._workbench.folder if self._work is None else self._work.path
+        return Bench(
+            folder=folder,
+            dataset=self._workbench.dataset,
+            seed=self._workbench.seed,
+            allow_unsafe=self._workbench.allow_unsafe,
+            device=self._workbench.device,
+            data=None if self._job.data is None else str(self._job.data),
+            teacher=teacher,
+            checkpoints=None if self._work is None else folder,
+            artifact=self._job.output.name,
+            **self._settings,
+        )
+
+    def _result(self, planned: tuple[PlannedPass, ...], at: Model, bench: Bench) -> PassResult:
+        """What the last pass gives; taken from the work folder where it has finished before."""
+        steps = documents_of(planned)
+        key = json.dumps(steps, sort_keys=True)
+        if key not in self._found:
+            self._found[key] = self._kept(planned[-1], steps, at, bench)
+        return self._found[key]
+
+    def _kept(self, one: PlannedPass, steps: list[dict[str, Any]], at: Model, bench: Bench) -> PassResult:
+        if self._work is None or not isinstance(one.work, TrainedPass):
+            return one.work.apply(at, bench)
+        result = self._work.finished(steps)
+        if result is None:
+            result = one.work.apply(at, bench)
+            self._work.keep(steps, result)
+        return result
+
+
+def documents_of(planned: Sequence[PlannedPass]) -> list[dict[str, Any]]:
+    """The steps in full, for the lineage."""
+    return [one.step.document() for one in planned]
+
+
+def tolerance_of(planned: Sequence[PlannedPass]) -> Tolerance:
+    """The loosest of the passes whose answers are proven: each may move them a little further.
+
+    What comes before a training does not count: the artifact is proven against what the training gave.
+    """
+    trained = [at for at, one in enumerate(planned) if isinstance(one.work, TrainedPass)]
+    proven = planned[trained[-1] :] if trained else planned
+    tolerances = [FLOAT32, *(one.work.tolerance for one in proven)]
+    unbound = [t for t in tolerances if t.relative is None]
+    return unbound[-1] if unbound else max(tolerances, key=lambda t: t.relative or 0.0)
+
+
+def announced(one: PlannedPass) -> None:
+    """Say what is going to move, before it runs."""
+    effects = one.step.effects
+    moved = ", ".join(quantity for quantity in QUANTITIES if quantity in effects.moves)
+    stays = ", ".join(quantity for quantity in QUANTITIES if quantity not in effects.moves)
+    said = f"moves {moved}; not {stays}" if moved and stays else f"moves {moved or 'nothing'}"
+    logger.info("%s: %s", one.work.kind, f"{said} ({effects.remark})" if effects.remark else said)
