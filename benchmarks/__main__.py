@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 import time
 
-from benchmarks import accuracy, arithmetic, demo, overhead, peer, startup, training
+from benchmarks import accuracy, arithmetic, demo, fragile, hygiene, overhead, peer, startup, training
 
 PARTS = {
     "accuracy": accuracy.figures,
     "arithmetic": arithmetic.figures,
+    "hygiene": hygiene.figures,
     "overhead": overhead.figures,
     "startup": startup.figures,
     "peer": peer.figures,
     "demo": demo.figures,
+    "fragile": fragile.figures,
     "training": training.figures,
 }
 # Only when asked for by name.

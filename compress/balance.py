@@ -32,7 +32,17 @@ if TYPE_CHECKING:
     from tinsmith.convert.inspection import Sizes
     from tinsmith.runtime.pairs import PairTiming
 
-__all__ = ["Balance", "Judged", "Pace", "Scales", "computes_in_integers", "judge", "judged_on", "look_at_speed"]
+__all__ = [
+    "Balance",
+    "Judged",
+    "Pace",
+    "Scales",
+    "at_most",
+    "computes_in_integers",
+    "judge",
+    "judged_on",
+    "look_at_speed",
+]
 
 # What an artifact computes in integers, activations included.
 _INTEGER_PRECISIONS = ("int8", "int4", "int16x8", "dynamic-int8", "dynamic-int4")
@@ -189,13 +199,18 @@ def judged_on(roles: Roles | None, *, trains: bool) -> Dataset | None:
     if roles is None:
         return None
     found = roles.validation or roles.test if trains or roles.split_by_user else roles.report
-    if found is None or len(found) <= _MOST_SAMPLES:
-        return found
-    if found.labels is not None:
-        return found.stratified_split(_MOST_SAMPLES, seed=roles.seed)[0]
-    picked = np.zeros(len(found), dtype=bool)
-    picked[np.random.default_rng(roles.seed).permutation(len(found))[:_MOST_SAMPLES]] = True
-    return found.where(picked, f"{_MOST_SAMPLES} samples of {found.name}")
+    return None if found is None else at_most(found, roles.seed)
+
+
+def at_most(samples: Dataset, seed: int) -> Dataset:
+    """The samples, or 2,000 of them where there are more; class by class where they have labels."""
+    if len(samples) <= _MOST_SAMPLES:
+        return samples
+    if samples.labels is not None:
+        return samples.stratified_split(_MOST_SAMPLES, seed=seed)[0]
+    picked = np.zeros(len(samples), dtype=bool)
+    picked[np.random.default_rng(seed).permutation(len(samples))[:_MOST_SAMPLES]] = True
+    return samples.where(picked, f"{_MOST_SAMPLES} samples of {samples.name}") or samples
 
 
 def judge(proven: Proven, samples: Dataset | None, metric: str | None) -> tuple[Judged | None, str]:

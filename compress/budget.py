@@ -43,10 +43,14 @@ class Verdict:
     others: int = 0
 
     @property
+    def beyond(self) -> float:
+        """How far it lies beyond the bound; below 0 there is room left."""
+        return self.allowed - self.reached if self.bound == "min-agreement" else self.reached - self.allowed
+
+    @property
     def missed(self) -> bool:
         """Whether the bound was not kept."""
-        beyond = self.allowed - self.reached if self.bound == "min-agreement" else self.reached - self.allowed
-        return beyond > _ROUNDING
+        return self.beyond > _ROUNDING
 
     @property
     def text(self) -> str:

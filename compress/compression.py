@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.balance import Balance, Scales, computes_in_integers, judge, judged_on, look_at_speed
-from tinsmith.compress.budget import Budget, Verdict
 from tinsmith.compress.holding import hold, refuse_blind
+from tinsmith.compress.hygiene import hygiene_of
 from tinsmith.compress.passes.trained import TrainedPass
 from tinsmith.compress.planner import plan, target_of
+from tinsmith.compress.recovery import Climb, Ground, Recovery, recover
+from tinsmith.compress.recovery.rungs import quantizes
 from tinsmith.compress.resuming import WorkFolder
 from tinsmith.compress.running import Runner, announced, documents_of, tolerance_of
 from tinsmith.compress.training.cluster import Cluster
@@ -26,11 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tinsmith.compress.budget import Verdict
     from tinsmith.compress.planner import PlannedPass
     from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.running import Outcome
     from tinsmith.compress.training.watching import Watcher
     from tinsmith.convert.data import Dataset
+    from tinsmith.convert.data.hygiene import Hygiene
+    from tinsmith.convert.layers import LayerReport
     from tinsmith.convert.model import Model
     from tinsmith.runtime.pairs import PairTiming
 
@@ -50,7 +55,10 @@ class Compression:
         measured: What each pass found out, in the same order.
         delivery: The artifact and its proof.
         balance: Every quantity before and after.
+        layers: What quantizing did to each layer's numbers; None where nothing was quantized, or no look was possible.
         verdicts: What became of each bound of the budget.
+        hygiene: Of the samples that were calibrated on; None where there were none.
+        climb: What the recovery ladder tried; None where there was no budget, or nothing that it could work on.
     """
 
     source: Model
@@ -59,7 +67,10 @@ class Compression:
     measured: tuple[dict[str, float | str], ...]
     delivery: Delivery
     balance: Balance
+    layers: LayerReport | None = None
     verdicts: tuple[Verdict, ...] = ()
+    hygiene: Hygiene | None = None
+    climb: Climb | None = None
 
     @property
     def misses(self) -> tuple[Verdict, ...]:
@@ -77,7 +88,10 @@ class Compression:
                 for planned, measured in zip(self.passes, self.measured, strict=True)
             ],
             "moved": self.balance.to_json(),
+            "layers": None if self.layers is None else self.layers.to_json(),
+            "recovery": None if self.climb is None else self.climb.to_json(),
             "budget": [verdict.to_json() for verdict in self.verdicts],
+            "calibration": None if self.hygiene is None else asdict(self.hygiene),
             **self.delivery.to_json(),
         }
 
@@ -110,7 +124,7 @@ def compress(
     *,
     metric: str | None = None,
     training: Training | None = None,
-    budget: Budget | None = None,
+    recovery: Recovery | None = None,
     **settings: Any,
 ) -> Compression:
     """Make a model smaller by a recipe, and prove what came out against what went in.
@@ -122,7 +136,8 @@ def compress(
             folder ``OUTPUT.work`` with what a resumed run needs.
         metric: What judges models, by its name; None for the usual one, see ``metric_for``.
         training: Who watches passes that train, and whether to go on where they stood.
-        budget: What it may cost. An artifact that costs more is written all the same; ``misses`` says what it missed.
+        recovery: What it may cost, and how long to look for a recipe that costs no more; None bounds nothing. An
+            artifact that costs more is written all the same; ``misses`` says what it missed.
         **settings: ``data``, ``seed``, ``allow``, ``time_limit_s`` and ``device`` of ``Job.of``.
 
     Raises:
@@ -130,7 +145,7 @@ def compress(
     """
     job = Job.of(model, output, **settings)
     planned = plan(job.source, recipe, target_of(recipe, output))
-    course = _Course(job, recipe, planned, training or Training(), metric, budget or Budget())
+    course = _Course(job, recipe, planned, training or Training(), metric, recovery or Recovery())
     with course.kept(), _preloaded(planned):
         delivery = deliver(job, course.carry_out, weigh=course.weigh)
     return Compression(
@@ -140,7 +155,10 @@ def compress(
         measured=course.outcome.measured,
         delivery=delivery,
         balance=course.balance,
+        layers=course.outcome.layers,
         verdicts=course.verdicts,
+        hygiene=course.hygiene,
+        climb=course.climb,
     )
 
 
@@ -168,18 +186,21 @@ class _Course:
         planned: tuple[PlannedPass, ...],
         training: Training,
         metric: str | None,
-        budget: Budget,
+        recovery: Recovery,
     ) -> None:
         self._job, self._recipe, self._planned = job, recipe, planned
-        self._training, self._metric, self._budget = training, metric, budget
+        self._training, self._metric, self._recovery = training, metric, recovery
         self._target = target_of(recipe, job.output)
         self._work: WorkFolder | None = None
         self._workbench: Workbench | None = None
         self._runner: Runner | None = None
         self._outcome: Outcome | None = None
         self._scales = Scales()
+        self._ground: Ground | None = None
         self._balance: Balance | None = None
         self.verdicts: tuple[Verdict, ...] = ()
+        self.hygiene: Hygiene | None = None
+        self.climb: Climb | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -196,13 +217,13 @@ class _Course:
     def carry_out(self, workbench: Workbench) -> Made:
         """Run all passes."""
         self._workbench = workbench
-        refuse_blind(self._budget, self._judging)
+        refuse_blind(self._recovery.budget, self._judging)
         watchers = self._open_watchers()
         self._open_work(workbench)
         self._runner = Runner(self._job, workbench, self._work, watcher=watchers, metric=self._metric)
         if self._job.source.is_artifact:
             self._scales.put(self._job.source.path)
-        self._outcome = outcome = self._runner.run(self._planned, announced)
+        self._outcome = outcome = self._runner.run(self._climbed(workbench), announced)
         self._scales.put(outcome.model.path)
         return Made(
             path=outcome.model.path,
@@ -218,7 +239,9 @@ class _Course:
         baseline = self._runner.plain(self.outcome.planned, self._target).path
         samples = self._judging
         judged, unjudged = judge(proven, samples, self._metric)
-        self.verdicts = hold(self._budget, proven, samples, judged, unjudged)
+        steps = [planned.step for planned in self.outcome.planned]
+        self.hygiene = hygiene_of(steps, self._workbench.roles, proven.source, self._job.source)
+        self.verdicts = hold(self._recovery.budget, proven, samples, judged, unjudged)
         self._balance = Balance(
             announced=self._recipe.moves,
             before=self._scales.sizes(baseline),
@@ -235,9 +258,25 @@ class _Course:
             return None
         return look_at_speed(baseline, proven, time_limit_s=self._job.time_limit_s)
 
+    def _climbed(self, workbench: Workbench) -> tuple[PlannedPass, ...]:
+        """The plan of the recipe that meets the budget, or comes nearest to it; the user's own without a budget."""
+        if not self._recovery.budget.bounds or not quantizes(self._recipe):
+            return self._planned
+        assert self._runner is not None
+        assert self._work is not None
+        ground = Ground.of(self._job, workbench.roles, self._recipe, self._target, self._recovery.budget)
+        log = self._work.path / "trials.json"
+        self.climb = recover(self._runner, self._recipe, ground, self._recovery, metric=self._metric, log=log)
+        self._recipe, self._ground = self.climb.recipe, ground
+        return plan(self._job.source, self._recipe, self._target)
+
     @property
     def _judging(self) -> Dataset | None:
+        """The samples that decide: where nothing is kept for the last word, those that the ladder has chosen by."""
         assert self._workbench is not None
+        roles = self._workbench.roles
+        if self._ground is not None and roles is not None and not roles.split_by_user:
+            return self._ground.samples
         return judged_on(self._workbench.roles, trains=self._recipe.needs.training)
 
     @contextlib.contextmanager
@@ -262,7 +301,8 @@ class _Course:
         return Watchers([])
 
     def _open_work(self, workbench: Workbench) -> None:
-        if not any(isinstance(planned.work, TrainedPass) for planned in self._planned):
+        climbs = self._recovery.budget.bounds and quantizes(self._recipe)
+        if not climbs and not any(isinstance(planned.work, TrainedPass) for planned in self._planned):
             return
         Cluster.of()  # what is wrong with TF_CONFIG is said before anything runs
         job = self._job

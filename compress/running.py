@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.planner import PlannedPass, Target
     from tinsmith.compress.resuming import WorkFolder
     from tinsmith.convert.delivery import Job, Workbench
+    from tinsmith.convert.layers import LayerReport
     from tinsmith.convert.model import Model
 
 __all__ = ["Outcome", "Runner", "announced", "documents_of", "tolerance_of"]
@@ -36,12 +37,14 @@ class Outcome:
         model: The last model.
         stands_for: The trained model whose answers it has; None where they are still the source's.
         measured: What each pass found out, in order.
+        layers: What the last quantization did to each layer's numbers; None where there was none.
     """
 
     planned: tuple[PlannedPass, ...]
     model: Model
     stands_for: Model | None
     measured: tuple[dict[str, float | str], ...]
+    layers: LayerReport | None
 
 
 class Runner:
@@ -52,10 +55,13 @@ class Runner:
         workbench: Where models between the passes go, where there is no work folder.
         work: Where they go when a killed run may go on; None where nothing trains.
         settings: ``watcher`` and ``metric`` of ``Bench``.
+
+    Attributes:
+        job: What the user asked for.
     """
 
     def __init__(self, job: Job, workbench: Workbench, work: WorkFolder | None, **settings: Any) -> None:
-        self._job, self._workbench, self._work, self._settings = job, workbench, work, settings
+        self.job, self._workbench, self._work, self._settings = job, workbench, work, settings
         self._found: dict[str, PassResult] = {}
         self._plain: Model | None = None
 
@@ -66,9 +72,9 @@ class Runner:
             planned: From ``plan``, for the job's source.
             announce: Is told of each pass before it runs.
         """
-        at, stands_for, teacher = self._job.source, None, None
+        at, stands_for, teacher = self.job.source, None, None
         made: frozenset[Form] = frozenset()
-        measured = []
+        measured, layers = [], None
         for number, one in enumerate(planned):
             if one.work.degrades and teacher is None and one.takes in one.work.takes:
                 teacher = at
@@ -76,20 +82,21 @@ class Runner:
                 announce(one)
             bench = replace(self.bench(teacher), number=number + 1, made=made)
             result = self._result(planned[: number + 1], at, bench)
-            if isinstance(one.work, Convert) and at == self._job.source:
+            if isinstance(one.work, Convert) and at == self.job.source:
                 self._plain = result.model
             at, stands_for, made = result.model, result.stands_for or stands_for, made | one.work.makes
             measured.append(dict(result.measured))
-        stands_for = None if stands_for == self._job.source else stands_for
-        return Outcome(planned=planned, model=at, stands_for=stands_for, measured=tuple(measured))
+            layers = result.layers or layers
+        stands_for = None if stands_for == self.job.source else stands_for
+        return Outcome(planned=planned, model=at, stands_for=stands_for, measured=tuple(measured), layers=layers)
 
     def plain(self, planned: tuple[PlannedPass, ...], target: Target) -> Model:
         """The source as a float artifact, made by the plan's own conversion; itself where it is one already."""
-        if self._plain is None and self._job.source.format != target:
+        if self._plain is None and self.job.source.format != target:
             conversions = [one.work for one in planned if isinstance(one.work, Convert)]
             work = conversions[0] if conversions else Convert(ConvertStep(), target=target)
-            self._plain = work.apply(self._job.source, self.bench(None)).model
-        return self._plain or self._job.source
+            self._plain = work.apply(self.job.source, self.bench(None)).model
+        return self._plain or self.job.source
 
     def bench(self, teacher: Model | None) -> Bench:
         """What a pass has at hand."""
@@ -100,10 +107,10 @@ class Runner:
             seed=self._workbench.seed,
             allow_unsafe=self._workbench.allow_unsafe,
             device=self._workbench.device,
-            data=None if self._job.data is None else str(self._job.data),
+            data=None if self.job.data is None else str(self.job.data),
             teacher=teacher,
             checkpoints=None if self._work is None else folder,
-            artifact=self._job.output.name,
+            artifact=self.job.output.name,
             **self._settings,
         )
 

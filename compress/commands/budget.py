@@ -19,17 +19,35 @@ __all__ = ["budget_facts", "budget_options", "refuse_misses"]
 
 
 def budget_options(function: Decorated) -> Decorated:
-    """``--max-drop``, ``--max-class-drop`` and ``--min-agreement``, as the one argument ``budget``."""
+    """What it may cost (``--max-drop`` and the like), and how long to look for a way, as the argument ``recovery``."""
 
     @_share_option("--max-drop", "Most that the score may lose, such as 0.5%; more is exit 1.")
     @_share_option("--max-class-drop", "Most that any class or slice may lose; more is exit 1.")
     @_share_option("--min-agreement", "Least share of answers like the source's; needs no labels.")
+    @click.option(
+        "--max-trials",
+        "trials",
+        type=click.IntRange(1),
+        default=24,
+        show_default=True,
+        help="Recipes that are tried to keep such a bound.",
+    )
+    @click.option(
+        "--max-minutes",
+        "minutes",
+        type=click.FloatRange(0, min_open=True),
+        default=30.0,
+        show_default=True,
+        help="After which no other one is tried.",
+    )
     @functools.wraps(function)
-    def bounded(*args: Any, **kwargs: Any) -> Any:
+    def bounded(*args: Any, trials: int, minutes: float, **kwargs: Any) -> Any:
         from tinsmith.compress.budget import Budget
+        from tinsmith.compress.recovery import Limits, Recovery
 
         budget = Budget(**{name: kwargs.pop(name) for name in ("max_drop", "max_class_drop", "min_agreement")})
-        return function(*args, budget=budget, **kwargs)
+        recovery = Recovery(budget=budget, limits=Limits(trials=trials, minutes=minutes))
+        return function(*args, recovery=recovery, **kwargs)
 
     command: Decorated = bounded
     return command

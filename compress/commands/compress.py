@@ -9,6 +9,7 @@ import rich_click as click
 from tinsmith.compress.commands.balance_view import balance_view
 from tinsmith.compress.commands.budget import budget_facts, budget_options, refuse_misses
 from tinsmith.compress.commands.moves import moved
+from tinsmith.compress.commands.recovery_view import recovery_view
 from tinsmith.compress.commands.training import training_options
 from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import facts, print_result, table
@@ -84,9 +85,11 @@ def _planned(p: PlannedPass) -> list[object]:
 
 
 def _view(made: Compression) -> list[RenderableType]:
+    from tinsmith.convert.commands.hygiene_view import hygiene_facts
     from tinsmith.convert.commands.proof_view import proof_facts
 
     artifact = made.delivery.artifact
+    climbed = [] if made.climb is None else recovery_view(made.climb)
     ratio = artifact.size_bytes / made.source_bytes
     shown = [
         ("source", f"{made.source.path} ({made.source.format}, {made.source_bytes:,} bytes)"),
@@ -95,9 +98,10 @@ def _view(made: Compression) -> list[RenderableType]:
         *((passed.work.kind, _found(measured)) for passed, measured in zip(made.passes, made.measured, strict=True)),
         *proof_facts(made.delivery.proof),
         *made.delivery.suitability.facts(),
+        *(() if made.hygiene is None else hygiene_facts(made.hygiene)),
         *budget_facts(made.verdicts),
     ]
-    return [facts([(name, said) for name, said in shown if said]), *balance_view(made.balance)]
+    return [facts([(name, said) for name, said in shown if said]), *balance_view(made.balance), *climbed]
 
 
 def _found(measured: Mapping[str, float | str]) -> str:

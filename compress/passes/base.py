@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tinsmith.compress.bench import Bench
+    from tinsmith.convert.layers import LayerReport
     from tinsmith.convert.model import Format, Model
     from tinsmith.convert.parity import Tolerance
 
@@ -113,12 +114,14 @@ class PassResult:
         measured: What the pass found out, by name, for the report.
         stands_for: The trained model that ``model`` holds the answers of, where training has moved them: what an
             artifact is proven against from here on. None where the answers are still those of what went in.
+        layers: What the pass did to each layer's numbers; None where it has not looked.
     """
 
     model: Model
     modified: bool
     measured: Mapping[str, float | str] = field(default_factory=dict)
     stands_for: Model | None = None
+    layers: LayerReport | None = None
 
 
 class PassDefectError(RuntimeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -10,9 +11,11 @@ from pydantic import Field, model_validator
 
 from tinsmith.compress.passes.base import Effects, Needs, Pass, PassResult, Step
 from tinsmith.convert.calibration import no_samples
+from tinsmith.convert.data.hygiene import refuse_constant
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT16, INTEGER
 from tinsmith.convert.quantization import Float16, Int8, Plan, arithmetic_for, choose_quantizer, scheme_named
+from tinsmith.runtime.errors import TinsmithError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,13 +24,17 @@ if TYPE_CHECKING:
     from tinsmith.compress.bench import Bench
     from tinsmith.compress.passes.base import Quantity
     from tinsmith.convert.data import Feeds
+    from tinsmith.convert.layers import LayerReport
     from tinsmith.convert.model import Format
     from tinsmith.convert.parity import Tolerance
     from tinsmith.convert.quantization import Scheme
 
 __all__ = ["Quantize", "QuantizeStep"]
 
+logger = logging.getLogger(__name__)
+
 _BATCH = 32
+_LOOKED_AT = 16
 _TRAINED: frozenset[Format] = frozenset(["keras", "hdf5", "savedmodel"])
 
 
@@ -39,6 +46,13 @@ class QuantizeStep(Step):
     io: Literal["float32", "int8"] = Field(
         default="float32",
         description="What int8 artifacts store in inputs and outputs; int8 for devices without floats.",
+    )
+    correct_biases: bool = Field(
+        default=False, description="Take the mean error of each channel out of its bias; static schemes only."
+    )
+    keep: dict[str, Literal["float32", "int16x8"]] = Field(
+        default_factory=dict,
+        description="Operators that stay out of the scheme, by the first tensor that each computes.",
     )
     engine: Literal["ai-edge-quantizer", "tflite-converter", "onnxruntime"] | None = Field(
         default=None, description="The tool; ai-edge-quantizer for TFLite and onnxruntime for ONNX unless given."
@@ -110,10 +124,38 @@ class Quantize(Pass):
             calibration = self._quantizer.calibrate(source, _samples(bench)) if self._plan.scheme.static else None
             plan = self._plan_for(bench)
             report = self._quantizer.quantize(source, output, plan, calibration)
-        measured: dict[str, float | str] = {"engine": report.engine, "calibration samples": report.samples}
+        layers, said = self._looked_at(model, output, bench)
+        measured: dict[str, float | str] = {"engine": report.engine, "calibration samples": report.samples, **said}
         if plan.scheme.name == Int8.name:
             measured["integers"] = plan.arithmetic.said
-        return PassResult(model=Model(path=output, format=self.gives), modified=True, measured=measured)
+        made = Model(path=output, format=self.gives)
+        return PassResult(model=made, modified=True, measured=measured, layers=layers)
+
+    def _looked_at(self, model: Model, output: Path, bench: Bench) -> tuple[LayerReport | None, dict[str, str]]:
+        """What became of each layer, on a few calibration samples; a model that can't be looked into is still one."""
+        if bench.roles is None or isinstance(self._plan.scheme, Float16):
+            return None, {}
+        from tinsmith.convert.layers import first_samples, layer_report
+
+        try:
+            plain = self._plain(model, bench)
+            layers = layer_report(plain, output, first_samples(bench.roles.calibration, _LOOKED_AT))
+        except TinsmithError as error:
+            return None, {"layers": f"not compared: {error.message}"}
+        if layers.culprits:
+            # Said now, because a model that lost too much will not pass its proof, and nothing else would be said.
+            logger.warning("quantize: %s", layers.in_short())
+        return layers, {"layers": layers.in_short()}
+
+    def _plain(self, model: Model, bench: Bench) -> Path:
+        """The float artifact that the quantized one is held against."""
+        if model.is_artifact:
+            return model.path
+        from tinsmith.convert.conversion import convert_model
+
+        made = bench.place("float32.tflite")
+        convert_model(model, "tflite", made, allow_unsafe=bench.allow_unsafe)
+        return made
 
     def _plan_for(self, bench: Bench) -> Plan:
         """With the integers that the device multiplies right."""
@@ -136,4 +178,6 @@ class Quantize(Pass):
 def _samples(bench: Bench) -> Iterator[Feeds]:
     if bench.roles is None:
         raise no_samples()
-    return (batch.feeds for batch in bench.roles.calibration.batches(_BATCH))
+    calibration = bench.roles.calibration
+    refuse_constant(calibration)
+    return (batch.feeds for batch in calibration.batches(_BATCH))

@@ -10,6 +10,7 @@ from tinsmith.compress.passes.clusters import Clusters
 from tinsmith.compress.passes.conversion import Convert
 from tinsmith.compress.passes.dead_channels import DeadChannels
 from tinsmith.compress.passes.distill import Distill
+from tinsmith.compress.passes.equalize import EqualizePass
 from tinsmith.compress.passes.finetune import Finetune
 from tinsmith.compress.passes.magnitude import Magnitude
 from tinsmith.compress.passes.quantization import Quantize
@@ -29,6 +30,7 @@ PASSES: tuple[type[Pass], ...] = (
     Convert,
     DeadChannels,
     Distill,
+    EqualizePass,
     Finetune,
     Magnitude,
     Quantize,

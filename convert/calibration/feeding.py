@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.generic]
 
-__all__ = ["Portion", "Portions"]
+__all__ = ["Portion", "Portions", "feeds_for_one_run"]
 
 # What the tensors of one run may take, all together; more than a cache holds would only make it slower.
 _MOST_BYTES = 64 << 20
@@ -93,6 +93,21 @@ class Portions:
             filled = part if self._fixed is None else {name: _filled(array, size) for name, array in part.items()}
             yield Portion(feeds=filled, samples=length, length=self._fixed or length, odd=odd)
             at += size
+
+
+def feeds_for_one_run(feeds: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> dict[str, Array]:
+    """Samples as a model takes them: by its names, in its dtypes, filled up where its batch axis is fixed.
+
+    Args:
+        feeds: One array an input name, samples on axis 0; no more than a fixed batch holds.
+        inputs: What the model takes.
+
+    Raises:
+        DataError: The number of inputs differs.
+    """
+    fixed = next((spec.batch for spec in inputs if spec.batch is not None), None)
+    named = _renamed(feeds, inputs)
+    return named if fixed is None else {name: _filled(array, fixed) for name, array in named.items()}
 
 
 def _renamed(feeds: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> dict[str, Array]:

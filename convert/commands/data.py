@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
+from click.exceptions import Exit
 
+from tinsmith.convert.commands.hygiene_view import hygiene_facts
 from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import facts, print_result, table
+from tinsmith.runtime.errors import BudgetMissedError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,19 +32,27 @@ def data() -> None:
 @data.command()
 @click.argument("reference", metavar="DATA")
 @click.option("--model", type=click.Path(path_type=Path), help="What the samples must fit.")
+@click.option("--against", help="The evaluation set: DATA is to calibrate on, and must keep away from it.")
 @options.time_limit_option
 @options.seed_option
 @options.format_option
-def check(reference: str, model: Path | None, time_limit_s: float, seed: int, output_format: str) -> None:
+def check(
+    reference: str, model: Path | None, against: str | None, time_limit_s: float, seed: int, output_format: str
+) -> None:
     """Read a whole dataset: its classes, splits and values, what can't be used, and what is odd.
 
     DATA is what --data takes everywhere: an .npz, .csv or .jsonl file, a folder of class folders, tfds:NAME,
     package.module:function, or a data.yaml.
+
+    With --against, it is also checked whether DATA is fit to calibrate on: overlap with the evaluation set, classes,
+    values, and how many samples there are. An error there is exit 1.
     """
     from tinsmith.convert.data.overview import check_dataset
 
-    overview = check_dataset(reference, model=model, seed=seed, time_limit_s=time_limit_s)
+    overview = check_dataset(reference, model=model, against=against, seed=seed, time_limit_s=time_limit_s)
     print_result(output_format, {"data": overview.to_json()}, _view(overview))
+    if overview.hygiene is not None and overview.hygiene.has_errors:
+        raise Exit(BudgetMissedError.exit_code)
 
 
 def _view(overview: Overview) -> list[RenderableType | str]:
@@ -55,6 +66,8 @@ def _view(overview: Overview) -> list[RenderableType | str]:
     else:
         view.append("every sample is usable")
     view += [f"warning: {warning}" for warning in report.warnings]
+    if overview.hygiene is not None:
+        view += [f"\nTo calibrate on, evaluated on {overview.hygiene.against}:", facts(hygiene_facts(overview.hygiene))]
     return view
 
 

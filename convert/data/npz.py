@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 
 from tinsmith.convert.data import checks
 from tinsmith.convert.data.fitting import Fit
-from tinsmith.convert.data.metadata import Metadata, labels_of_array
+from tinsmith.convert.data.metadata import Metadata, labels_of_array, split_names
 from tinsmith.convert.data.slices import SLICE, slices_of_arrays, wanted
 from tinsmith.convert.data.source import Origin
 from tinsmith.runtime.errors import DataError
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NpzSource", "open_npz"]
 
-_RESERVED = ("y", "scale", "zero_point", SLICE)
+_SPLIT = "split"
+_RESERVED = ("y", "scale", "zero_point", SLICE, _SPLIT)
 _UNREADABLE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 
@@ -152,8 +153,9 @@ class _Rows:
 def open_npz(path: Path, request: Request) -> NpzSource:
     """Open an .npz file and check everything but the samples' values.
 
-    A model with one input reads ``x``; any model reads one array an input name. ``y`` holds labels. Where ``x`` holds
-    integers that stand for real numbers, ``scale`` and ``zero_point`` say how: ``x = (q - zero_point) * scale``.
+    A model with one input reads ``x``; any model reads one array an input name. ``y`` holds labels, ``slice`` what kind
+    of sample each is, and ``split`` the name of the split it is in. Where ``x`` holds integers that stand for real
+    numbers, ``scale`` and ``zero_point`` say how: ``x = (q - zero_point) * scale``.
 
     Raises:
         DataError: As ``open_dataset``.
@@ -170,7 +172,8 @@ def open_npz(path: Path, request: Request) -> NpzSource:
             metadata = labels_of_array(f"{path}, array 'y'", _load(archive, "y"), samples, request.class_names)
         free = [key for key in headers if key not in arrays]
         cells = {key: _load(archive, key) for key in wanted(request.slices, free, str(path))}
-        metadata = replace(metadata, slices=slices_of_arrays(str(path), cells, samples))
+        slices, splits = slices_of_arrays(str(path), cells, samples), _splits(path, archive, free, samples)
+        metadata = replace(metadata, slices=slices, splits=splits)
     columns = {spec.name: _column(path, key, spec, request, scaling) for key, spec in arrays.items()}
     origin = Origin(name=path.name, where=str(path), files=(path,), said=request.said)
     return NpzSource(path, columns, metadata, origin)
@@ -214,6 +217,14 @@ def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, _Header]:
                 hint="save plain arrays of one shape and dtype: numpy.savez(path, x=numpy.stack(samples))",
             )
     return headers
+
+
+def _splits(path: Path, archive: zipfile.ZipFile, free: list[str], samples: int) -> tuple[str, ...] | None:
+    """The split of each sample, from an array of names that no input takes."""
+    if _SPLIT not in free:
+        return None
+    (column,) = slices_of_arrays(str(path), {_SPLIT: _load(archive, _SPLIT)}, samples)
+    return split_names(f"{path}, array {_SPLIT!r}", column.cells)
 
 
 def _scaling(

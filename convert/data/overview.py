@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.convert.data import open_dataset
 from tinsmith.convert.data.cleaning import CleaningReport, clean
+from tinsmith.convert.data.hygiene import Hygiene, look_at_calibration
 from tinsmith.convert.data.metadata import SPLITS
 from tinsmith.convert.data.ranges import expected_range
+from tinsmith.convert.data.roles import Roles
 from tinsmith.convert.model import identify
 from tinsmith.convert.predictors import opened_predictor
 
@@ -51,6 +53,7 @@ class Overview:
         classes: Class by class; empty where there are no class numbers.
         targets: Numbers to predict a sample, of a regression or of several truth values; 0 where there are none.
         cleaning: What was left out, and what is odd.
+        hygiene: Whether its usable samples are fit to calibrate on; None where that was not asked.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Overview:
     classes: tuple[ClassCount, ...]
     targets: int
     cleaning: CleaningReport
+    hygiene: Hygiene | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
@@ -70,13 +74,19 @@ class Overview:
 
 
 def check_dataset(
-    reference: str | Path, *, model: Path | None = None, seed: int = 0, time_limit_s: float = 60.0
+    reference: str | Path,
+    *,
+    model: Path | None = None,
+    against: str | Path | None = None,
+    seed: int = 0,
+    time_limit_s: float = 60.0,
 ) -> Overview:
     """Read a whole dataset, clean it and split it.
 
     Args:
         reference: As ``open_dataset`` takes it.
         model: What the samples must fit; None takes them as they are.
+        against: The evaluation set that samples for calibration must keep away from; None asks nothing of them.
         seed: Of the splits.
         time_limit_s: For the model's load.
 
@@ -93,7 +103,13 @@ def check_dataset(
             inputs, classes = predictor.inputs, class_count(predictor.outputs)
         expected = expected_range(inputs, identified)
     cleaned = clean(open_dataset(reference, inputs), inputs, classes=classes, expected=expected, seed=seed)
-    return _overview(cleaned.dataset, cleaned.report, str(reference), seed)
+    overview = _overview(cleaned.dataset, cleaned.report, str(reference), seed)
+    if against is None:
+        return overview
+    calibration = Roles(cleaned.dataset, seed=seed).calibration
+    evaluation = Roles(open_dataset(against, inputs), seed=seed).report
+    found = look_at_calibration(calibration, evaluation, inputs, classes, expected=expected)
+    return replace(overview, hygiene=found)
 
 
 def class_count(outputs: tuple[TensorSpec, ...]) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import numpy as np
 from tinsmith.convert.calibration.ranges import Range
 from tinsmith.convert.calibration.tflite import observe_tflite
 from tinsmith.convert.frameworks import require
-from tinsmith.convert.quantization.quantizer import Report, calibrated, needed
+from tinsmith.convert.quantization.quantizer import Report, calibrated, check_kept, needed, require_names
 from tinsmith.convert.quantization.quiet import root_logger_left_alone
 from tinsmith.convert.quantization.schemes import DynamicInt8, Float16, Int8, Int16x8, Scheme
 from tinsmith.convert.quantization.tflite_model import activations, read_float_model
@@ -47,7 +48,8 @@ class AiEdgeQuantizer:
     extra = "tensorflow"
 
     def check(self, plan: Plan) -> None:
-        """It has every scheme."""
+        """It has every scheme; see ``Quantizer.check``."""
+        check_kept(plan)
 
     def preload(self) -> None:
         """A quarter of the time that quantizing a small model takes."""
@@ -59,9 +61,10 @@ class AiEdgeQuantizer:
 
     def quantize(self, source: Path, output: Path, plan: Plan, calibration: Calibration | None = None) -> Report:
         """Quantize a .tflite file; see ``Quantizer.quantize``."""
+        self.check(plan)
         calibration = needed(plan, calibration)
         ranges = None if calibration is None else calibration.ranges(plan.method)
-        write_bytes(output, quantize_with_ranges(source, plan.scheme, ranges))
+        write_bytes(output, quantize_with_ranges(source, plan, ranges))
         return calibrated(self.name, calibration)
 
 
@@ -86,27 +89,29 @@ def observe_float_tflite(source: Path, samples: Iterable[Feeds], detail: Detail)
     return observe_tflite(source, watched, samples, detail)
 
 
-def quantize_with_ranges(source: Path, scheme: Scheme, ranges: Ranges | None) -> bytes:
+def quantize_with_ranges(source: Path, plan: Plan, ranges: Ranges | None) -> bytes:
     """Quantize a float .tflite file.
 
     Args:
         source: The file.
-        scheme: What to turn it into.
+        plan: What to turn it into, and which operators to keep.
         ranges: One for each computed tensor, from a calibration; None for schemes that are not static.
 
     Raises:
-        RecipeError: The model is quantized already, or holds nothing that the scheme makes smaller.
+        RecipeError: The model is quantized already, holds nothing that the scheme makes smaller, or computes no tensor
+            of a name in ``kept``.
         UnsupportedOperatorError: ai-edge-quantizer can't work on this model.
     """
     _import_quantizer()
-    model = read_float_model(source)
+    model, scheme = read_float_model(source), plan.scheme
+    require_names(plan, (_first_output(model, operator) for operator in model.subgraphs[0].operators), source)
     parameters = require("ai_edge_quantizer.params_generator", needed_for=_NEEDED_FOR)
     modifier = require("ai_edge_quantizer.model_modifier", needed_for=_NEEDED_FOR)
     try:
         # A number that does not fit its integer would otherwise be stored as another one.
         with np.errstate(invalid="raise"), root_logger_left_alone():
             generated = parameters.ParamsGenerator(model).generate_quantization_parameters(
-                _recipe(scheme), _statistics(model, scheme, ranges), enable_progress_bar=False
+                _recipe(model, plan), _statistics(model, plan, ranges), enable_progress_bar=False
             )
             content = bytes(modifier.ModelModifier(model).modify_model(generated, enable_progress_bar=False))
     except Exception as error:  # ai-edge-quantizer raises ValueError, RuntimeError, KeyError and more
@@ -118,11 +123,11 @@ def quantize_with_ranges(source: Path, scheme: Scheme, ranges: Ranges | None) ->
     return content
 
 
-def _recipe(scheme: Scheme) -> Any:
-    """A recipe manager that applies the scheme to every operator that has a kernel for it."""
+def _recipe(model: Any, plan: Plan) -> Any:
+    """A recipe manager that applies the scheme to every operator that has a kernel for it, and is not kept."""
     manager = require("ai_edge_quantizer.recipe_manager", needed_for=_NEEDED_FOR).RecipeManager()
     recipes = require("ai_edge_quantizer.recipe", needed_for=_NEEDED_FOR)
-    match scheme:
+    match plan.scheme:
         case Float16():
             _add_float16(manager)
         case DynamicInt8():
@@ -131,9 +136,43 @@ def _recipe(scheme: Scheme) -> Any:
             manager.load_quantization_recipe(recipes.static_wi8_ai8())
         case Int16x8():
             manager.load_quantization_recipe(recipes.static_wi8_ai16())
-    if scheme.static and scheme != Int8(io="int8"):
+    if plan.scheme.static and plan.scheme != Int8(io="int8"):
         _keep_float_ends(manager)
+    _keep_operators(manager, model, plan)
     return manager
+
+
+def _keep_operators(manager: Any, model: Any, plan: Plan) -> None:
+    """The last entry that fits an operator counts; it is found by all that it computes, and by its kind.
+
+    The kind, because the virtual operator behind an output goes by the same name as the last operator.
+    """
+    flatbuffers = require("ai_edge_quantizer.utils.tfl_flatbuffer_utils", needed_for=_NEEDED_FOR)
+    algorithms = require("ai_edge_quantizer.algorithm_manager", needed_for=_NEEDED_FOR).AlgorithmName
+    tensors = model.subgraphs[0].tensors
+    for operator in model.subgraphs[0].operators:
+        kept = plan.kept.get(_first_output(model, operator))
+        kind = flatbuffers.TFL_OP_CODE_TO_NAME.get(model.operatorCodes[operator.opcodeIndex].builtinCode)
+        if kept is None or kind is None:
+            continue
+        scope = f"^{re.escape(flatbuffers.get_op_scope(operator, tensors))}$"
+        manager.add_quantization_config(scope, kind, algorithm_key=algorithms.NO_QUANTIZE)
+        if kept == "int16x8":
+            # Where there is no such kernel this one is passed over, and the operator stays in float.
+            manager.add_quantization_config(scope + "(?:)", kind, _wide_config(), algorithms.MIN_MAX_UNIFORM_QUANT)
+
+
+def _wide_config() -> Any:
+    """Activations in 16 bits, weights in 8 by channel."""
+    types_ = require("ai_edge_quantizer.qtyping", needed_for=_NEEDED_FOR)
+    recipes = require("ai_edge_quantizer.recipe", needed_for=_NEEDED_FOR)
+    (entry,) = recipes.static_wi8_ai16()
+    return types_.OpQuantizationConfig.from_dict(entry["op_config"])
+
+
+def _first_output(model: Any, operator: Any) -> str:
+    outputs = operator.outputs
+    return model.subgraphs[0].tensors[outputs[0]].name.decode() if outputs is not None and len(outputs) else ""
 
 
 def _add_float16(manager: Any) -> None:
@@ -155,14 +194,15 @@ def _keep_float_ends(manager: Any) -> None:
         manager.add_quantization_config(".*", end, algorithm_key=algorithms.NO_QUANTIZE)
 
 
-def _statistics(model: Any, scheme: Scheme, ranges: Ranges | None) -> dict[str, dict[str, Any]] | None:
+def _statistics(model: Any, plan: Plan, ranges: Ranges | None) -> dict[str, dict[str, Any]] | None:
     """Ranges in the words of ai-edge-quantizer. It updates them, so each call makes them anew.
 
     It takes the range of a weight from the weight itself, unless it is told another one here.
     """
     if ranges is None:
         return None
-    steps = (1 << 16) - 2 if isinstance(scheme, Int16x8) else (1 << 8) - 1
+    some_wide = isinstance(plan.scheme, Int16x8) or "int16x8" in plan.kept.values()
+    steps = (1 << 16) - 2 if some_wide else (1 << 8) - 1
     wide = {name: _wide_enough(found, _LEAST_SCALE * steps) for name, found in ranges.items()}
     statistics: dict[str, dict[str, Any]] = {
         name: {"min": np.array([found.low], np.float32), "max": np.array([found.high], np.float32)}

@@ -14,6 +14,8 @@ import numpy as np
 from tinsmith.convert.frameworks import require
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
 __all__ = ["round_by_channel", "store_convolutions_in_int8"]
@@ -22,13 +24,18 @@ _OUTPUT_AXIS = {"Conv": 0, "ConvTranspose": 1}
 _LIMIT = 127
 
 
-def store_convolutions_in_int8(model: Any) -> None:
-    """Change a ``ModelProto`` in place: each float32 weight of a convolution becomes int8 and a DequantizeLinear."""
+def store_convolutions_in_int8(model: Any, *, kept: Collection[str] = ()) -> None:
+    """Change a ``ModelProto`` in place: each float32 weight of a convolution becomes int8 and a DequantizeLinear.
+
+    Args:
+        model: The model.
+        kept: Convolutions that stay as they are, by what they compute.
+    """
     onnx = require("onnx", needed_for="quantizing an .onnx file")
     weights = {t.name: t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
     restored: dict[str, str] = {}
     for node in list(model.graph.node):
-        if node.op_type not in _OUTPUT_AXIS or node.input[1] not in weights:
+        if node.op_type not in _OUTPUT_AXIS or node.input[1] not in weights or node.output[0] in kept:
             continue
         name = node.input[1]
         if name not in restored:

@@ -13,11 +13,11 @@ from tinsmith.convert.calibration.calibration import Calibration
 from tinsmith.convert.calibration.onnx import observe_onnx
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.quantization.conv_weights import store_convolutions_in_int8
+from tinsmith.convert.quantization.onnx_kept import name_kept, wide_tensors
 from tinsmith.convert.quantization.onnx_model import is_quantized, opset_of, prepare, read_float_model
-from tinsmith.convert.quantization.plan import Arithmetic
-from tinsmith.convert.quantization.quantizer import Report, calibrated, needed
+from tinsmith.convert.quantization.quantizer import Report, calibrated, check_kept, needed
 from tinsmith.convert.quantization.quiet import root_logger_left_alone
-from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, Scheme
+from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8
 from tinsmith.runtime.errors import RecipeError, TinsmithError, UnsupportedOperatorError, first_line
 from tinsmith.runtime.files import sha256_of, write_bytes
 
@@ -50,6 +50,7 @@ class OnnxruntimeQuantizer:
 
     def check(self, plan: Plan) -> None:
         """Every scheme, but with float inputs and outputs only: .onnx has no place for an input's scale."""
+        check_kept(plan)
         if plan.scheme == Int8(io="int8"):
             raise RecipeError(
                 "an .onnx file can't have int8 inputs and outputs, because nothing in it would say their scale",
@@ -79,18 +80,15 @@ class OnnxruntimeQuantizer:
     @staticmethod
     def _content(source: Path, plan: Plan, calibration: Calibration | None) -> bytes:
         if isinstance(plan.scheme, Float16):
-            return _to_float16(source)
+            return _to_float16(source, plan)
         with tempfile.TemporaryDirectory(prefix="tinsmith-") as name, _quiet(), _translated(source, plan.scheme.name):
             prepared = prepare(source, Path(name))
             if calibration is None:
-                return _dynamic(prepared, plan.arithmetic)
-            ranges = calibration.ranges(plan.method)
-            return quantize_with_ranges(prepared, plan.scheme, ranges, arithmetic=plan.arithmetic)
+                return _dynamic(prepared, plan)
+            return quantize_with_ranges(prepared, plan, calibration.ranges(plan.method))
 
 
-def quantize_with_ranges(
-    prepared: Path, scheme: Scheme, ranges: Ranges, *, arithmetic: Arithmetic | None = None
-) -> bytes:
+def quantize_with_ranges(prepared: Path, plan: Plan, ranges: Ranges) -> bytes:
     """Put QuantizeLinear and DequantizeLinear around every operator that onnxruntime can run on integers.
 
     Activations are unsigned and weights signed unless told otherwise: with VNNI that is more than twice as fast as
@@ -98,61 +96,72 @@ def quantize_with_ranges(
 
     Args:
         prepared: From ``prepare``.
-        scheme: A static one.
+        plan: A static scheme, which operators to keep, and which integers to multiply; 16-bit activations stay as they
+            are.
         ranges: One for each tensor, from a calibration.
-        arithmetic: Which integers are multiplied; the usual ones unless given. 16-bit activations stay what they are.
 
     Raises:
-        RecipeError: The model holds nothing that can be quantized.
+        RecipeError: The model holds nothing that can be quantized, or computes no tensor of a name in ``kept``.
     """
     tools = require("onnxruntime.quantization", needed_for=_NEEDED_FOR)
     loading = require("onnxruntime.quantization.quant_utils", needed_for=_NEEDED_FOR)
     model = loading.load_model_with_shape_infer(prepared)
-    wide, arithmetic = isinstance(scheme, Int16x8), arithmetic or Arithmetic()
+    wide = isinstance(plan.scheme, Int16x8)
+    floats = name_kept(model, plan, prepared)
+    overrides = wide_tensors(model, plan, ranges)
+    integers = plan.arithmetic
     types = {"uint8": tools.QuantType.QUInt8, "int8": tools.QuantType.QInt8}
     quantizer = tools.QDQQuantizer(
         model,
         True,  # per channel
-        arithmetic.reduce_range and not wide,
-        types[arithmetic.weights],
-        tools.QuantType.QInt16 if wide else types[arithmetic.activations],
+        integers.reduce_range and not wide,
+        types[integers.weights],
+        tools.QuantType.QInt16 if wide else types[integers.activations],
         _tensors_data(ranges),
         [],
-        [],
+        floats,
         _static_operators(),
-        {"UseQDQContribOps": wide and opset_of(model) < _INT16_OPSET},
+        {
+            "UseQDQContribOps": (wide or bool(overrides)) and opset_of(model) < _INT16_OPSET,
+            "TensorQuantOverrides": overrides,
+        },
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     return _serialize(quantizer.model.model)
 
 
-def _dynamic(prepared: Path, arithmetic: Arithmetic) -> bytes:
+def _dynamic(prepared: Path, plan: Plan) -> bytes:
     """Activations are unsigned here on every CPU: DynamicQuantizeLinear gives no other."""
     tools = require("onnxruntime.quantization", needed_for=_NEEDED_FOR)
     onnx = require("onnx", needed_for=_NEEDED_FOR)
     written = prepared.with_name("dynamic.onnx")
+    source = onnx.load(str(prepared))
+    floats = name_kept(source, plan, prepared)
+    onnx.save(source, str(prepared))
     tools.quantize_dynamic(
         str(prepared),
         str(written),
+        nodes_to_exclude=floats,
         op_types_to_quantize=_DYNAMIC_OPERATORS,
         per_channel=True,
-        reduce_range=arithmetic.reduce_range,
-        weight_type=tools.QuantType.QInt8 if arithmetic.weights == "int8" else tools.QuantType.QUInt8,
+        reduce_range=plan.arithmetic.reduce_range,
+        weight_type=tools.QuantType.QInt8 if plan.arithmetic.weights == "int8" else tools.QuantType.QUInt8,
     )
     model = onnx.load(str(written))
-    store_convolutions_in_int8(model)
+    store_convolutions_in_int8(model, kept=plan.kept.keys())
     return _serialize(model)
 
 
-def _to_float16(source: Path) -> bytes:
+def _to_float16(source: Path, plan: Plan) -> bytes:
     """Every float32 weight and activation in half precision, but for operators that have no such kernel anywhere."""
     converter = require("onnxruntime.transformers.float16", needed_for=_NEEDED_FOR)
     sorting = require("onnxruntime.quantization.onnx_model", needed_for=_NEEDED_FOR)
     onnx = require("onnx", needed_for=_NEEDED_FOR)
     model = read_float_model(source)
+    floats = name_kept(model, plan, source)
     with _quiet(), _translated(source, Float16.name):
-        converted = converter.convert_float_to_float16(model, keep_io_types=True)
+        converted = converter.convert_float_to_float16(model, keep_io_types=True, node_block_list=floats)
         sorting.ONNXModel(converted).topological_sort()
     if not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in converted.graph.initializer):
         raise _nothing_to_do(Float16.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     Feeds = Mapping[str, NDArray[np.generic]]
 
-__all__ = ["Quantizer", "Report", "already_quantized", "calibrated", "needed"]
+__all__ = ["Quantizer", "Report", "already_quantized", "calibrated", "check_kept", "needed", "require_names"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +121,35 @@ def calibrated(engine: str, calibration: Calibration | None) -> Report:
     if calibration is None:
         return Report(engine=engine)
     return Report(engine=engine, samples=calibration.samples, ranges=len(calibration.tensors))
+
+
+def check_kept(plan: Plan) -> None:
+    """See to it that what is to be kept in 16 bits can have ranges.
+
+    Raises:
+        RecipeError: The scheme has none.
+    """
+    if "int16x8" in plan.kept.values() and not plan.scheme.static:
+        raise RecipeError(
+            f"{plan.scheme.name} observes no ranges, and operators kept in int16x8 need them",
+            hint="keep them in float32, or choose the scheme int8",
+        )
+
+
+def require_names(plan: Plan, computed: Iterable[str], source: Path) -> None:
+    """See to it that a model has the operators that a plan keeps.
+
+    Raises:
+        RecipeError: It has no operator of such a name.
+    """
+    known = set(computed)
+    for name in plan.kept:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            raise RecipeError(
+                f"no operator of {source.name} computes a tensor {name!r}, so it can't be kept as it is",
+                hint=f"near to it: {', '.join(near)}" if near else "`compare --layers` names them",
+            )
 
 
 def already_quantized(source: Path, found: str) -> RecipeError:

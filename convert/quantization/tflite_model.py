@@ -12,13 +12,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["activations", "read_float_model"]
+__all__ = ["activations", "is_stored", "read_float_model", "read_model"]
 
 _FLOAT32, _FLOAT16, _INT8 = 0, 1, 9  # TensorType in TensorFlow's lite/schema/schema.fbs
 _NEEDED_FOR = "quantizing a .tflite file"
 
 
 def read_float_model(path: Path) -> Any:
+    """Read a .tflite file that is to be quantized; as ``read_model``, and of float32 numbers only.
+
+    Raises:
+        ModelLoadError: It can't be parsed.
+        RecipeError: It is quantized, or its weights are float16.
+    """
+    model = read_model(path)
+    _refuse_quantized(path, model)
+    return model
+
+
+def read_model(path: Path) -> Any:
     """Read a .tflite file, and make it one that ai-edge-quantizer understands.
 
     Files from before schema version 3a keep the operator in ``deprecated_builtin_code``; ai-edge-quantizer 0.10 takes
@@ -30,7 +42,6 @@ def read_float_model(path: Path) -> Any:
 
     Raises:
         ModelLoadError: It can't be parsed.
-        RecipeError: It is quantized, or its weights are float16.
     """
     flatbuffers = require("ai_edge_litert.tools.flatbuffer_utils", needed_for=_NEEDED_FOR)
     try:
@@ -39,7 +50,6 @@ def read_float_model(path: Path) -> Any:
         raise ModelLoadError(f"{path} is damaged: {first_line(error)}") from error
     if not model.subgraphs:
         raise ModelLoadError(f"{path} holds no graph, so there is nothing to quantize")
-    _refuse_quantized(path, model)
     for code in model.operatorCodes or []:
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
     model.signatureDefs = model.signatureDefs or []
@@ -50,7 +60,7 @@ def read_float_model(path: Path) -> Any:
 def activations(model: Any) -> Iterator[tuple[int, str]]:
     """The index and name of every float32 tensor of the main graph that is computed, not stored."""
     for index, tensor in enumerate(model.subgraphs[0].tensors):
-        if tensor.type == _FLOAT32 and not _stored(model, tensor):
+        if tensor.type == _FLOAT32 and not is_stored(model, tensor):
             yield index, tensor.name.decode()
 
 
@@ -59,7 +69,7 @@ def _refuse_quantized(path: Path, model: Any) -> None:
         quantization = tensor.quantization
         if quantization is not None and quantization.scale is not None and len(quantization.scale):
             raise already_quantized(path, f"tensor {_name(tensor)!r} has a scale")
-        if tensor.type == _FLOAT16 and _stored(model, tensor):
+        if tensor.type == _FLOAT16 and is_stored(model, tensor):
             raise already_quantized(path, f"tensor {_name(tensor)!r} holds float16")
 
 
@@ -82,6 +92,7 @@ def _name(tensor: Any) -> str:
     return (tensor.name or b"").decode(errors="replace")
 
 
-def _stored(model: Any, tensor: Any) -> bool:
+def is_stored(model: Any, tensor: Any) -> bool:
+    """Whether the file holds the tensor's numbers; all others are fed or computed."""
     data = model.buffers[tensor.buffer].data
     return data is not None and len(data) > 0

@@ -97,3 +97,29 @@ def test_mistakes_name_what_and_where(cli, tmp_path, reference, code, said):
     assert (found, out) == (code, "")
     assert said in err
     assert "hint:" in err
+
+
+def test_samples_to_calibrate_on_are_held_against_the_evaluation_set(cli, golden, tmp_path):
+    x = np.random.default_rng(0).random((160, 8, 8, 1)).astype(np.float32)
+    np.savez(tmp_path / "test.npz", x=x[:40], y=np.arange(40) % 3)
+    np.savez(tmp_path / "good.npz", x=x[40:], y=np.arange(120) % 3)
+    np.savez(tmp_path / "leak.npz", x=x[30:70], y=np.ones(40, int))
+    against = ["--against", tmp_path / "test.npz", "--model", golden / "cnn.tflite"]
+
+    code, out, err = cli("data", "check", tmp_path / "good.npz", *against)
+    assert (code, err) == (0, "")
+    assert "nothing wrong was found" in out
+
+    code, out, err = cli("data", "check", tmp_path / "leak.npz", *against)
+    assert (code, err) == (1, "")
+    assert max(map(len, out.splitlines())) <= 100
+    for said in ("error: 10 of 40 samples stand in test.npz too", "of one class (1) of 3", "warning: there are 40"):
+        assert said in out
+
+    code, out, _ = cli("data", "check", tmp_path / "leak.npz", *against, "--format", "json")
+    found = {finding["fault"] for finding in json.loads(out)["data"]["hygiene"]["findings"]}
+    assert (code, found) == (1, {"overlap", "one-class", "few"})
+
+    code, out, err = cli("data", "check", tmp_path / "good.npz", "--against", "none.npz")
+    assert (code, out) == (2, "")
+    assert "there is no dataset none.npz" in err

@@ -13,6 +13,7 @@ from tinsmith.compress.balance import judged_on
 from tinsmith.compress.budget import Budget, Verdict, share_of
 from tinsmith.compress.compression import compress
 from tinsmith.compress.recipe import load_recipe
+from tinsmith.compress.recovery import Recovery
 from tinsmith.convert.data import Roles, open_dataset
 from tinsmith.convert.evaluation import ClassScore, Evaluation
 from tinsmith.convert.metrics import metric_named
@@ -157,7 +158,7 @@ class TestCompress:
 
     def test_agreement_is_measured_without_labels(self, golden, unlabelled, tmp_path):
         arguments = golden / "cnn.tflite", load_recipe("int8"), tmp_path / "x.tflite"
-        made = compress(*arguments, data=unlabelled, budget=Budget(min_agreement=0.9))
+        made = compress(*arguments, data=unlabelled, recovery=Recovery(budget=Budget(min_agreement=0.9)))
 
         (verdict,) = made.verdicts
         assert (verdict.missed, made.misses) == (False, ())
@@ -168,5 +169,5 @@ class TestCompress:
         arguments = golden / "cnn.tflite", load_recipe("int8"), tmp_path / "x.tflite"
         for data in (unlabelled, None):
             with pytest.raises(DataError, match="no samples with labels"):
-                compress(*arguments, data=data, budget=Budget(max_class_drop=0.01))
+                compress(*arguments, data=data, recovery=Recovery(budget=Budget(max_class_drop=0.01)))
         assert not list(tmp_path.glob("x.tflite*"))

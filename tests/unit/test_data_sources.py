@@ -358,6 +358,11 @@ class TestTfds:
         assert not known
         assert len(whole.splits(0).train) == 8
 
+        sliced = open_dataset(described(tmp_path, "tfds:squares", "slices: [camera, label]"), (spec,))
+        cells = {column.column: column.cells for column in sliced.slices}
+        assert cells["camera"] == tuple(f"no. {label}" for label in sliced.labels)
+        assert cells["label"] == tuple("abc"[label] for label in sliced.labels)
+
 
 def written_by_tfds(folder, splits):
     import tensorflow as tf
@@ -370,9 +375,10 @@ def written_by_tfds(folder, splits):
         version="1.0.0",
         data_dir=folder,
         split_datasets={
-            name: tf.data.Dataset.from_tensor_slices({"image": x, "label": y}) for name, (x, y) in splits.items()
+            name: tf.data.Dataset.from_tensor_slices({"image": x, "label": y, "camera": [f"no. {n}" for n in y]})
+            for name, (x, y) in splits.items()
         },
-        features=tfds.features.FeaturesDict({"image": image, "label": label}),
+        features=tfds.features.FeaturesDict({"image": image, "label": label, "camera": tfds.features.Text()}),
     ).download_and_prepare()
 
 

@@ -223,3 +223,16 @@ class TestSources:
         assert next(stream.batches(2)).labels.tolist() == [0, 1]
         with pytest.raises(DataError, match="1 slices 'camera' for 2 samples"):
             open_dataset("sliced_data:torn", (FLOATS,))
+
+
+def test_an_npz_may_say_its_splits_too(tmp_path):
+    said = ["calib", "test", "test", "train"]
+    np.savez(tmp_path / "d.npz", x=np.zeros((4, 3)), y=[0, 1, 2, 0], split=said)
+    dataset = open_dataset(tmp_path / "d.npz", (FLOATS,))
+
+    assert dataset.split_by_user
+    assert dataset.splits(0).test.positions.tolist() == [1, 2]
+    assert dataset.splits(0).calibration.positions.tolist() == [0]
+    np.savez(tmp_path / "d.npz", x=np.zeros((4, 3)), split=["calib", "test", "odd", "train"])
+    with pytest.raises(DataError, match="in the split 'odd'"):
+        open_dataset(tmp_path / "d.npz", (FLOATS,))

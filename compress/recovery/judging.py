@@ -1,0 +1,97 @@
+"""Judge what a recipe made against the model that it was made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinsmith.convert.evaluation import evaluate
+from tinsmith.convert.predictors import SandboxedArtifact, class_scores, run_samples
+from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from tinsmith.compress.budget import Budget, Verdict
+    from tinsmith.convert.data import Dataset
+    from tinsmith.convert.evaluation import Evaluation
+    from tinsmith.convert.metrics import Metric
+    from tinsmith.convert.predictors import Predictor
+
+__all__ = ["Found", "Judge"]
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What was found about one artifact.
+
+    Attributes:
+        after: Its evaluation; None without answers to hold it against.
+        agreement: Share of samples on which it names the class that the source names, 0 to 1; None for other models.
+        misses: Limits of the budget that it misses.
+    """
+
+    after: Evaluation | None
+    agreement: float | None
+    misses: tuple[Verdict, ...]
+
+
+class Judge:
+    """Holds artifacts against the source, which is run once.
+
+    Args:
+        source: What went in.
+        samples: To judge on; no pass has learned from them.
+        budget: What is asked for.
+        metric: What judges; None where nothing says what is right.
+        time_limit_s: For an artifact's load, and for each run.
+
+    Raises:
+        DataError: The budget asks for what these samples, or this model, can't say.
+    """
+
+    def __init__(
+        self, source: Predictor, samples: Dataset, budget: Budget, metric: Metric | None, *, time_limit_s: float
+    ) -> None:
+        self._samples, self._budget, self._metric = samples, budget, metric
+        self._time_limit_s = time_limit_s
+        self._before, self._named = self._look(source)
+        if self._named is None and budget.min_agreement is not None:
+            raise DataError(
+                "--min-agreement is for models that name classes, and this one does not",
+                hint="give samples with answers, and --max-drop",
+            )
+
+    def __call__(self, artifact: Path) -> Found:
+        """Judge one; raises as what opens and runs it."""
+        with SandboxedArtifact(artifact, Sandbox(time_limit_s=self._time_limit_s)) as opened:
+            after, named = self._look(opened)
+        agreement = None
+        if self._named is not None and named is not None:
+            agreement = float(np.mean(self._named == named))
+        return Found(after=after, agreement=agreement, misses=self._budget.misses(self._before, after, agreement))
+
+    def _look(self, predictor: Predictor) -> tuple[Evaluation | None, NDArray[np.int64] | None]:
+        """Its evaluation, and the class that it names for each sample."""
+        if self._metric is None:
+            return None, _named(predictor, self._samples)
+        found = evaluate(predictor, self._samples, self._metric)
+        return found, np.asarray(found.answers, dtype=np.int64) if found.names_classes else None
+
+
+def _named(predictor: Predictor, samples: Dataset) -> NDArray[np.int64] | None:
+    """The class that is named for each sample; None for what names no classes."""
+    parts = []
+    for batch in samples.batches(_BATCH):
+        scores = class_scores(run_samples(predictor, batch.feeds))
+        if scores is None:
+            return None
+        parts.append(scores.argmax(axis=1))
+    return np.concatenate(parts)

@@ -1,0 +1,180 @@
+"""Climb from recipe to recipe until one meets the budget, and stop there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tinsmith.compress.recovery.rungs import (
+    CorrectBiases,
+    Equalize,
+    KeepWorst,
+    OtherRanges,
+    RecalibrateBatchNorm,
+    TrainAware,
+    doubling,
+)
+from tinsmith.compress.recovery.trials import Trial
+from tinsmith.runtime.errors import DataError, ModelError, RecipeError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tinsmith.compress.recipe import Recipe
+    from tinsmith.compress.recovery.rungs import Rung
+
+__all__ = ["Climb", "Ladder", "Limits", "Rungs"]
+
+logger = logging.getLogger(__name__)
+
+# The plainest, min-max, is what recipes have unless they say otherwise.
+_METHODS = ("percentile", "mse", "entropy", "moving-average")
+# What a recipe that does not fit the model, the target or the samples raises; anything else is a defect.
+_REFUSALS = (RecipeError, ModelError, DataError, UsageError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When the ladder ends without an answer.
+
+    Attributes:
+        trials: Recipes that are tried, the given one among them; at least 1.
+        minutes: After which no other one is begun; above 0.
+    """
+
+    trials: int = 24
+    minutes: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rungs:
+    """Which of the rungs there are.
+
+    Attributes:
+        trained: The source is a trained model, which may have batch norm.
+        answers_stay: The budget wants the source's own answers, which batch-norm recalibration improves on.
+        trainable: There are samples to learn from, apart from those that judge.
+    """
+
+    trained: bool
+    answers_stay: bool
+    trainable: bool
+
+    def climb(self, worst: Callable[[], Sequence[str]]) -> Iterator[Rung]:
+        """From the cheapest to the dearest.
+
+        Args:
+            worst: Names the operators that lose most, when it comes to them.
+        """
+        if self.trained and not self.answers_stay:
+            yield RecalibrateBatchNorm()
+        yield from (OtherRanges(method=method) for method in _METHODS)
+        yield Equalize()
+        yield CorrectBiases()
+        for operators in doubling(worst()):
+            yield KeepWorst(operators=operators, precision="int16x8")
+            yield KeepWorst(operators=operators, precision="float32")
+        if self.trained and self.trainable:
+            yield TrainAware()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Climb:
+    """How far the ladder went.
+
+    Attributes:
+        recipe: The best one.
+        best: Its trial.
+        trials: All of them, in order.
+        ended: Why it went no further; empty where the budget was met.
+    """
+
+    recipe: Recipe
+    best: Trial
+    trials: tuple[Trial, ...]
+    ended: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """For reports."""
+        return {
+            "met": self.best.met,
+            "chosen": self.best.name,
+            "ended": self.ended,
+            "trials": [trial.to_json() for trial in self.trials],
+            "recipe": {
+                "version": self.recipe.version,
+                "target": self.recipe.target,
+                "steps": [step.document() for step in self.recipe.steps],
+            },
+        }
+
+
+class Attempt(Protocol):
+    """Carries out a recipe and judges what comes of it."""
+
+    def __call__(self, recipe: Recipe, name: str) -> Trial:
+        """Raises as ``compress``."""
+        ...
+
+
+class Ladder:
+    """From the cheapest rung to the dearest; a rung that brings something stays when the next one is tried.
+
+    Args:
+        rungs: Which there are.
+        limits: When to give up.
+        attempt: Carries out a recipe and judges it.
+        worst: Names the operators that lose most under a recipe, the worst first.
+        clock: Seconds that only rise.
+    """
+
+    def __init__(
+        self,
+        rungs: Rungs,
+        limits: Limits,
+        attempt: Attempt,
+        worst: Callable[[Recipe], Sequence[str]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rungs, self._limits, self._attempt, self._worst = rungs, limits, attempt, worst
+        self._clock = clock
+        self._began = clock()
+
+    def climb(self, recipe: Recipe) -> Climb:
+        """Start with a recipe as it is.
+
+        Raises:
+            TinsmithError: The recipe itself can't be carried out.
+        """
+        best, at = self._attempt(recipe, "the recipe as it is"), recipe
+        trials = [best]
+        rungs = self._rungs.climb(lambda: self._worst(at))
+        while not best.met:
+            stop = self._spent(len(trials))
+            rung = None if stop else next(rungs, None)
+            if rung is None:
+                return Climb(recipe=at, best=best, trials=tuple(trials), ended=stop or "there is nothing else to try")
+            changed = rung.change(at)
+            if changed is None:
+                continue
+            trial = self._tried(changed, rung.name)
+            trials.append(trial)
+            if trial.better_than(best):
+                best, at = trial, changed
+        return Climb(recipe=at, best=best, trials=tuple(trials))
+
+    def _tried(self, recipe: Recipe, name: str) -> Trial:
+        logger.info("trying %s", name)
+        began = self._clock()
+        try:
+            return self._attempt(recipe, name)
+        except _REFUSALS as error:
+            return Trial(name=name, lacking=None, seconds=self._clock() - began, remark=error.message)
+
+    def _spent(self, trials: int) -> str:
+        if trials >= self._limits.trials:
+            return f"{trials} recipes were tried, which is the limit"
+        minutes = (self._clock() - self._began) / 60
+        return f"{self._limits.minutes:g} minutes are over" if minutes >= self._limits.minutes else ""

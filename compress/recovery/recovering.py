@@ -1,0 +1,146 @@
+"""The ladder on one model: runs its recipes, judges them on samples that none of them learns from, keeps the trials."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from tinsmith.compress.balance import at_most
+from tinsmith.compress.budget import Budget
+from tinsmith.compress.planner import plan
+from tinsmith.compress.recovery.judging import Judge
+from tinsmith.compress.recovery.ladder import Climb, Ladder, Limits, Rungs
+from tinsmith.compress.recovery.trials import Trial, TrialLog
+from tinsmith.compress.running import documents_of
+from tinsmith.convert.calibration import no_samples
+from tinsmith.convert.metrics import metric_for
+from tinsmith.convert.predictors import opened_predictor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tinsmith.compress.planner import Target
+    from tinsmith.compress.recipe import Recipe
+    from tinsmith.compress.running import Runner
+    from tinsmith.convert.data import Dataset, Roles
+    from tinsmith.convert.delivery import Job
+
+__all__ = ["Ground", "Recovery", "recover"]
+
+# Fewer say too little to choose a training by, and what is left to learn from is not much either.
+_LEAST_VALIDATION = 200
+# More than these in another precision is another scheme.
+_MOST_KEPT = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """What is asked of a recipe, and how long to look for it.
+
+    Attributes:
+        budget: What the artifact may cost; an empty one asks for nothing.
+        limits: When to give up.
+    """
+
+    budget: Budget = field(default_factory=Budget)
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What a ladder stands on.
+
+    Attributes:
+        trained: The source is a trained model, which may have batch norm.
+        answers_stay: The budget wants the source's own answers, which batch-norm recalibration improves on.
+        trainable: There are samples to learn from, apart from those that judge.
+        target: The artifact's format.
+        samples: Those that judge: no pass learns from them, and none is kept for the last word (a test split).
+    """
+
+    trained: bool
+    answers_stay: bool
+    trainable: bool
+    target: Target
+    samples: Dataset
+
+    @classmethod
+    def of(cls, job: Job, roles: Roles | None, recipe: Recipe, target: Target, budget: Budget) -> Ground:
+        """Look what there is; raises ``DataError`` where there are no samples."""
+        if roles is None:
+            raise no_samples()
+        trained, validation = not job.source.is_artifact, roles.validation
+        trainable = trained and validation is not None and len(validation) >= _LEAST_VALIDATION
+        apart = trainable or recipe.needs.training or roles.split_by_user
+        return cls(
+            trained=trained,
+            answers_stay=budget.min_agreement is not None,
+            trainable=trainable,
+            target=target,
+            samples=at_most(validation if apart and validation is not None else roles.calibration, roles.seed),
+        )
+
+
+def recover(
+    runner: Runner, recipe: Recipe, ground: Ground, asked: Recovery, *, metric: str | None, log: Path | None
+) -> Climb:
+    """Climb from a recipe that quantizes to one that meets the budget.
+
+    Args:
+        runner: Of the source.
+        recipe: To start with.
+        ground: What there is to stand on.
+        asked: The budget, and the limits.
+        metric: The user's choice; None for the usual one.
+        log: Where trials are kept for a resumed run; None to keep nothing.
+
+    Raises:
+        DataError: The samples are not those that the budget needs.
+        TinsmithError: The recipe itself can't be carried out.
+    """
+    judging = metric_for(metric, ground.samples) if ground.samples.has_answers else None
+    job = runner.job
+    with opened_predictor(job.source, allow_unsafe=job.allow.unsafe_layers, time_limit_s=job.time_limit_s) as source:
+        judge = Judge(source, ground.samples, asked.budget, judging, time_limit_s=job.time_limit_s)
+    trials = TrialLog(log, json.dumps([asdict(asked.budget), ground.samples.sha256, metric]))
+    attempts = _Attempts(runner, ground, judge, trials)
+    rungs = Rungs(trained=ground.trained, answers_stay=ground.answers_stay, trainable=ground.trainable)
+    return Ladder(rungs, asked.limits, attempts, attempts.worst).climb(recipe)
+
+
+class _Attempts:
+    """Carries out recipes, each of them once."""
+
+    def __init__(self, runner: Runner, ground: Ground, judge: Judge, log: TrialLog) -> None:
+        self._runner, self._ground, self._judge, self._log = runner, ground, judge, log
+
+    def __call__(self, recipe: Recipe, name: str) -> Trial:
+        planned = plan(self._runner.job.source, recipe, self._ground.target)
+        steps = documents_of(planned)
+        known = self._log.find(steps, name)
+        if known is not None:
+            return known
+        began = time.monotonic()
+        artifact = self._runner.run(planned).model.path
+        verdict = self._judge(artifact)
+        trial = Trial(
+            name=name,
+            lacking=sum(miss.beyond for miss in verdict.misses),
+            score=None if verdict.after is None else verdict.after.score,
+            agreement=verdict.agreement,
+            size_bytes=artifact.stat().st_size,
+            seconds=time.monotonic() - began,
+            remark="; ".join(miss.text for miss in verdict.misses),
+        )
+        self._log.keep(steps, trial)
+        return trial
+
+    def worst(self, recipe: Recipe) -> Sequence[str]:
+        """The operators that lose most under a recipe, by the tensor that each computes, the worst first."""
+        layers = self._runner.run(plan(self._runner.job.source, recipe, self._ground.target)).layers
+        if layers is None:
+            return ()
+        return tuple(layer.name for layer in layers.worst_first if layer.harm_db is not None)[:_MOST_KEPT]

@@ -1,0 +1,178 @@
+"""What can be changed about a recipe that loses too much: a union of small dataclasses, one a kind of rung.
+
+Each makes another recipe, or none where it does not apply; whoever runs the recipe gets the same bytes again, without
+any ladder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tinsmith.compress.passes.bn_recalibrate import BnRecalibrateStep
+from tinsmith.compress.passes.equalize import EqualizeStep
+from tinsmith.compress.passes.quantization import QuantizeStep
+from tinsmith.compress.passes.quantize_aware import QuantizeAwareStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tinsmith.compress.passes.base import Step
+    from tinsmith.compress.recipe import Recipe
+    from tinsmith.convert.quantization import Kept
+
+__all__ = [
+    "CorrectBiases",
+    "Equalize",
+    "KeepWorst",
+    "OtherRanges",
+    "RecalibrateBatchNorm",
+    "Rung",
+    "TrainAware",
+    "doubling",
+    "quantizes",
+]
+
+_AWARE_EPOCHS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecalibrateBatchNorm:
+    """Measure batch-norm statistics again, before anything else, where the model still has them."""
+
+    name = "batch-norm recalibration"
+
+    def change(self, recipe: Recipe) -> Recipe | None:
+        """None where the recipe does it already, or trains and so does it by itself."""
+        kinds = {step.kind for step in recipe.steps}
+        if "bn-recalibrate" in kinds or recipe.needs.training:
+            return None
+        return _with_steps(recipe, [BnRecalibrateStep(), *recipe.steps])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherRanges:
+    """Take ranges from the same samples by another method.
+
+    Attributes:
+        method: Its name.
+    """
+
+    method: str
+
+    @property
+    def name(self) -> str:
+        """For reports."""
+        return f"{self.method} ranges"
+
+    def change(self, recipe: Recipe) -> Recipe | None:
+        """None where the recipe has this method."""
+        return _with_quantize(recipe, calibration=self.method)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equalize:
+    """Give the channels of each tensor alike ranges, by scaling what makes and what reads them."""
+
+    name = "cross-layer equalization"
+
+    def change(self, recipe: Recipe) -> Recipe | None:
+        """None where the recipe does it, or quantizes nothing."""
+        at = _quantize_at(recipe)
+        if at is None or any(step.kind == "equalize" for step in recipe.steps):
+            return None
+        return _with_steps(recipe, [*recipe.steps[:at], EqualizeStep(), *recipe.steps[at:]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectBiases:
+    """Take the mean error that quantization adds to each channel out of its bias."""
+
+    name = "bias correction"
+
+    def change(self, recipe: Recipe) -> Recipe | None:
+        """None where the recipe does it."""
+        return _with_quantize(recipe, correct_biases=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepWorst:
+    """Leave the operators that lose most out of the scheme.
+
+    Attributes:
+        operators: By the first tensor that each computes, the worst first.
+        precision: What they are kept in.
+    """
+
+    operators: Sequence[str]
+    precision: Kept
+
+    @property
+    def name(self) -> str:
+        """For reports."""
+        return f"the {len(self.operators)} worst in {self.precision}" if len(self.operators) > 1 else (
+            f"the worst, {self.operators[0]}, in {self.precision}"
+        )  # fmt: skip
+
+    def change(self, recipe: Recipe) -> Recipe | None:
+        """None where they are kept so already."""
+        kept: Mapping[str, Kept] = dict.fromkeys(self.operators, self.precision)
+        return _with_quantize(recipe, keep=kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainAware:
+    """Train on, with the rounding in place, for a few epochs."""
+
+    name = "quantization-aware training"
+
+    def change(self, recipe: Recipe) -> Recipe | None:
+        """None where the recipe trains so already."""
+        at = _quantize_at(recipe)
+        if at is None:
+            return None
+        step = recipe.steps[at]
+        assert isinstance(step, QuantizeStep)
+        aware = QuantizeAwareStep(epochs=_AWARE_EPOCHS, io=step.io)
+        before = [one for one in recipe.steps[:at] if one.kind != "equalize"]
+        return _with_steps(recipe, [*before, aware, *recipe.steps[at + 1 :]])
+
+
+Rung = RecalibrateBatchNorm | OtherRanges | Equalize | CorrectBiases | KeepWorst | TrainAware
+
+
+def quantizes(recipe: Recipe) -> bool:
+    """Whether a recipe has a step that the ladder can work on: static quantization."""
+    return _quantize_at(recipe) is not None
+
+
+def doubling(operators: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The worst one, two, four and so on, up to all."""
+    count = 1
+    while count < len(operators):
+        yield operators[:count]
+        count *= 2
+    if operators:
+        yield operators
+
+
+def _quantize_at(recipe: Recipe) -> int | None:
+    for at, step in enumerate(recipe.steps):
+        if isinstance(step, QuantizeStep) and step.typed_scheme().static:
+            return at
+    return None
+
+
+def _with_quantize(recipe: Recipe, **changes: Any) -> Recipe | None:
+    at = _quantize_at(recipe)
+    if at is None:
+        return None
+    step = recipe.steps[at]
+    changed = type(step).model_validate({**step.document(), **changes})
+    if changed == step:
+        return None
+    return _with_steps(recipe, [*recipe.steps[:at], changed, *recipe.steps[at + 1 :]])
+
+
+def _with_steps(recipe: Recipe, steps: Sequence[Step]) -> Recipe:
+    return recipe.model_copy(update={"steps": tuple(steps)})
