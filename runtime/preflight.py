@@ -143,7 +143,7 @@ def refuse_unless_runs(preflight: Preflight, name: str) -> None:
     """
     if preflight.runs is False:
         raise UnsupportedOperatorError(
-            f"{name} does not run on {preflight.device}: {'; '.join(preflight.said)}", hint=_hint(preflight)
+            f"{name} is nothing for {preflight.device}: {'; '.join(preflight.said)}", hint=_hint(preflight)
         )
 
 
@@ -151,8 +151,8 @@ def _hint(preflight: Preflight) -> str:
     obstacles = [o for verdict in preflight.verdicts for o in verdict.obstacles]
     if any(o.since for o in obstacles):
         newer = max((o.since for o in obstacles if o.since), key=order)
-        return f"the engine runs it from {newer} on; or choose another scheme: int8 needs older operators"
-    return "`tinsmith inspect MODEL -d PROFILE` lists what stands in the way; another format or scheme may do"
+        return f"the engine runs it from {newer} on; or try scheme int8, which needs older operators"
+    return "scheme int8 and the engine ai-edge-quantizer need older operators; another format may do as well"
 
 
 class _Wanted(NamedTuple):

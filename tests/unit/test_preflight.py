@@ -1,8 +1,12 @@
 """Whether an engine runs an artifact, from data alone."""
 
 import itertools
+from importlib import metadata
 
 import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.tools import flatbuffer_utils
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,7 +75,7 @@ def test_a_dynamic_range_file_of_tensorflow_2_19_is_caught():
     assert found.said == (
         "does not run on tflite-runtime 2.14.0: FULLY_CONNECTED version 12 is needed, and 10 is the newest there",
     )
-    with pytest.raises(UnsupportedOperatorError, match=r"small\.tflite does not run on board") as caught:
+    with pytest.raises(UnsupportedOperatorError, match=r"small\.tflite is nothing for board") as caught:
         refuse_unless_runs(found, "small.tflite")
     assert caught.value.exit_code == 4
 
@@ -168,3 +172,24 @@ def test_what_a_release_lists_runs_there_and_one_version_more_does_not(engine, d
         verdicts = [check(uses((asked, v)), there, kind).runs for v in (newest, newest + 1)]
 
     assert verdicts == [True, False]
+
+
+def listing(operator, version):
+    """A .tflite of an empty graph that lists one operator; the engine looks it up before anything else."""
+    code = getattr(schema.BuiltinOperator, operator)
+    model, graph, listed = schema.ModelT(), schema.SubGraphT(), schema.OperatorCodeT()
+    listed.builtinCode, listed.deprecatedBuiltinCode, listed.version = code, min(code, 127), version
+    graph.tensors, graph.operators, graph.inputs, graph.outputs = [], [], [], []
+    model.version, model.buffers, model.operatorCodes, model.subgraphs = 3, [schema.BufferT()], [listed], [graph]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def test_the_table_of_the_installed_engine_is_what_it_does():
+    installed = metadata.version("ai-edge-litert")
+    release = table_of("litert").at(installed)
+
+    for operator, newest in release.newest.items():
+        Interpreter(model_content=listing(operator, newest))
+        if release.version == installed:
+            with pytest.raises(ValueError, match="Didn't find op"):
+                Interpreter(model_content=listing(operator, newest + 1))
