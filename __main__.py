@@ -51,6 +51,14 @@ SECTIONS = {
             "Make a model smaller by a recipe, and prove the cost.",
         ),
         "train": ("tinsmith.compress.commands.train:train", "Train a model of yours by its samples."),
+        "calibrate": (
+            "tinsmith.convert.commands.calibrate:calibrate",
+            "Observe a float .tflite or .onnx on samples, and save its ranges.",
+        ),
+        "ranges": (
+            "tinsmith.convert.commands.ranges:ranges",
+            "Show and merge calibrations that `calibrate` has saved.",
+        ),
         "recipe": ("tinsmith.compress.commands.recipe:recipe", "List, show and check recipes."),
         "data": (
             "tinsmith.convert.commands.data:data",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from benchmarks import accuracy, arithmetic, demo, fragile, hygiene, overhead, peer, startup, training
+from benchmarks import accuracy, arithmetic, calibration, demo, fragile, hygiene, overhead, peer, startup, training
 
 PARTS = {
     "accuracy": accuracy.figures,
@@ -16,6 +16,7 @@ PARTS = {
     "peer": peer.figures,
     "demo": demo.figures,
     "fragile": fragile.figures,
+    "calibration": calibration.figures,
     "training": training.figures,
 }
 # Only when asked for by name.

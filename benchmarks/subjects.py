@@ -16,7 +16,16 @@ def data_folder() -> Path | None:
 
 def mobilenet_v2() -> Path:
     """MobileNetV2 of keras.applications with random weights as float .tflite, 14 MB."""
-    path = BUILD / "mobilenet_v2.tflite"
+    return _mobilenet_v2("tflite")
+
+
+def mobilenet_v2_onnx() -> Path:
+    """The same as float .onnx, exported by tinsmith."""
+    return _mobilenet_v2("onnx")
+
+
+def _mobilenet_v2(suffix: str) -> Path:
+    path = BUILD / f"mobilenet_v2.{suffix}"
     if not path.exists():
         import keras
 

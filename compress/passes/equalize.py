@@ -79,14 +79,14 @@ class EqualizePass(Pass):
 
     def _rule(self, model: Model, bench: Bench) -> Rule:
         from tinsmith.convert.calibration import no_samples
-        from tinsmith.convert.equalization import ByActivations, ByWeights, observe_reaches
+        from tinsmith.convert.equalization import ByWeights, channel_reaches
 
         if self._step.by == "weights":
             return ByWeights()
         if bench.roles is None:
             raise no_samples()
         samples: Any = (batch.feeds for batch in bench.roles.calibration.batches(_BATCH))
-        return ByActivations(reaches=observe_reaches(model.path, samples))
+        return channel_reaches(model.path, samples)
 
 
 def _measured(found: Equalized) -> dict[str, float | str]:

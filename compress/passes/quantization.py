@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from tinsmith.compress.passes.base import Effects, Needs, Pass, PassResult, Step
-from tinsmith.convert.calibration import no_samples
+from tinsmith.convert.calibration import MeanSquaredError, load_calibration, method_named, no_samples
 from tinsmith.convert.data.hygiene import refuse_constant
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT16, INTEGER
@@ -19,10 +21,10 @@ from tinsmith.runtime.errors import TinsmithError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tinsmith.compress.bench import Bench
     from tinsmith.compress.passes.base import Quantity
+    from tinsmith.convert.calibration import Calibration, Method
     from tinsmith.convert.data import Feeds
     from tinsmith.convert.layers import LayerReport
     from tinsmith.convert.model import Format
@@ -34,6 +36,9 @@ __all__ = ["Quantize", "QuantizeStep"]
 logger = logging.getLogger(__name__)
 
 _BATCH = 32
+# Batches; the mean of a channel needs no more, and every layer runs them again.
+_CORRECTED_ON = 4
+_STATIC_FIELDS = ("calibration", "ranges", "correct_biases", "keep")
 _LOOKED_AT = 16
 _TRAINED: frozenset[Format] = frozenset(["keras", "hdf5", "savedmodel"])
 
@@ -58,6 +63,22 @@ class QuantizeStep(Step):
         default=None, description="The tool; ai-edge-quantizer for TFLite and onnxruntime for ONNX unless given."
     )
 
+    calibration: Literal["min-max", "moving-average", "percentile", "entropy", "mse"] = Field(
+        default="min-max", description="How the ranges of activations are taken from what was observed."
+    )
+    ranges: str | None = Field(
+        default=None, description="A calibration of the float model, from `tinsmith calibrate`, instead of samples."
+    )
+
+    @model_validator(mode="after")
+    def _calibration_belongs_to_static_schemes(self) -> QuantizeStep:
+        changed = [name for name in _STATIC_FIELDS if getattr(self, name) != type(self).model_fields[name].get_default(
+            call_default_factory=True)]  # fmt: skip
+        if changed and not self.typed_scheme().static:
+            message = f"{changed[0]} goes with int8 and int16x8; {self.scheme} needs no ranges"
+            raise ValueError(message)
+        return self
+
     @model_validator(mode="after")
     def _io_belongs_to_int8(self) -> QuantizeStep:
         if self.io == "int8" and self.scheme != "int8":
@@ -67,8 +88,8 @@ class QuantizeStep(Step):
 
     @property
     def needs(self) -> Needs:
-        """Static schemes calibrate."""
-        return Needs(data=self.typed_scheme().static)
+        """Static schemes calibrate, unless somebody has done so before."""
+        return Needs(data=self.typed_scheme().static and self.ranges is None)
 
     @property
     def effects(self) -> Effects:
@@ -84,6 +105,11 @@ class QuantizeStep(Step):
         """The scheme as the quantizers take it."""
         return Int8(io=self.io) if self.scheme == Int8.name else scheme_named(self.scheme)
 
+    def typed_method(self) -> Method:
+        """How ranges are taken, as the quantizers take it."""
+        method = method_named(self.calibration)
+        return MeanSquaredError(bits=16) if method == MeanSquaredError() and self.scheme == "int16x8" else method
+
 
 class Quantize(Pass):
     """One quantizer with one scheme."""
@@ -94,7 +120,9 @@ class Quantize(Pass):
     undoes = frozenset(["integers"])
 
     def __init__(self, step: QuantizeStep, *, target: Literal["tflite", "onnx"]) -> None:
-        self._plan = Plan(scheme=step.typed_scheme())
+        self._step = step
+        self._plan = Plan(scheme=step.typed_scheme(), method=step.typed_method(), kept=step.keep)
+        self._ranges = None if step.ranges is None else Path(step.ranges)
         self._quantizer = choose_quantizer(target, step.engine)
         self._quantizer.check(self._plan)
 
@@ -121,15 +149,34 @@ class Quantize(Pass):
         """Quantize, calibrating on the samples that are for it where the scheme is static."""
         output = bench.place(f"{self._plan.scheme.name}.{self.gives}")
         with self._source(model, bench) as source:
-            calibration = self._quantizer.calibrate(source, _samples(bench)) if self._plan.scheme.static else None
+            calibration = self._calibration(source, bench) if self._plan.scheme.static else None
+            right, said = self._corrected(source, calibration, bench)
             plan = self._plan_for(bench)
-            report = self._quantizer.quantize(source, output, plan, calibration)
-        layers, said = self._looked_at(model, output, bench)
-        measured: dict[str, float | str] = {"engine": report.engine, "calibration samples": report.samples, **said}
+            report = self._quantizer.quantize(right, output, plan, calibration)
+        layers, seen = self._looked_at(model, output, bench)
+        measured: dict[str, float | str] = {"engine": report.engine}
+        if calibration is not None:
+            measured |= _said_of(calibration, self._plan.method) | said
         if plan.scheme.name == Int8.name:
             measured["integers"] = plan.arithmetic.said
         made = Model(path=output, format=self.gives)
-        return PassResult(model=made, modified=True, measured=measured, layers=layers)
+        return PassResult(model=made, modified=True, measured=measured | seen, layers=layers)
+
+    def _corrected(
+        self, source: Path, calibration: Calibration | None, bench: Bench
+    ) -> tuple[Path, dict[str, float | str]]:
+        """The float model with biases that make up for what quantizing does to each channel's mean, if asked for."""
+        if calibration is None or not self._step.correct_biases:
+            return source, {}
+        from tinsmith.convert.equalization import correct_biases
+
+        output = bench.place(f"corrected{source.suffix}")
+
+        def quantize(plain: Path, small: Path) -> None:
+            self._quantizer.quantize(plain, small, self._plan_for(bench), calibration)
+
+        found = correct_biases(source, output, quantize, lambda: itertools.islice(_samples(bench), _CORRECTED_ON))
+        return output, {"mean errors before": found.before, "mean errors after": found.after}
 
     def _looked_at(self, model: Model, output: Path, bench: Bench) -> tuple[LayerReport | None, dict[str, str]]:
         """What became of each layer, on a few calibration samples; a model that can't be looked into is still one."""
@@ -161,6 +208,14 @@ class Quantize(Pass):
         """With the integers that the device multiplies right."""
         return replace(self._plan, arithmetic=arithmetic_for(bench.cpu, self.gives))
 
+    def _calibration(self, source: Path, bench: Bench) -> Calibration:
+        """The one that was saved, if it is of this model; else a new one, of no more detail than the method needs."""
+        if self._ranges is None:
+            return self._quantizer.calibrate(source, _samples(bench), detail=self._plan.method.detail)
+        calibration = load_calibration(self._ranges)
+        calibration.check_model(self._quantizer.fingerprint(source))
+        return calibration
+
     @contextlib.contextmanager
     def _source(self, model: Model, bench: Bench) -> Iterator[Path]:
         """What the quantizer starts from; for the converter, which quantizes while it converts, the hub format."""
@@ -173,6 +228,14 @@ class Quantize(Pass):
         trained = load_trained(model, allow_unsafe=bench.allow_unsafe)
         with savedmodel_of(trained, batch=None) as folder:
             yield folder
+
+
+def _said_of(calibration: Calibration, method: Method) -> dict[str, float | str]:
+    return {
+        "calibration": method.name,
+        "calibration samples": calibration.samples,
+        "stability": str(calibration.stability(method)),
+    }
 
 
 def _samples(bench: Bench) -> Iterator[Feeds]:

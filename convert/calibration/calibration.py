@@ -34,6 +34,11 @@ class Calibration:
     tensors: Mapping[str, Seen]
 
     @property
+    def has_histograms(self) -> bool:
+        """Whether it serves methods that need more than extremes."""
+        return all(half.histogram is not None for seen in self.tensors.values() for half in seen.halves)
+
+    @property
     def extremes(self) -> Ranges:
         """The least and the greatest value of each tensor."""
         return {name: seen.whole.extremes for name, seen in self.tensors.items()}

@@ -14,7 +14,10 @@ from tinsmith.convert.equalization.watching import observe_reaches
 from tinsmith.runtime.files import write_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from tinsmith.convert.quantization.quantizer import Feeds
 
 __all__ = [
     "Blocked",
@@ -24,6 +27,7 @@ __all__ = [
     "Equalized",
     "Pair",
     "Rule",
+    "channel_reaches",
     "correct_biases",
     "equalize",
     "observe_reaches",
@@ -107,6 +111,13 @@ def equalize(source: Path, output: Path, rule: Rule | None = None) -> Equalized:
         blocked=tuple(entry for entry in found if isinstance(entry, Blocked)),
         rounds=scaled.rounds,
     )
+
+
+def channel_reaches(source: Path, samples: Iterable[Feeds]) -> ByActivations:
+    """The rule that makes even what samples make of a model; raises as ``equalize`` and ``observe_reaches``."""
+    with opened(source) as file:
+        axes = {link.seen: link.producer.axis for link in file.graph().links() if isinstance(link, Link)}
+    return ByActivations(reaches=observe_reaches(source, axes, samples) if axes else {})
 
 
 def _pair(link: Link, before: float, after: float) -> Pair:

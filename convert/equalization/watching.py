@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinsmith.convert.calibration.feeding import portions
+from tinsmith.convert.calibration.feeding import Portions
 from tinsmith.convert.calibration.ranges import no_samples
 from tinsmith.convert.frameworks import require
 from tinsmith.runtime.engines.ort import OrtEngine
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["observe_reaches", "watch"]
 
-_PORTION = 8
 _NEEDED_FOR = "watching tensors"
 # What onnxruntime's quantizer makes of a tensor: the real numbers behind its rounding.
 _RESTORED = "{}_DequantizeLinear_Output"
@@ -95,9 +94,9 @@ def _tflite(path: Path, names: Sequence[str]) -> Any:
     wanted = {d["name"]: d for d in interpreter.get_tensor_details() if d["name"] in set(names)}
 
     def run(samples: Iterable[Feeds]) -> Iterator[dict[str, Array]]:
-        for feeds in portions(samples, engine.inputs, at_most=_PORTION):
+        for portion in Portions(samples, engine.inputs):
             interpreter.reset_all_variables()
-            engine.run([feeds[spec.name] for spec in engine.inputs])
+            engine.run([portion.feeds[spec.name] for spec in engine.inputs])
             yield {name: _real(interpreter.get_tensor(d["index"]), d) for name, d in wanted.items()}
 
     return run
@@ -128,8 +127,8 @@ def _onnx(path: Path, names: Sequence[str]) -> Any:
     places = {name: [spec.name for spec in engine.outputs].index(source) for name, source in wanted.items()}
 
     def run(samples: Iterable[Feeds]) -> Iterator[dict[str, Array]]:
-        for feeds in portions(samples, engine.inputs, at_most=_PORTION):
-            answers = engine.run([feeds[spec.name] for spec in engine.inputs])
+        for portion in Portions(samples, engine.inputs):
+            answers = engine.run([portion.feeds[spec.name] for spec in engine.inputs])
             yield {name: answers[place] for name, place in places.items()}
 
     return run

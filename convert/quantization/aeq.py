@@ -19,7 +19,7 @@ from tinsmith.convert.quantization.schemes import DynamicInt8, Float16, Int8, In
 from tinsmith.convert.quantization.tflite_model import activations, read_float_model
 from tinsmith.convert.quantization.weight_grids import spans_of_weights
 from tinsmith.runtime.errors import RecipeError, UnsupportedOperatorError, first_line
-from tinsmith.runtime.files import write_bytes
+from tinsmith.runtime.files import sha256_of, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,6 +54,10 @@ class AiEdgeQuantizer:
     def preload(self) -> None:
         """A quarter of the time that quantizing a small model takes."""
         _import_quantizer()
+
+    def fingerprint(self, source: Path) -> str:
+        """Of the file itself."""
+        return sha256_of(source)
 
     def calibrate(self, source: Path, samples: Iterable[Feeds], *, detail: Detail = "histograms") -> Calibration:
         """Observe a .tflite file; see ``Quantizer.calibrate``."""

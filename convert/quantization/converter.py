@@ -13,7 +13,7 @@ from tinsmith.convert.quantization.aeq import observe_float_tflite
 from tinsmith.convert.quantization.quantizer import Report, calibrated, needed
 from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, Scheme
 from tinsmith.runtime.errors import RecipeError, TinsmithError, UnsupportedOperatorError, first_line
-from tinsmith.runtime.files import write_bytes
+from tinsmith.runtime.files import sha256_of, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,12 +58,14 @@ class TfliteConverterQuantizer:
     def preload(self) -> None:
         """Nothing: what it imports, the process that opens the source imports as well."""
 
+    def fingerprint(self, source: Path) -> str:
+        """Of the float .tflite file that the SavedModel becomes."""
+        with _plain(source) as plain:
+            return sha256_of(plain)
+
     def calibrate(self, source: Path, samples: Iterable[Feeds], *, detail: Detail = "histograms") -> Calibration:
         """Observe a SavedModel as the float .tflite file that it becomes; see ``Quantizer.calibrate``."""
-        tensorflow = require("tensorflow", needed_for=_NEEDED_FOR)
-        with tempfile.TemporaryDirectory(prefix="tinsmith-") as name, _translated(source, "a calibration"):
-            plain = Path(name) / "float.tflite"
-            write_bytes(plain, bytes(_converter(tensorflow, source).convert()))
+        with _plain(source) as plain:
             return observe_float_tflite(plain, samples, detail)
 
     def quantize(self, source: Path, output: Path, plan: Plan, calibration: Calibration | None = None) -> Report:
@@ -80,6 +82,16 @@ class TfliteConverterQuantizer:
                 content = _quantized(tensorflow, bytes(converter.convert()), plan, calibration.ranges(plan.method))
         write_bytes(output, content)
         return calibrated(self.name, calibration)
+
+
+@contextlib.contextmanager
+def _plain(source: Path) -> Iterator[Path]:
+    """The float .tflite file that a SavedModel becomes, for as long as the context lasts."""
+    tensorflow = require("tensorflow", needed_for=_NEEDED_FOR)
+    with tempfile.TemporaryDirectory(prefix="tinsmith-") as name, _translated(source, "a calibration"):
+        plain = Path(name) / "float.tflite"
+        write_bytes(plain, bytes(_converter(tensorflow, source).convert()))
+        yield plain
 
 
 def _converter(tensorflow: Any, source: Path) -> Any:

@@ -60,6 +60,10 @@ class OnnxruntimeQuantizer:
     def preload(self) -> None:
         """Nothing: what it imports, the process that opens the source imports as well."""
 
+    def fingerprint(self, source: Path) -> str:
+        """Of the file itself."""
+        return sha256_of(source)
+
     def calibrate(self, source: Path, samples: Iterable[Feeds], *, detail: Detail = "histograms") -> Calibration:
         """Observe an .onnx file; see ``Quantizer.calibrate``."""
         with (

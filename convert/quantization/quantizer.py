@@ -68,6 +68,10 @@ class Quantizer(Protocol):
         """Import the tool, where that is all there is to wait for; raises ``MissingDependencyError``."""
         ...
 
+    def fingerprint(self, source: Path) -> str:
+        """The sha256 of the float file that ``calibrate`` runs, by which a saved calibration knows its model."""
+        ...
+
     def calibrate(self, source: Path, samples: Iterable[Feeds], *, detail: Detail = "histograms") -> Calibration:
         """Run a float model on samples, and note what values its tensors take.
 
