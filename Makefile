@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& command -v $$p && break; done)
 
-.PHONY: demo test check unit tflite-runtime bench clean
+.PHONY: demo test check unit tflite-runtime emulator bench clean
 
 demo: $(VENV)/.ready
 	$(BIN)/tinsmith demo --output demo-output
@@ -28,6 +28,10 @@ unit: $(VENV)/.ready
 # The engine of 32-bit Arm boards needs numpy < 2, so it is tested in an environment of its own.
 tflite-runtime: $(OLD)/.ready
 	$(OLD)/bin/python -m pytest -q tests/contract/test_engines.py -k tflite_runtime
+
+# CPUs that this machine does not have: tests and benchmarks that need them are left out without it.
+emulator:
+	@command -v qemu-x86_64-static >/dev/null || apt-get install -y --no-install-recommends qemu-user-static
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks

@@ -5,10 +5,23 @@ from __future__ import annotations
 import sys
 import time
 
-from benchmarks import accuracy, calibration, demo, fragile, hygiene, large, overhead, peer, startup, training
+from benchmarks import (
+    accuracy,
+    arithmetic,
+    calibration,
+    demo,
+    fragile,
+    hygiene,
+    large,
+    overhead,
+    peer,
+    startup,
+    training,
+)
 
 PARTS = {
     "accuracy": accuracy.figures,
+    "arithmetic": arithmetic.figures,
     "hygiene": hygiene.figures,
     "overhead": overhead.figures,
     "startup": startup.figures,

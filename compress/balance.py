@@ -14,7 +14,7 @@ import numpy as np
 
 from tinsmith.compress.passes.base import QUANTITIES
 from tinsmith.convert.evaluation import evaluate
-from tinsmith.convert.inspection import sizes_of
+from tinsmith.convert.inspection import operator_precisions, sizes_of
 from tinsmith.convert.metrics import metric_for
 from tinsmith.convert.predictors import SandboxedArtifact
 from tinsmith.runtime.errors import DataError
@@ -32,8 +32,20 @@ if TYPE_CHECKING:
     from tinsmith.convert.inspection import Sizes
     from tinsmith.runtime.pairs import PairTiming
 
-__all__ = ["Balance", "Judged", "Scales", "at_most", "judge", "judged_on", "look_at_speed"]
+__all__ = [
+    "Balance",
+    "Judged",
+    "Pace",
+    "Scales",
+    "at_most",
+    "computes_in_integers",
+    "judge",
+    "judged_on",
+    "look_at_speed",
+]
 
+# What an artifact computes in integers, activations included.
+_INTEGER_PRECISIONS = ("int8", "int4", "int16x8", "dynamic-int8", "dynamic-int4")
 # A report is no evaluation: the standard error is a point at most.
 _MOST_SAMPLES = 2_000
 
@@ -72,10 +84,11 @@ class Balance:
         announced: What the recipe said it would move.
         before: Sizes of the source as a plain artifact.
         after: Sizes of what came out.
-        speed: Both timed in turn; None where the source is too large to be run.
+        speed: Both timed in turn; None where the source is too large to be run, or the artifact is for another machine.
         judged: Both judged; None where there are no samples with answers, or the source gave other answers by design.
         unjudged: Why not; empty where they were.
         untimed: Why they were not timed; empty where they were.
+        integers: Whether the artifact computes in integers, and its source in floats.
     """
 
     announced: tuple[Quantity, ...]
@@ -85,6 +98,12 @@ class Balance:
     judged: Judged | None
     unjudged: str = ""
     untimed: str = ""
+    integers: bool = False
+
+    @property
+    def pace(self) -> Pace | None:
+        """Whether integers are worth their while; None where there are none."""
+        return Pace(speed=self.speed, untimed=self.untimed) if self.integers else None
 
     @property
     def bytes_moved(self) -> dict[str, tuple[int | None, int | None]]:
@@ -108,13 +127,46 @@ class Balance:
             for name, (before, after) in self.bytes_moved.items()
         }
         moved |= {name: {**moved[name], "estimated": name in self.estimated} for name in moved}
-        moved["latency"] = {"announced": "latency" in self.announced, "not_timed": self.untimed}
-        if self.speed is not None:
-            moved["latency"] |= asdict(self.speed)
+        moved["latency"] = {"announced": "latency" in self.announced, "not_timed": self.untimed, **_timed(self.speed)}
+        if self.pace is not None:
+            moved["latency"] |= self.pace.to_json()
         moved["accuracy"] = {"announced": "accuracy" in self.announced, "not_judged": self.unjudged}
         if self.judged is not None:
             moved["accuracy"] |= self.judged.to_json()
         return {name: moved[name] for name in QUANTITIES}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Whether an integer artifact is to be recommended for its speed.
+
+    Attributes:
+        speed: The float source and the artifact, timed in turn; None where nobody has timed them.
+        untimed: Why not.
+    """
+
+    speed: PairTiming | None
+    untimed: str = ""
+
+    @property
+    def recommended(self) -> bool | None:
+        """Never, where it measures slower than float; None where it was not measured."""
+        return None if self.speed is None else self.speed.ratio <= 1
+
+    @property
+    def said(self) -> str:
+        """In one line."""
+        if self.speed is None:
+            return f"not known: nothing was timed here, because {self.untimed}"
+        if self.recommended:
+            return f"recommended here: {1 / self.speed.ratio:.2f} times as fast as float"
+        surely = "" if self.speed.low > 1 else f", though one of {self.speed.rounds} rounds was as fast"
+        slower = f"{self.speed.ratio:.2f}x slower than float here{surely}"
+        return f"not recommended on this machine: {slower}; keep float, or take it for its size alone"
+
+    def to_json(self) -> dict[str, Any]:
+        """For reports."""
+        return {"recommended": self.recommended, "verdict": self.said}
 
 
 class Scales:
@@ -194,6 +246,11 @@ def judge(proven: Proven, samples: Dataset | None, metric: str | None) -> tuple[
         return None, f"the source can't be judged: {error.message}"
 
 
+def computes_in_integers(artifact: Path) -> bool:
+    """Whether anything in an artifact is computed in integers; raises as ``operator_precisions``."""
+    return any(use.precision in _INTEGER_PRECISIONS for use in operator_precisions(artifact))
+
+
 def look_at_speed(baseline: Path, proven: Proven, *, time_limit_s: float) -> PairTiming:
     """Time the artifact and what it is held against in turn; raises as ``time_pair``."""
     source = proven.source
@@ -201,3 +258,7 @@ def look_at_speed(baseline: Path, proven: Proven, *, time_limit_s: float) -> Pai
         return time_pair(source.sandbox, proven.artifact.sandbox)
     with SandboxedArtifact(baseline, Sandbox(time_limit_s=time_limit_s)) as plain:
         return time_pair(plain.sandbox, proven.artifact.sandbox)
+
+
+def _timed(speed: PairTiming | None) -> dict[str, Any]:
+    return {"not_measured": "the artifact is for another machine"} if speed is None else asdict(speed)

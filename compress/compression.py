@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tinsmith.compress.balance import Balance, Scales, judge, judged_on, look_at_speed
+from tinsmith.compress.balance import Balance, Scales, computes_in_integers, judge, judged_on, look_at_speed
 from tinsmith.compress.holding import hold, refuse_blind
 from tinsmith.compress.hygiene import hygiene_of
 from tinsmith.compress.passes.trained import TrainedPass
@@ -139,7 +139,7 @@ def compress(
         training: Who watches passes that train, and whether to go on where they stood.
         recovery: What it may cost, and how long to look for a recipe that costs no more; None bounds nothing. An
             artifact that costs more is written all the same; ``misses`` says what it missed.
-        **settings: ``data``, ``seed``, ``allow`` and ``time_limit_s`` of ``Job``.
+        **settings: ``data``, ``seed``, ``allow``, ``time_limit_s`` and ``device`` of ``Job.of``.
 
     Raises:
         TinsmithError: As the exit codes say; nothing is written then.
@@ -265,7 +265,9 @@ class _Course:
             after=self._scales.sizes(proven.path),
             judged=judged,
             unjudged=unjudged,
-            speed=look_at_speed(baseline, proven, time_limit_s=self._job.time_limit_s),
+            speed=None if self._elsewhere else look_at_speed(baseline, proven, time_limit_s=self._job.time_limit_s),
+            untimed="the artifact is for another machine" if self._elsewhere else "",
+            integers=computes_in_integers(proven.path) and not computes_in_integers(baseline),
         )
 
     def _weigh_unrun(self, unrun: Unrun) -> None:
@@ -278,6 +280,11 @@ class _Course:
             speed=None,
             untimed=unrun.why,
         )
+
+    @property
+    def _elsewhere(self) -> bool:
+        """Whether the artifact is made for another machine, whose time is not known here."""
+        return self._job.device is not None and self._job.device.kind != "host"
 
     def _climbed(self, workbench: Workbench) -> tuple[PlannedPass, ...]:
         """The plan of the recipe that meets the budget, or comes nearest to it; the user's own without a budget."""
@@ -328,5 +335,6 @@ class _Course:
         Cluster.of()  # what is wrong with TF_CONFIG is said before anything runs
         job = self._job
         data = "" if workbench.dataset is None else workbench.dataset.sha256
-        run = f"{sha256_of(job.source.path)} {data} {job.seed} {self._metric}"
+        device = "" if job.device is None else job.device.name
+        run = f"{sha256_of(job.source.path)} {data} {job.seed} {self._metric} {device}"
         self._work = WorkFolder(job.output, resume=self._training.resume, run=run)

@@ -106,6 +106,7 @@ class Runner:
             dataset=self._workbench.dataset,
             seed=self._workbench.seed,
             allow_unsafe=self._workbench.allow_unsafe,
+            device=self._workbench.device,
             data=None if self.job.data is None else str(self.job.data),
             teacher=teacher,
             checkpoints=None if self._work is None else folder,

@@ -36,7 +36,7 @@ def convert(
         output: The artifact; ends in .tflite or .onnx. Its manifest is written beside it.
         precision: Of the weights.
         batch: Fixes the batch axis at this length; None leaves it as free as the model has it.
-        **settings: ``data``, ``seed``, ``allow`` and ``time_limit_s`` of ``Job``.
+        **settings: ``data``, ``seed``, ``allow``, ``time_limit_s`` and ``device`` of ``Job.of``.
 
     Raises:
         TinsmithError: As the exit codes say; nothing is written then.

@@ -18,16 +18,19 @@ import numpy as np
 from tinsmith.convert.comparison import Comparison, Samples, compare_predictors, samples_for
 from tinsmith.convert.data.roles import Roles
 from tinsmith.convert.external_data import files_of
-from tinsmith.convert.inspection import ends_of, operator_precisions
+from tinsmith.convert.inspection import ends_of, operator_precisions, requirements_of
 from tinsmith.convert.model import identify
 from tinsmith.convert.parity import FLOAT32, INTEGER, PROOF_SAMPLES, Proof, Tolerance, batch_of, prove
 from tinsmith.convert.placing import data_of, gathered, put
 from tinsmith.convert.predictors import SandboxedArtifact, opened_predictor, rename_feeds, run_samples
 from tinsmith.convert.quantization.out_of_core import INSIDE_BYTES, data_path
 from tinsmith.convert.room import why_too_large
+from tinsmith.convert.suitability import suitability_of
 from tinsmith.runtime.artifact import Artifact, Lineage
 from tinsmith.runtime.errors import UsageError, VerificationError
 from tinsmith.runtime.files import check_room, check_writable, sha256_of
+from tinsmith.runtime.preflight import refuse_unless_runs
+from tinsmith.runtime.profile import cpu_of, load_profile
 from tinsmith.runtime.sandbox import Sandbox
 from tinsmith.runtime.seeds import check_seed
 
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
     from tinsmith.convert.data import Dataset
     from tinsmith.convert.model import Model
     from tinsmith.convert.predictors import Predictor
+    from tinsmith.convert.suitability import Suitability
+    from tinsmith.runtime.cpu import Cpu
+    from tinsmith.runtime.profile import Profile
     from tinsmith.runtime.tensors import TensorSpec
 
 __all__ = ["Allowances", "Delivery", "Job", "Made", "Proven", "Unrun", "Workbench", "deliver"]
@@ -86,6 +92,7 @@ class Job:
         seed: Of all chance.
         allow: Checks to leave out.
         time_limit_s: For a model's load, and for each run.
+        device: What the artifact is made for; None where the user named none.
     """
 
     source: Model
@@ -94,15 +101,22 @@ class Job:
     seed: int = 0
     allow: Allowances = Allowances()
     time_limit_s: float = 60.0
+    device: Profile | None = None
 
     def __post_init__(self) -> None:
         """Hold the seed to what all sources of chance take; raises ``UsageError``."""
         check_seed(self.seed)
 
     @classmethod
-    def of(cls, source: Path, output: Path, **settings: Any) -> Job:
-        """A job on a model that is still to be identified; raises ``ModelLoadError`` and ``UsageError``."""
-        return cls(source=identify(source), output=output, **settings)
+    def of(cls, source: Path, output: Path, *, device: str | None = None, **settings: Any) -> Job:
+        """A job on a model that is still to be identified, for a profile that is still to be read.
+
+        Raises:
+            ModelLoadError: There is no model, or it is damaged.
+            UsageError: There is no such profile, or a setting is wrong.
+        """
+        profile = None if device is None else load_profile(device)
+        return cls(source=identify(source), output=output, device=profile, **settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,12 +128,19 @@ class Workbench:
         dataset: Samples; None where the user gave none.
         seed: Of all chance.
         allow_unsafe: Load Keras models whose ``Lambda`` layers run code of their author.
+        device: What the artifact is made for; None where the user named none.
     """
 
     folder: Path
     dataset: Dataset | None
     seed: int
     allow_unsafe: bool = False
+    device: Profile | None = None
+
+    @property
+    def cpu(self) -> Cpu | None:
+        """The CPU that decides which integers are multiplied; None for the usual ones. Raises as ``cpu_of``."""
+        return None if self.device is None else cpu_of(self.device)
 
     @property
     def roles(self) -> Roles | None:
@@ -183,11 +204,13 @@ class Delivery:
     Attributes:
         artifact: As it was written.
         proof: Against the source, or against the trained model that the source became.
+        suitability: How it suits the device that it was made for.
         from_source: How far its answers lie from the source's, where training has moved them; None otherwise.
     """
 
     artifact: Artifact
     proof: Proof
+    suitability: Suitability
     from_source: Comparison | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -196,6 +219,7 @@ class Delivery:
             "artifact": str(self.artifact.path),
             "manifest": self.artifact.to_json(),
             "proof": self.proof.to_json(),
+            "suitability": self.suitability.to_json(),
         }
         return document if self.from_source is None else {**document, "from_source": self.from_source.to_json()}
 
@@ -219,6 +243,7 @@ def deliver(
     Raises:
         UsageError: The output is the source, or lies in its folder.
         OutputError: The output can't be written, or the disk has no room; this is found out before the work begins.
+        UnsupportedOperatorError: The device that it is made for can't run it.
         ModelError: The source can't be loaded, or a child process refused the artifact, died on it or timed out.
         VerificationError: The numbers differ.
     """
@@ -235,9 +260,9 @@ def deliver(
             opened_predictor(job.source, allow_unsafe=job.allow.unsafe_layers, time_limit_s=job.time_limit_s)
         )
         dataset = _dataset(job, reference.inputs)
-        bench = Workbench(folder=folder, dataset=dataset, seed=job.seed, allow_unsafe=job.allow.unsafe_layers)
-        made = make(bench)
+        made = make(_workbench(job, folder, dataset))
         made = replace(made, path=gathered(made.path, job.output, folder))
+        suitability = _suitable(made.path, job)
         bound = Tolerance(name="--force parity") if job.allow.parity else _reachable(made.tolerance, job.source)
         answering = stack.enter_context(SandboxedArtifact(made.path, sandbox))
         samples = samples_for(reference.inputs, dataset, limit=PROOF_SAMPLES, seed=job.seed)
@@ -252,7 +277,25 @@ def deliver(
             weigh(Proven(path=made.path, artifact=answering, source=source))
         artifact = _describe(job, made.path, (answering.inputs, answering.outputs), proof, _lineage(job, made, dataset))
         put(made.path, artifact)
-    return Delivery(artifact=artifact, proof=proof, from_source=from_source)
+    return Delivery(artifact=artifact, proof=proof, suitability=suitability, from_source=from_source)
+
+
+def _workbench(job: Job, folder: Path, dataset: Dataset | None) -> Workbench:
+    return Workbench(
+        folder=folder,
+        dataset=dataset,
+        seed=job.seed,
+        allow_unsafe=job.allow.unsafe_layers,
+        device=job.device,
+    )
+
+
+def _suitable(made: Path, job: Job) -> Suitability:
+    """Hold what was made against the device; raises as ``refuse_unless_runs``."""
+    suitability = suitability_of(made, job.device)
+    if suitability.preflight is not None:
+        refuse_unless_runs(suitability.preflight, job.output.name)
+    return suitability
 
 
 def _deliver_unrun(
@@ -264,8 +307,9 @@ def _deliver_unrun(
         folder = stack.enter_context(_folder(job, INSIDE_BYTES + 1))
         ends = ends_of(job.source.path)
         dataset = _dataset(job, ends[0])
-        made = make(Workbench(folder=folder, dataset=dataset, seed=job.seed))
+        made = make(_workbench(job, folder, dataset))
         made = replace(made, path=gathered(made.path, job.output, folder))
+        suitability = _suitable(made.path, job)
         too_large = why_too_large(identify(made.path))
         proof = Proof(
             samples=0,
@@ -280,7 +324,7 @@ def _deliver_unrun(
             weigh(Unrun(path=made.path, why=why))
         artifact = _describe(job, made.path, ends, proof, _lineage(job, made, dataset))
         put(made.path, artifact)
-    return Delivery(artifact=artifact, proof=proof)
+    return Delivery(artifact=artifact, proof=proof, suitability=suitability)
 
 
 def _run_alone(job: Job, path: Path, dataset: Dataset | None) -> str:
@@ -356,6 +400,7 @@ def _describe(
         operators=proof.operators,
         lineage=lineage,
         data=data_of(produced),
+        needs=requirements_of(produced).needs,
     )
 
 
@@ -368,6 +413,7 @@ def _lineage(job: Job, made: Made, dataset: Dataset | None) -> Lineage:
         seed=job.seed,
         data_sha256="" if dataset is None else dataset.sha256,
         tools=_tool_versions(),
+        device="" if job.device is None else job.device.name,
     )
 
 

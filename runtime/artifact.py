@@ -30,12 +30,14 @@ class OperatorUse:
         precision: What it computes in, read from the types of its tensors: ``float32``, ``float16``, ``int8``,
             ``int16x8``, ``int4``, ``dynamic-int8``, ``dynamic-int4``, ``weight-only-int8``, ``weight-only-int4``,
             ``integer`` for indices, ``unknown``, and ``-`` where it only moves data.
+        custom: Whether it is no builtin of its format: its own code must be on the device.
     """
 
     name: str
     version: int
     count: int
     precision: str
+    custom: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ class Lineage:
         seed: Of all chance.
         data_sha256: Of the dataset that calibrated it; empty when none was used.
         tools: Package versions that took part.
+        device: The profile that it was made for; empty where none was named.
     """
 
     source: str
@@ -59,6 +62,7 @@ class Lineage:
     seed: int = 0
     data_sha256: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +94,7 @@ class Artifact:
         operators: What the engine must be able to run.
         lineage: Where it comes from.
         data: Files beside it that it can't do without; none but for large .onnx models.
+        needs: What else the engine must have: ``ONNX IR``, or the ``TFLite runtime`` that the file names.
     """
 
     path: Path
@@ -101,6 +106,7 @@ class Artifact:
     operators: tuple[OperatorUse, ...]
     lineage: Lineage
     data: tuple[DataFile, ...] = ()
+    needs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def total_bytes(self) -> int:
@@ -119,6 +125,7 @@ class Artifact:
             "inputs": [spec.to_json() for spec in self.inputs],
             "outputs": [spec.to_json() for spec in self.outputs],
             "operators": [asdict(use) for use in self.operators],
+            "needs": dict(self.needs),
             "lineage": {**asdict(self.lineage), "steps": list(self.lineage.steps)},
             **data,
         }
@@ -180,4 +187,5 @@ def _from_json(path: Path, document: dict[str, Any]) -> Artifact:
         operators=tuple(OperatorUse(**use) for use in document["operators"]),
         lineage=Lineage(**{**lineage, "steps": tuple(lineage["steps"])}),
         data=tuple(DataFile(**file) for file in document.get("data", ())),
+        needs=document.get("needs", {}),
     )

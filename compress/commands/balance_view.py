@@ -29,13 +29,14 @@ def balance_view(balance: Balance) -> list[RenderableType]:
         for name, (before, after) in balance.bytes_moved.items()
     ]
     rows.append(["latency", _said(balance, "latency"), *_latency(balance)])
+    verdict = [f"speed: {balance.pace.said}"] if balance.pace else []
     if balance.judged is None:
         rows.append(["accuracy", _said(balance, "accuracy"), "-", "-", "-", f"not judged: {balance.unjudged}"])
-        return ["", _table(rows)]
+        return ["", _table(rows), *verdict]
     rows.append(_accuracy(balance, balance.judged))
     judged = balance.judged
     pair, against = (judged.after, judged.before, "the artifact"), "the source"
-    return ["", _table(rows), *class_losses(*pair, against=against), *slice_losses(*pair, against=against)]
+    return ["", _table(rows), *verdict, *class_losses(*pair, against=against), *slice_losses(*pair, against=against)]
 
 
 def _latency(balance: Balance) -> list[object]:

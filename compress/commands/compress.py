@@ -31,6 +31,7 @@ __all__ = ["compress"]
 @click.option("-r", "--recipe", "recipe_name", required=True, help="A built-in recipe, or the path of a .yaml file.")
 @options.output_option("The artifact to write; ends in .tflite or .onnx.")
 @options.data_option
+@options.device_option
 @options.metric_option
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a recipe: steps.0.io=int8.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
@@ -97,6 +98,7 @@ def _view(made: Compression) -> list[RenderableType]:
         ("passes", " → ".join(p.work.kind for p in made.passes) or "none"),
         *((passed.work.kind, _found(measured)) for passed, measured in zip(made.passes, made.measured, strict=True)),
         *proof_facts(made.delivery.proof),
+        *made.delivery.suitability.facts(),
         *(() if made.hygiene is None else hygiene_facts(made.hygiene)),
         *budget_facts(made.verdicts),
     ]

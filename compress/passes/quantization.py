@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -15,7 +16,16 @@ from tinsmith.convert.calibration import MeanSquaredError, load_calibration, met
 from tinsmith.convert.data.hygiene import refuse_constant
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT16, INTEGER
-from tinsmith.convert.quantization import Float16, Int8, Plan, WeightsInt4, WeightsInt8, choose_quantizer, scheme_named
+from tinsmith.convert.quantization import (
+    Float16,
+    Int8,
+    Plan,
+    WeightsInt4,
+    WeightsInt8,
+    arithmetic_for,
+    choose_quantizer,
+    scheme_named,
+)
 from tinsmith.convert.quantization.out_of_core import blocks_of, draft
 from tinsmith.convert.quantization.weight_proof import prove_weights
 from tinsmith.runtime.errors import TinsmithError
@@ -172,11 +182,14 @@ class Quantize(Pass):
         with self._source(model, bench) as source:
             calibration = self._calibration(source, bench) if self._plan.scheme.static else None
             right, said = self._corrected(source, calibration, bench)
-            report = self._quantizer.quantize(right, output, self._plan, calibration)
+            plan = self._plan_for(bench)
+            report = self._quantizer.quantize(right, output, plan, calibration)
         layers, seen = self._looked_at(model, output, bench)
         measured: dict[str, float | str] = {"engine": report.engine}
         if calibration is not None:
             measured |= _said_of(calibration, self._plan.method) | said
+        if plan.scheme.name == Int8.name:
+            measured["integers"] = plan.arithmetic.said
         made = Model(path=output, format=self.gives)
         return PassResult(model=made, modified=True, measured=measured | seen, layers=layers)
 
@@ -191,7 +204,7 @@ class Quantize(Pass):
         output = bench.place(f"corrected{source.suffix}")
 
         def quantize(plain: Path, small: Path) -> None:
-            self._quantizer.quantize(plain, small, self._plan, calibration)
+            self._quantizer.quantize(plain, small, self._plan_for(bench), calibration)
 
         found = correct_biases(source, output, quantize, lambda: itertools.islice(_samples(bench), _CORRECTED_ON))
         return output, {"mean errors before": found.before, "mean errors after": found.after}
@@ -229,6 +242,10 @@ class Quantize(Pass):
         folder = bench.place(self._plan.scheme.name)
         folder.mkdir()
         return folder / (bench.artifact or f"{self._plan.scheme.name}.{self.gives}")
+
+    def _plan_for(self, bench: Bench) -> Plan:
+        """With the integers that the device multiplies right."""
+        return replace(self._plan, arithmetic=arithmetic_for(bench.cpu, self.gives))
 
     def _calibration(self, source: Path, bench: Bench) -> Calibration:
         """The one that was saved, if it is of this model; else a new one, of no more detail than the method needs."""

@@ -13,7 +13,7 @@ from tinsmith.compress.training.settings import TrainingStep
 from tinsmith.convert.conversion import convert_model
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import INTEGER
-from tinsmith.convert.quantization import Int8, Plan, choose_quantizer
+from tinsmith.convert.quantization import Int8, Plan, arithmetic_for, choose_quantizer
 
 if TYPE_CHECKING:
     from tinsmith.compress.bench import Bench
@@ -96,7 +96,8 @@ class QuantizeAware(TrainedPass):
         convert_model(result.model, "onnx", wide, allow_unsafe=bench.allow_unsafe)
         samples = (batch.feeds for batch in bench.roles.calibration.batches(_BATCH))
         quantizer = choose_quantizer("onnx")
-        quantizer.quantize(wide, narrow, Plan(scheme=Int8(io=self._step.io)), quantizer.calibrate(wide, samples))
+        plan = Plan(scheme=Int8(io=self._step.io), arithmetic=arithmetic_for(bench.cpu, "onnx"))
+        quantizer.quantize(wide, narrow, plan, quantizer.calibrate(wide, samples))
         return PassResult(
             model=Model(path=narrow, format="onnx"),
             modified=True,

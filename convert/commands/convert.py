@@ -28,6 +28,7 @@ __all__ = ["convert"]
 )
 @click.option("--batch", type=click.IntRange(1), help="Fix the batch axis at this length; free unless given.")
 @options.data_option
+@options.device_option
 @options.force_option("unsafe-layers", "parity")
 @options.time_limit_option
 @options.seed_option
@@ -41,4 +42,5 @@ def convert(model: Path, output: Path, forced: tuple[str, ...], output_format: s
     delivered = change_format(model, output, allow=allow, **settings)
     artifact = delivered.artifact
     shown = [("artifact", f"{artifact.path} ({artifact.total_bytes:,} bytes)"), *proof_facts(delivered.proof)]
+    shown += delivered.suitability.facts()
     print_result(output_format, {"conversion": delivered.to_json()}, [facts(shown)])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from tinsmith.convert.inspection import ArtifactInspection, TrainedInspection
+    from tinsmith.convert.suitability import Suitability
     from tinsmith.runtime.tensors import TensorSpec
 
 __all__ = ["inspect"]
@@ -23,17 +24,32 @@ __all__ = ["inspect"]
 
 @click.command()
 @options.model_argument
+@click.option(
+    "-d", "--device", "devices", multiple=True, help="Say whether it runs, and computes right, on this profile."
+)
 @options.format_option
-def inspect(model: Path, output_format: str) -> None:
+def inspect(model: Path, devices: tuple[str, ...], output_format: str) -> None:
     """Show what a model holds, costs and needs.
 
     Nothing of the model is run, and no TensorFlow is needed.
     """
     from tinsmith.convert.inspection import ArtifactInspection, inspect_model
+    from tinsmith.convert.suitability import suitability_of
+    from tinsmith.runtime.profile import load_profile
 
+    profiles = [load_profile(device) for device in devices]
     found = inspect_model(model)
+    suited = [suitability_of(model, profile) for profile in profiles]
     view = _artifact_view(found) if isinstance(found, ArtifactInspection) else _trained_view(found)
-    print_result(output_format, {"inspection": found.to_json()}, view)
+    document: dict[str, object] = {"inspection": found.to_json()}
+    if suited:
+        document["devices"] = [suitability.to_json() for suitability in suited]
+    print_result(output_format, document, [*view, *(line for s in suited for line in ("", facts(_suited(s))))])
+
+
+def _suited(suitability: Suitability) -> list[tuple[str, object]]:
+    named = {"made for": "device"}
+    return [(named.get(name, name), said) for name, said in suitability.facts()]
 
 
 def _artifact_view(found: ArtifactInspection) -> list[RenderableType]:

@@ -145,8 +145,8 @@ def _of_floats(activation: str, weight: Source | None) -> str:
 def count_uses(graph: Graph) -> tuple[OperatorUse, ...]:
     """Operators by name, version and precision, the most frequent first."""
     precisions = Precisions(graph)
-    counts = Counter((o.name, o.version, precisions.of(o)) for o in graph.operators)
+    counts = Counter((o.name, o.version, precisions.of(o), o.custom) for o in graph.operators)
     return tuple(
-        OperatorUse(name=name, version=version, count=count, precision=precision)
-        for (name, version, precision), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        OperatorUse(name=name, version=version, count=count, precision=precision, custom=custom)
+        for (name, version, precision, custom), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     )

@@ -13,6 +13,7 @@ from tinsmith.convert.inspection.memory import activation_bytes
 from tinsmith.convert.inspection.onnx_graph import read_onnx
 from tinsmith.convert.inspection.precision import Precisions, count_uses
 from tinsmith.convert.inspection.remarks import remarks
+from tinsmith.convert.inspection.saturation import find_saturation
 from tinsmith.convert.inspection.savedmodel_view import view_savedmodel
 from tinsmith.convert.inspection.sizes import Sizes, deflated_bytes, deflated_estimate
 from tinsmith.convert.inspection.text import plain
@@ -29,10 +30,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tinsmith.convert.inspection.graph import Graph, Tensor
+    from tinsmith.convert.inspection.saturation import Saturation
     from tinsmith.convert.model import Model
     from tinsmith.runtime.artifact import OperatorUse
 
-__all__ = ["ArtifactInspection", "TrainedInspection", "inspect_model", "operator_precisions", "sizes_of"]
+__all__ = [
+    "ArtifactInspection",
+    "Requirements",
+    "TrainedInspection",
+    "inspect_model",
+    "operator_precisions",
+    "requirements_of",
+    "saturation_of",
+    "sizes_of",
+]
 
 _T = TypeVar("_T")
 
@@ -146,15 +157,47 @@ def inspect_model(path: Path) -> ArtifactInspection | TrainedInspection:
 _TRAINED = {"keras": view_keras, "hdf5": view_hdf5, "savedmodel": view_savedmodel}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirements:
+    """What an engine must have to run an artifact.
+
+    Attributes:
+        format: ``tflite`` or ``onnx``.
+        operators: By name, version and true precision.
+        needs: What must be there besides: version of the runtime, opsets.
+    """
+
+    format: str
+    operators: tuple[OperatorUse, ...]
+    needs: Mapping[str, str]
+
+
 def operator_precisions(path: Path) -> tuple[OperatorUse, ...]:
-    """The operators of an artifact with their versions and true precision; raises as ``inspect_model``."""
+    """The operators of an artifact with their versions and true precision; raises as ``requirements_of``."""
+    return requirements_of(path).operators
+
+
+def requirements_of(path: Path) -> Requirements:
+    """What an artifact needs; raises as ``inspect_model``, and ``ModelLoadError`` for a model that is none."""
+    graph = _artifact_graph(path)
+    uses = _translated(path, lambda: count_uses(graph))
+    return Requirements(format=graph.format, operators=uses, needs=graph.needs)
+
+
+def saturation_of(path: Path) -> Saturation:
+    """Where sums can saturate on x86 CPUs without VNNI; raises as ``requirements_of``."""
+    graph = _artifact_graph(path)
+    return _translated(path, lambda: find_saturation(graph))
+
+
+def _artifact_graph(path: Path) -> Graph:
     model = identify(path)
     if not model.is_artifact:
         raise ModelLoadError(
             f"{path} is a {model.format} model; only .tflite and .onnx files have operators with a precision",
             hint="`tinsmith convert` turns it into one",
         )
-    return _translated(path, lambda: count_uses(_read(model)))
+    return _read(model)
 
 
 def ends_of(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinsmith.convert.quantization.aeq import AiEdgeQuantizer
+from tinsmith.convert.quantization.arithmetic import arithmetic_for
 from tinsmith.convert.quantization.converter import TfliteConverterQuantizer
 from tinsmith.convert.quantization.ort import OnnxruntimeQuantizer
 from tinsmith.convert.quantization.plan import Arithmetic, Kept, Plan
@@ -49,6 +50,7 @@ __all__ = [
     "Scheme",
     "WeightsInt4",
     "WeightsInt8",
+    "arithmetic_for",
     "choose_quantizer",
     "scheme_named",
 ]

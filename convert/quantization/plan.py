@@ -34,6 +34,11 @@ class Arithmetic:
     weights: Literal["int8", "uint8"] = "int8"
     reduce_range: bool = False
 
+    @property
+    def said(self) -> str:
+        """In a few words."""
+        return f"{self.activations} x {self.weights}{' in 7 bits' if self.reduce_range else ''}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

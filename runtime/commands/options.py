@@ -20,6 +20,7 @@ __all__ = [
     "DATA_HELP",
     "accelerator_option",
     "data_option",
+    "device_option",
     "engine_option",
     "force_option",
     "format_option",
@@ -42,6 +43,11 @@ data_option = click.option("--data", help=DATA_HELP)
 metric_option = click.option(
     "--metric",
     help="What judges: accuracy, top-5, auc, map, mae, mse, or module:function. [default: accuracy; mae for numbers]",
+)
+device_option = click.option(
+    "-d",
+    "--device",
+    help="The profile that the artifact is made for: it decides which integers are multiplied, and what may be in it.",
 )
 engine_option = click.option("--engine", help="Run it with this engine: litert, onnxruntime or tflite-runtime.")
 accelerator_option = click.option(

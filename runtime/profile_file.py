@@ -1,0 +1,129 @@
+"""The keys of a TOML file, each asked for by its type; what is wrong is said with the file and the key."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from tinsmith.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Facts"]
+
+_VERSION = re.compile(r"\d+(\.\d+)+(\.post\d+)?")
+_MISSING = object()
+
+
+class Facts:
+    """One table. Everything that is asked for counts as known; ``end`` refuses the rest.
+
+    Args:
+        table: What the file holds.
+        of: The file's path, for messages.
+        where: The table's place in the file, for messages.
+    """
+
+    def __init__(self, table: Mapping[str, Any], *, of: str, where: str = "") -> None:
+        self._left = dict(table)
+        self._of = of
+        self._where = where
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._left
+
+    def wrong(self, said: str, *, hint: str = "") -> UsageError:
+        """The error of this file."""
+        return UsageError(f"the profile {self._of} {said}", hint=hint or "`tinsmith.runtime.profile` lists the keys")
+
+    def text(self, key: str, *, default: str | None = None) -> str:
+        """A text that says something; ``default`` where it is not there."""
+        found = self._take(key, default)
+        if not isinstance(found, str) or (not found and default is None):
+            raise self._unfit(key, found, "a text")
+        return found
+
+    def count(self, key: str) -> int:
+        """A whole number above zero."""
+        found = self._take(key)
+        if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+            raise self._unfit(key, found, "a whole number above 0")
+        return found
+
+    def one_of(self, key: str, choices: Sequence[str]) -> str:
+        """One of some words."""
+        found = self._take(key)
+        if found not in choices:
+            raise self._unfit(key, found, f"one of {', '.join(choices)}")
+        return str(found)
+
+    def names(self, key: str, *, known: Sequence[str] | None = None) -> tuple[str, ...]:
+        """A list of texts; of known ones, where it is said which are."""
+        found = self._take(key)
+        if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+            raise self._unfit(key, found, "a list of texts")
+        for name in found:
+            if known is not None and name not in known:
+                raise self._unfit(key, name, f"known ones of {', '.join(known)}")
+        return tuple(found)
+
+    def version(self, key: str) -> str:
+        """A version, as 2.3.0."""
+        found = self._take(key)
+        if not isinstance(found, str) or not _VERSION.fullmatch(found):
+            raise self._unfit(key, found, 'a version such as "2.3.0"')
+        return found
+
+    def day(self, key: str) -> str:
+        """A day, as 2026-11-24, with or without quotes."""
+        found = self._take(key)
+        try:
+            return date.fromisoformat(str(found)).isoformat()
+        except ValueError:
+            raise self._unfit(key, found, "a day such as 2026-11-24") from None
+
+    def table(self, key: str) -> Facts:
+        """A table inside this one."""
+        return self._inner(self._take(key), key)
+
+    def tables(self, key: str) -> tuple[Facts, ...]:
+        """A list of tables, at least one."""
+        found = self._take(key)
+        if not isinstance(found, list) or not found:
+            raise self._unfit(key, found, f"one table [[{key}]] or more")
+        return tuple(self._inner(table, f"{key}[{number}]") for number, table in enumerate(found))
+
+    def tables_by_name(self, key: str) -> dict[str, Facts]:
+        """Tables by name; none where the key is not there."""
+        if key not in self._left:
+            return {}
+        found = self._take(key)
+        if not isinstance(found, dict):
+            raise self._unfit(key, found, f"tables such as [{key}.cpu]")
+        return {name: self._inner(table, f"{key}.{name}") for name, table in found.items()}
+
+    def end(self) -> None:
+        """Refuse what nobody has asked for."""
+        for key in self._left:
+            raise self.wrong(f"holds an unknown key: {self._place(key)}")
+
+    def _take(self, key: str, default: Any = None) -> Any:
+        found = self._left.pop(key, _MISSING)
+        if found is not _MISSING:
+            return found
+        if default is None:
+            raise self.wrong(f"lacks {self._place(key)}")
+        return default
+
+    def _inner(self, table: Any, key: str) -> Facts:
+        if not isinstance(table, dict):
+            raise self._unfit(key, table, "a table")
+        return Facts(table, of=self._of, where=self._place(key))
+
+    def _place(self, key: str) -> str:
+        return f"{self._where}.{key}" if self._where else key
+
+    def _unfit(self, key: str, found: object, wanted: str) -> UsageError:
+        return self.wrong(f"says {self._place(key)} = {found!r}; it takes {wanted}")
