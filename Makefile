@@ -31,7 +31,8 @@ tflite-runtime: $(OLD)/.ready
 
 # CPUs that this machine does not have: tests and benchmarks that need them are left out without it.
 emulator:
-	@command -v qemu-x86_64-static >/dev/null || apt-get install -y --no-install-recommends qemu-user-static
+	@command -v qemu-x86_64-static >/dev/null \
+		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends qemu-user-static; }
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks
