@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 from dataclasses import dataclass, replace
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,11 +18,12 @@ from tinsmith.convert.external_data import files_of
 from tinsmith.convert.inspection import ends_of, operator_precisions, requirements_of
 from tinsmith.convert.model import identify
 from tinsmith.convert.parity import FLOAT32, INTEGER, PROOF_SAMPLES, Proof, Tolerance, batch_of, prove
-from tinsmith.convert.placing import data_of, gathered, put
+from tinsmith.convert.placing import data_of, gathered, put, work_folder
 from tinsmith.convert.predictors import SandboxedArtifact, opened_predictor, rename_feeds, run_samples
 from tinsmith.convert.quantization.out_of_core import INSIDE_BYTES, data_path
 from tinsmith.convert.room import why_too_large
 from tinsmith.convert.suitability import suitability_of
+from tinsmith.convert.tool_versions import tool_versions
 from tinsmith.runtime.artifact import Artifact, Lineage
 from tinsmith.runtime.errors import UsageError, VerificationError
 from tinsmith.runtime.files import check_room, check_writable, sha256_of
@@ -35,7 +33,8 @@ from tinsmith.runtime.sandbox import Sandbox
 from tinsmith.runtime.seeds import check_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from tinsmith.convert.data import Dataset
     from tinsmith.convert.model import Model
@@ -51,21 +50,6 @@ logger = logging.getLogger(__name__)
 
 # Of a large artifact that is run alone.
 _ALONE_SAMPLES = 4
-# Whatever can change an artifact's bytes.
-_TOOLS = (
-    "tinsmith",
-    "ai-edge-litert",
-    "ai-edge-quantizer",
-    "keras",
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "pillow",
-    "tensorflow",
-    "tensorflow-model-optimization",
-    "tf-keras",
-    "tf2onnx",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,7 +239,7 @@ def deliver(
     with contextlib.ExitStack() as stack:
         # The child that will load the artifact starts now: its imports overlap with the work.
         sandbox = stack.enter_context(Sandbox(time_limit_s=job.time_limit_s))
-        folder = stack.enter_context(_folder(job, streamed_bytes or 0))
+        folder = stack.enter_context(work_folder(job.output, streamed_bytes or 0))
         source = reference = stack.enter_context(
             opened_predictor(job.source, allow_unsafe=job.allow.unsafe_layers, time_limit_s=job.time_limit_s)
         )
@@ -304,7 +288,7 @@ def _deliver_unrun(
     """As ``deliver``, of a source that is too large to be run: the artifact alone is, if it fits."""
     logger.warning("%s: weights are proven one by one, and not by running both", why)
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(_folder(job, INSIDE_BYTES + 1))
+        folder = stack.enter_context(work_folder(job.output, INSIDE_BYTES + 1))
         ends = ends_of(job.source.path)
         dataset = _dataset(job, ends[0])
         made = make(_workbench(job, folder, dataset))
@@ -336,17 +320,6 @@ def _run_alone(job: Job, path: Path, dataset: Dataset | None) -> str:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise VerificationError(f"the artifact answers NaN or infinity in {spec.name!r} on {samples.origin}")
     return f"the artifact alone was run on {len(samples)} samples, and all its answers are numbers"
-
-
-def _folder(job: Job, expected_bytes: int) -> contextlib.AbstractContextManager[Path]:
-    """Where the work is done; beside the output where it gets large, because temp folders often lie in memory."""
-    return _temporary(job.output.parent if expected_bytes > INSIDE_BYTES else None)
-
-
-@contextlib.contextmanager
-def _temporary(parent: Path | None) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="tinsmith-" if parent is None else ".tinsmith-", dir=parent) as name:
-        yield Path(name)
 
 
 def _refuse_overwriting(job: Job) -> None:
@@ -412,14 +385,6 @@ def _lineage(job: Job, made: Made, dataset: Dataset | None) -> Lineage:
         steps=tuple(made.steps),
         seed=job.seed,
         data_sha256="" if dataset is None else dataset.sha256,
-        tools=_tool_versions(),
+        tools=tool_versions(),
         device="" if job.device is None else job.device.name,
     )
-
-
-def _tool_versions() -> dict[str, str]:
-    versions = {}
-    for name in _TOOLS:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinsmith.convert.external_data import data_files
-from tinsmith.convert.quantization.out_of_core import data_path, write_again
+from tinsmith.convert.quantization.out_of_core import INSIDE_BYTES, data_path, write_again
 from tinsmith.runtime.artifact import Artifact, DataFile, manifest_path, manifest_text
 from tinsmith.runtime.files import sha256_of, staged_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
-__all__ = ["data_of", "gathered", "put"]
+__all__ = ["data_of", "gathered", "put", "work_folder"]
+
+
+@contextlib.contextmanager
+def work_folder(output: Path, expected_bytes: int) -> Iterator[Path]:
+    """Where the work is done; beside the output where it gets large, because temp folders often lie in memory."""
+    large = expected_bytes > INSIDE_BYTES
+    prefix, parent = (".tinsmith-", output.parent) if large else ("tinsmith-", None)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name:
+        yield Path(name)
 
 
 def put(produced: Path, artifact: Artifact) -> None:

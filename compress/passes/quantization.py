@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 _BATCH = 32
 # Batches; the mean of a channel needs no more, and every layer runs them again.
-_CORRECTED_ON = 4
+_CORRECTED_ON = 2
 _STATIC_FIELDS = ("calibration", "ranges", "correct_biases", "keep")
 _LOOKED_AT = 8
 _TRAINED: frozenset[Format] = frozenset(["keras", "hdf5", "savedmodel"])
@@ -202,9 +202,12 @@ class Quantize(Pass):
         from tinsmith.convert.equalization import correct_biases
 
         output = bench.place(f"corrected{source.suffix}")
+        plan = self._plan_for(bench)
+        if isinstance(plan.scheme, Int8):  # the same numbers, and ends that take samples as they are
+            plan = replace(plan, scheme=Int8())
 
         def quantize(plain: Path, small: Path) -> None:
-            self._quantizer.quantize(plain, small, self._plan_for(bench), calibration)
+            self._quantizer.quantize(plain, small, plan, calibration)
 
         found = correct_biases(source, output, quantize, lambda: itertools.islice(_samples(bench), _CORRECTED_ON))
         return output, {"mean errors before": found.before, "mean errors after": found.after}

@@ -14,7 +14,7 @@ from tinsmith.compress.recovery.rungs import (
     OtherRanges,
     RecalibrateBatchNorm,
     TrainAware,
-    doubling,
+    ever_more,
 )
 from tinsmith.compress.recovery.trials import Trial
 from tinsmith.runtime.errors import DataError, ModelError, RecipeError, UsageError
@@ -73,7 +73,7 @@ class Rungs:
         yield from (OtherRanges(method=method) for method in _METHODS)
         yield Equalize()
         yield CorrectBiases()
-        for operators in doubling(worst()):
+        for operators in ever_more(worst()):
             yield KeepWorst(operators=operators, precision="int16x8")
             yield KeepWorst(operators=operators, precision="float32")
         if self.trained and self.trainable:

@@ -32,8 +32,8 @@ __all__ = ["Ground", "Recovery", "recover"]
 
 # Fewer say too little to choose a training by, and what is left to learn from is not much either.
 _LEAST_VALIDATION = 200
-# More than these in another precision is another scheme.
-_MOST_KEPT = 16
+# Share of the operators that may be kept in another precision; of more the artifact would hardly be quantized at all.
+_MOST_KEPT = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ class _Attempts:
             agreement=verdict.agreement,
             size_bytes=artifact.stat().st_size,
             seconds=time.monotonic() - began,
-            remark="; ".join(miss.text for miss in verdict.misses),
+            remark="; ".join(f"{miss.bound} missed by {miss.beyond:.2%}" for miss in verdict.misses),
         )
         self._log.keep(steps, trial)
         return trial
@@ -143,4 +143,5 @@ class _Attempts:
         layers = self._runner.run(plan(self._runner.job.source, recipe, self._ground.target)).layers
         if layers is None:
             return ()
-        return tuple(layer.name for layer in layers.worst_first if layer.harm_db is not None)[:_MOST_KEPT]
+        worst = [layer.name for layer in layers.worst_first if layer.harm_db is not None]
+        return worst[: round(_MOST_KEPT * len(worst))]

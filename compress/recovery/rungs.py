@@ -29,11 +29,13 @@ __all__ = [
     "RecalibrateBatchNorm",
     "Rung",
     "TrainAware",
-    "doubling",
+    "ever_more",
     "quantizes",
 ]
 
 _AWARE_EPOCHS = 3
+# Operators that are added to those that are kept; more would keep some for nothing.
+_MOST_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +148,12 @@ def quantizes(recipe: Recipe) -> bool:
     return _quantize_at(recipe) is not None
 
 
-def doubling(operators: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The worst one, two, four and so on, up to all."""
+def ever_more(operators: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The worst one, two, four and eight, and four more each time from there, up to all."""
     count = 1
     while count < len(operators):
         yield operators[:count]
-        count *= 2
+        count += min(count, _MOST_AT_ONCE)
     if operators:
         yield operators
 

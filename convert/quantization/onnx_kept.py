@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.convert.frameworks import require
@@ -11,10 +12,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tinsmith.convert.calibration.ranges import Ranges
-    from tinsmith.convert.quantization.plan import Plan
+    from tinsmith.convert.quantization.plan import Kept, Plan
 
 __all__ = ["name_kept", "wide_tensors"]
 
+_ACTIVATIONS = frozenset({"Clip", "HardSwish", "LeakyRelu", "PRelu", "Relu", "Sigmoid", "Tanh"})
 # Of onnxruntime's rules those whose output has the scale of the input.
 _DIRECT = frozenset({"QDQDirect8BitOp", "QDQMaxPool", "QDQResize"})
 
@@ -24,17 +26,18 @@ def name_kept(model: Any, plan: Plan, source: Path) -> list[str]:
 
     Args:
         model: A ``ModelProto``; changed in place.
-        plan: Names operators by the first tensor that each computes.
+        plan: Names operators by the first tensor that each computes, or by that of the activation that ends it.
         source: Where the model is from, for messages.
 
     Raises:
         RecipeError: The model has no operator of such a name.
     """
     require_names(plan, (node.output[0] for node in model.graph.node), source)
+    kept = _whole(model, plan)
     floats = []
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{number}_{node.output[0]}"
-        if plan.kept.get(node.output[0]) == "float32":
+        if kept.get(node.output[0]) == "float32":
             floats.append(str(node.name))
     return floats
 
@@ -42,10 +45,23 @@ def name_kept(model: Any, plan: Plan, source: Path) -> list[str]:
 def wide_tensors(model: Any, plan: Plan, ranges: Ranges) -> dict[str, list[dict[str, Any]]]:
     """Every activation that an operator kept in int16x8 reads or computes, with 16 bits for its type."""
     wide = require("onnxruntime.quantization", needed_for="quantizing an .onnx file").QuantType.QInt16
-    nodes = [node for node in model.graph.node if plan.kept.get(node.output[0]) == "int16x8"]
+    kept = _whole(model, plan)
+    nodes = [node for node in model.graph.node if kept.get(node.output[0]) == "int16x8"]
     read = {origin for node in nodes for name in node.input for origin in _origins(model, name)}
     names = {name for name in {*read, *(name for node in nodes for name in node.output)} if name in ranges}
     return {name: [{"quant_type": wide}] for name in sorted(names)}
+
+
+def _whole(model: Any, plan: Plan) -> dict[str, Kept]:
+    """What is kept, with the layer in front of each activation: for an engine and for people both are one operator."""
+    makers = {output: node for node in model.graph.node for output in node.output}
+    readers = Counter(name for node in model.graph.node for name in node.input)
+    kept = dict(plan.kept)
+    for name, precision in plan.kept.items():
+        before = makers[name].input[0] if makers[name].op_type in _ACTIVATIONS else ""
+        if before in makers and readers[before] == 1:
+            kept.setdefault(makers[before].output[0], precision)
+    return kept
 
 
 def _origins(model: Any, name: str) -> list[str]:

@@ -151,12 +151,14 @@ def test_what_can_not_be_done_is_said_and_leaves_nothing(golden, data, cli, tmp_
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_inputs_of_zeros_are_warned_of_and_make_a_model_that_runs(golden, cli, tmp_path, caplog):
+def test_inputs_of_zeros_are_warned_of_and_refused_where_a_model_would_come_of_them(golden, cli, tmp_path, caplog):
     np.savez("zeros.npz", x=np.zeros((4, 8, 8, 1), np.float32))
 
-    code, _, _ = cli(
-        "compress", golden / "cnn.onnx", "-r", "int8", "--data", "zeros.npz", "-o", "s.onnx", "--force", "parity"
-    )
-
+    code, _, _ = cli("calibrate", golden / "cnn.onnx", "--data", "zeros.npz", "-o", "zeros-ranges.npz")
     assert code == 0
     assert "input image is 0 in every calibration sample" in caplog.text
+
+    code, _, err = cli("compress", golden / "cnn.onnx", "-r", "int8", "--data", "zeros.npz", "-o", "s.onnx")
+    assert code == 2
+    assert "zeros.npz" in err
+    assert not (tmp_path / "s.onnx").exists()

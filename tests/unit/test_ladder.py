@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tinsmith.compress.recipe import load_recipe
 from tinsmith.compress.recovery.ladder import Ladder, Limits, Rungs
-from tinsmith.compress.recovery.rungs import doubling, quantizes
+from tinsmith.compress.recovery.rungs import ever_more, quantizes
 from tinsmith.compress.recovery.trials import Trial, TrialLog
 from tinsmith.runtime.errors import RecipeError
 
@@ -142,8 +142,8 @@ def test_the_best_trial_is_chosen_and_its_recipe_gives_it_again(takes):
 
 
 @given(st.lists(st.text(min_size=1), unique=True))
-def test_doubling_ends_with_all_and_never_goes_back(operators):
-    found = list(doubling(operators))
+def test_ever_more_ends_with_all_and_never_goes_back(operators):
+    found = list(ever_more(operators))
 
     assert not operators or list(found[-1]) == operators
     assert all(len(a) < len(b) for a, b in itertools.pairwise(found))
