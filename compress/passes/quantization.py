@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 _BATCH = 32
 # Batches; the mean of a channel needs no more, and every layer runs them again.
-_CORRECTED_ON = 2
+_CORRECTED_ON = 4
 _STATIC_FIELDS = ("calibration", "ranges", "correct_biases", "keep")
 _LOOKED_AT = 8
 _TRAINED: frozenset[Format] = frozenset(["keras", "hdf5", "savedmodel"])

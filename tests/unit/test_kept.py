@@ -146,3 +146,14 @@ def float_weights(path):
     model = flatbuffer_utils.read_model(str(path))
     stored = [t for t in model.subgraphs[0].tensors if t.type == FLOAT32 and model.buffers[t.buffer].data is not None]
     return sum(int(np.prod(t.shape)) for t in stored)
+
+
+def test_an_activation_of_an_onnx_model_is_kept_with_the_layer_in_front_of_it(golden, tmp_path):
+    model = onnx.load(str(golden / "cnn.onnx"))
+    (relu,) = [node for node in model.graph.node if node.op_type == "Relu"]
+
+    kept = quantized(golden / "cnn.onnx", tmp_path / "small.onnx", {relu.output[0]: "float32"})
+    plain = quantized(golden / "cnn.onnx", tmp_path / "small.onnx", {})
+
+    assert kept[0] == ("float32", "float32") != plain[0]
+    assert kept[1:] == plain[1:]
