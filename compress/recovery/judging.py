@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinsmith.convert.comparison import outputs_in_order
 from tinsmith.convert.evaluation import evaluate
 from tinsmith.convert.predictors import SandboxedArtifact, class_scores, run_samples
 from tinsmith.runtime.errors import DataError
@@ -62,7 +63,10 @@ class Judge:
     ) -> None:
         self._samples, self._budget, self._metric = samples, budget, metric
         self._time_limit_s = time_limit_s
+        self._outputs = source.outputs
         self._before, self._named = self._look(source)
+        self._few = next(samples.batches(_BATCH)).feeds
+        self._answers = run_samples(source, self._few)
         if self._named is None and budget.min_agreement is not None:
             raise DataError(
                 "--min-agreement is for models that name classes, and this one does not",
@@ -77,6 +81,13 @@ class Judge:
         if self._named is not None and named is not None:
             agreement = float(np.mean(self._named == named))
         return Found(after=after, agreement=agreement, misses=self._budget.misses(self._before, after, agreement))
+
+    def error(self, artifact: Path) -> float:
+        """Mean squared distance of its answers from the source's on a few samples; raises as what opens and runs it."""
+        with SandboxedArtifact(artifact, Sandbox(time_limit_s=self._time_limit_s)) as opened:
+            found = outputs_in_order([spec.name for spec in self._outputs], opened, run_samples(opened, self._few))
+        pairs = zip(self._answers, found, strict=True)
+        return float(sum(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2) for a, b in pairs))
 
     def _look(self, predictor: Predictor) -> tuple[Evaluation | None, NDArray[np.int64] | None]:
         """Its evaluation, and the class that it names for each sample."""

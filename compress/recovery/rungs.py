@@ -29,6 +29,7 @@ __all__ = [
     "RecalibrateBatchNorm",
     "Rung",
     "TrainAware",
+    "alone_in",
     "ever_more",
     "quantizes",
 ]
@@ -146,6 +147,18 @@ Rung = RecalibrateBatchNorm | OtherRanges | Equalize | CorrectBiases | KeepWorst
 def quantizes(recipe: Recipe) -> bool:
     """Whether a recipe has a step that the ladder can work on: static quantization."""
     return _quantize_at(recipe) is not None
+
+
+def alone_in(recipe: Recipe, operator: str, others: Sequence[str]) -> Recipe:
+    """The recipe with one operator quantized and all the others in float32, biases as they are: what it costs alone.
+
+    Args:
+        recipe: One that quantizes.
+        operator: By the first tensor that it computes.
+        others: All of them; the operator may be among them.
+    """
+    kept: Mapping[str, Kept] = dict.fromkeys([name for name in others if name != operator], "float32")
+    return _with_quantize(recipe, keep=kept, correct_biases=False) or recipe
 
 
 def ever_more(operators: Sequence[str]) -> Iterator[Sequence[str]]:

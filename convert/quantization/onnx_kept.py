@@ -53,15 +53,23 @@ def wide_tensors(model: Any, plan: Plan, ranges: Ranges) -> dict[str, list[dict[
 
 
 def _whole(model: Any, plan: Plan) -> dict[str, Kept]:
-    """What is kept, with the layer in front of each activation: for an engine and for people both are one operator."""
+    """What is kept, with the layer in front of each activation and bias, which is one operator to engines and people."""
     makers = {output: node for node in model.graph.node for output in node.output}
     readers = Counter(name for node in model.graph.node for name in node.input)
     kept = dict(plan.kept)
     for name, precision in plan.kept.items():
-        before = makers[name].input[0] if makers[name].op_type in _ACTIVATIONS else ""
-        if before in makers and readers[before] == 1:
-            kept.setdefault(makers[before].output[0], precision)
+        node = makers[name]
+        while node.input and readers[node.input[0]] == 1 and _follows(node, makers.get(node.input[0])):
+            node = makers[node.input[0]]
+            kept.setdefault(node.output[0], precision)
     return kept
+
+
+def _follows(node: Any, before: Any) -> bool:
+    """Whether a node only ends what another one computes."""
+    if before is None:
+        return False
+    return node.op_type in _ACTIVATIONS or (node.op_type == "Add" and before.op_type == "MatMul")
 
 
 def _origins(model: Any, name: str) -> list[str]:
