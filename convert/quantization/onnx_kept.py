@@ -53,7 +53,7 @@ def wide_tensors(model: Any, plan: Plan, ranges: Ranges) -> dict[str, list[dict[
 
 
 def _whole(model: Any, plan: Plan) -> dict[str, Kept]:
-    """What is kept, with the layer in front of each activation and bias, which is one operator to engines and people."""
+    """What is kept, with the layer in front of each activation and bias: to an engine both are one operator."""
     makers = {output: node for node in model.graph.node for output in node.output}
     readers = Counter(name for node in model.graph.node for name in node.input)
     kept = dict(plan.kept)
