@@ -286,9 +286,14 @@ class _Course:
         """Whether the artifact is made for another machine, whose time is not known here."""
         return self._job.device is not None and self._job.device.kind != "host"
 
+    @property
+    def _climbs(self) -> bool:
+        """Whether there is a bound to keep, and a recipe that the ladder can work on."""
+        return self.bound and quantizes(self._recipe)
+
     def _climbed(self, workbench: Workbench) -> tuple[PlannedPass, ...]:
         """The plan of the recipe that meets the budget, or comes nearest to it; the user's own without a budget."""
-        if not self._recovery.budget.bounds or not quantizes(self._recipe):
+        if not self._climbs:
             return self._planned
         assert self._runner is not None
         assert self._work is not None
@@ -329,8 +334,7 @@ class _Course:
         return Watchers([])
 
     def _open_work(self, workbench: Workbench) -> None:
-        climbs = self._recovery.budget.bounds and quantizes(self._recipe)
-        if not climbs and not any(isinstance(planned.work, TrainedPass) for planned in self._planned):
+        if not self._climbs and not any(isinstance(planned.work, TrainedPass) for planned in self._planned):
             return
         Cluster.of()  # what is wrong with TF_CONFIG is said before anything runs
         job = self._job

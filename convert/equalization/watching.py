@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinsmith.convert.calibration.feeding import Portions
 from tinsmith.convert.frameworks import require
+from tinsmith.convert.plain_interpreter import plain_interpreter
 from tinsmith.runtime.engines.ort import OrtEngine
 from tinsmith.runtime.engines.tflite import TfliteEngine
 from tinsmith.runtime.errors import ModelError, UnsupportedOperatorError, first_line
@@ -72,16 +72,8 @@ def watch(path: Path, names: Sequence[str], samples: Iterable[Feeds]) -> Iterato
 
 
 def _tflite(path: Path, names: Sequence[str]) -> Any:
-    litert = require("ai_edge_litert.interpreter", needed_for=_NEEDED_FOR)
     try:
-        # Without XNNPACK: it fuses operators, and the tensors between them are then not computed.
-        interpreter = litert.Interpreter(
-            model_path=str(path),
-            num_threads=os.cpu_count() or 1,
-            experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            experimental_preserve_all_tensors=True,
-        )
-        interpreter.allocate_tensors()
+        interpreter = plain_interpreter(path, needed_for=_NEEDED_FOR)
     except (RuntimeError, ValueError) as error:
         raise UnsupportedOperatorError(f"LiteRT can't run {path.name}: {first_line(error)}") from error
     engine = TfliteEngine(interpreter, name="litert", version="", accelerator="cpu")

@@ -5,20 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tinsmith.__main__ import run
 from tinsmith.convert.calibration import METHOD_NAMES, load_calibration
-
-
-@pytest.fixture
-def cli(capsys):
-    """Run one command line; gives its exit code, stdout and stderr."""
-
-    def call(*arguments):
-        code = run([str(a) for a in arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
 
 
 @pytest.fixture

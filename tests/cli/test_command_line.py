@@ -13,18 +13,6 @@ from tinsmith.__main__ import COMMANDS, run
 from tinsmith.runtime import errors
 
 
-@pytest.fixture
-def cli(capsys):
-    """Run one command line; gives its exit code, stdout and stderr."""
-
-    def call(*arguments):
-        code = run([str(a) for a in arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
-
-
 def test_exit_codes_are_the_documented_ones():
     codes = {
         errors.BudgetMissedError: 1, errors.UsageError: 2, errors.RecipeError: 2, errors.DataError: 2,

@@ -4,20 +4,6 @@ import json
 
 import pytest
 
-from tinsmith.__main__ import run
-
-
-@pytest.fixture
-def cli(capsys):
-    """Run one command line; gives its exit code, stdout and stderr."""
-
-    def call(*arguments):
-        code = run([str(a) for a in arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
-
 
 def test_a_table_of_100_columns_and_a_page(golden, tmp_path, cli):
     html = tmp_path / "layers.html"

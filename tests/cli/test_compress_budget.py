@@ -5,21 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from tinsmith.__main__ import run
 from tinsmith.convert.model import identify
 from tinsmith.convert.predictors import opened_predictor
-
-
-@pytest.fixture
-def cli(capsys):
-    """Run one command line; gives its exit code, stdout and stderr."""
-
-    def call(*arguments):
-        code = run([str(a) for a in arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
 
 
 @pytest.fixture

@@ -6,20 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinsmith.__main__ import run
-
-
-@pytest.fixture
-def cli(capsys):
-    """Run one command line; gives its exit code, stdout and stderr."""
-
-    def call(*arguments):
-        code = run([str(a) for a in arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
-
 
 @pytest.fixture
 def pictures(tmp_path):
