@@ -1,0 +1,5 @@
+"""Postprocessing as data: what turns a model's outputs into an answer, on numpy alone."""
+
+from tinsmith.runtime.postprocessing.pipeline import Postprocessing
+
+__all__ = ["Postprocessing"]
