@@ -61,10 +61,11 @@ _FILE = click.Path(path_type=Path)
 @click.option("--print", "printed", type=click.Choice(["settings", "unit", "containerfile"]),
               help="Print what starts this very server elsewhere, and start nothing.")  # fmt: skip
 def serve(models: tuple[str, ...], printed: str | None, folder: Path | None, **options: Any) -> None:
-    """Serve models on the Open Inference Protocol, with a status page at /.
+    """Serve models on the Open Inference Protocol.
 
-    A model is a bundle, or a bare .tflite or .onnx file; its address has the file's name, or NAME. A file that changes
-    is verified, tried in a process of its own and swapped in while requests go on; a bad one leaves the old one alone.
+    The status page is at /. A model is a bundle, or a bare .tflite or .onnx file; its address has the file's name, or
+    NAME. A file that changes is verified, tried in a process of its own and swapped in while requests go on; a bad one
+    leaves the old one alone.
     """
     keeping = {name: options.pop(name) for name in ("samples", "age_h")}
     limits = {field.name: options.pop(field.name) for field in dataclasses.fields(Limits)}
