@@ -89,9 +89,10 @@ class Servables:
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_private(root)
-            _clear_left_behind(root)
-            self.folder = Path(tempfile.mkdtemp(prefix="serving-", dir=root))
-            self._lock = _locked(self.folder / _LOCK)
+            with _locked(root / _LOCK, wait=True):  # another server may be starting
+                _clear_left_behind(root)
+                self.folder = Path(tempfile.mkdtemp(prefix="serving-", dir=root))
+                self._lock = _locked(self.folder / _LOCK)
         except OSError as error:
             raise OutputError.from_os_error(root, error) from error
 
@@ -231,11 +232,16 @@ def _check_private(root: Path) -> None:
         )
 
 
-def _locked(path: Path) -> BinaryIO:
+def _locked(path: Path, *, wait: bool = False) -> BinaryIO:
+    """A file that no other process has locked; raises ``OSError`` where one has, unless told to wait."""
     import fcntl
 
     stream = path.open("wb")
-    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        stream.close()
+        raise
     return stream
 
 

@@ -34,6 +34,11 @@ def test_a_log_grows_by_one_line_each_and_verifies(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def fill(log):
+    for _ in range(1000):
+        log.append("load", model="m" * 200)
+
+
 def test_an_empty_log_verifies(tmp_path):
     (tmp_path / "audit.jsonl").touch()
 
@@ -82,7 +87,7 @@ def test_a_torn_line_is_named_and_the_next_entry_takes_it_out(tmp_path, kept):
     log.append("swap", model="m" * 300)
     path.write_bytes(path.read_bytes()[: len(whole) + kept])
 
-    with pytest.raises(VerificationError, match="line 3 of .* is torn"):
+    with pytest.raises(VerificationError, match=r"line 3 of .* is torn"):
         verify_log(path)
 
     log.append("unload", model="m")
@@ -136,7 +141,6 @@ def test_a_log_that_can_not_be_written_says_so(tmp_path):
 def test_a_full_disk_is_reported_and_tears_no_line(small_disk):
     log = AuditLog(small_disk / "audit.jsonl")
     with pytest.raises(OutputError, match="No space left"):
-        for _ in range(1000):
-            log.append("load", model="m" * 200)
+        fill(log)
 
     assert verify_log(log.path).lines > 10

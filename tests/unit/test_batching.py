@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinsmith.runtime.errors import BusyError, ExpiredError, ModelError, ModelTimeoutError, UsageError
+from tinsmith.runtime.errors import BusyError, ExpiredError, ModelError, ModelTimeoutError, TinsmithError, UsageError
 from tinsmith.runtime.pool import Pool
 from tinsmith.runtime.server.batching import Batcher, check_free_axes, check_independent
 from tinsmith.runtime.session import Session
@@ -86,7 +86,7 @@ class Caller(threading.Thread):
     def run(self):
         try:
             self.ran = self.batcher.run({"x": self.rows}, deadline_s=self.deadline_s)
-        except Exception as error:
+        except TinsmithError as error:
             self.error = error
 
     def outcome(self):

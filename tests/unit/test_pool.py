@@ -13,6 +13,7 @@ from tinsmith.runtime.errors import (
     ModelLoadError,
     ModelLostError,
     ModelTimeoutError,
+    TinsmithError,
 )
 from tinsmith.runtime.pool import Pool, open_pool
 from tinsmith.runtime.session import Session
@@ -104,7 +105,7 @@ class Caller(threading.Thread):
     def run(self):
         try:
             self.answer = float(self.pool.run(feeds(self.number), deadline_s=self.deadline_s).outputs["y"][0, 0])
-        except Exception as error:
+        except TinsmithError as error:
             self.error = error
 
     def outcome(self):
