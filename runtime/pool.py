@@ -135,7 +135,7 @@ class Pool:
             deadline_s: On the pool's clock; a run that can't end by then does not begin.
 
         Raises:
-            BusyError: The line is full, or so long that the turn would come too late.
+            BusyError: The line is full, or so long that the turn would come, or has come, too late.
             ExpiredError: The deadline passed in the line.
             ModelTimeoutError: The run passed its time limit, and its interpreter was given up.
             ModelLostError: The interpreters were lost.
@@ -184,9 +184,12 @@ class Pool:
         for turn in tuple(self._line):
             if not self._free:
                 return
-            if turn.latest_s() <= now_s + self._run_s():
+            if turn.latest_s() <= now_s:
                 self._line.remove(turn)
                 turn.settle(_expired())
+            elif turn.latest_s() <= now_s + self._run_s():
+                self._line.remove(turn)
+                turn.settle(BusyError("the line was so long that no time is left to run before the deadline"))
                 self._doubt()
             elif turn.due(now_s):
                 self._line.remove(turn)

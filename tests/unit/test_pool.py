@@ -232,6 +232,26 @@ def test_nobody_stands_in_line_who_would_come_too_late():
     assert second.outcome() == 4
 
 
+def test_whose_turn_comes_too_late_for_a_run_is_refused_and_not_run():
+    clock, engine = Clock(), Doubling()
+    pool = pool_of(engine, clock=clock, time_limit_s=100.0)
+    pool._mean_s = 1.0  # runs take 1 s, so far
+    engine.gate.clear()
+    first = Caller(pool, 1)
+    assert engine.entered.acquire(timeout=PATIENCE_S)
+    hasty = Caller(pool, 2, deadline_s=7.0)
+    in_line(pool, 1)
+    patient = Caller(pool, 3, deadline_s=1000.0)
+    in_line(pool, 2)
+    clock.now_s = 6.5
+    engine.gate.set()
+
+    assert (first.outcome(), patient.outcome()) == (2, 6)
+    assert isinstance(hasty.outcome(), BusyError)
+    assert not isinstance(hasty.outcome(), ExpiredError)
+    assert engine.seen == [1, 3]
+
+
 def test_a_wrong_estimate_can_not_refuse_for_ever():
     clock, engine = Clock(), Doubling()
     pool = pool_of(engine, clock=clock)
