@@ -39,11 +39,12 @@ _MILDER = 0.9
 
 
 class Ran(NamedTuple):
-    """What a run gave, how long it waited for its turn, and how long it took."""
+    """What a run gave, how long it waited for its turn, how long it took, and how many requests shared it."""
 
     outputs: Outputs
     queue_ns: int
     infer_ns: int
+    batch: int = 1
 
 
 class Slot:
@@ -74,6 +75,10 @@ class Turn(Protocol):
 
     def latest_s(self) -> float:
         """When its deadline is."""
+        ...
+
+    def requests(self) -> int:
+        """How many wait here."""
         ...
 
     def settle(self, outcome: Slot | TinsmithError) -> None:
@@ -114,8 +119,9 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        """How many turns stand in line."""
-        return len(self._line)
+        """How many requests stand in line."""
+        with self.lock:
+            return sum(turn.requests() for turn in self._line)
 
     @property
     def backlog_s(self) -> float:
@@ -340,6 +346,9 @@ class _Single:
 
     def latest_s(self) -> float:
         return self._deadline_s
+
+    def requests(self) -> int:
+        return 1
 
     def settle(self, outcome: Slot | TinsmithError) -> None:
         self.outcome = outcome

@@ -139,8 +139,10 @@ class Batcher:
                 self._run_alone(members, slot)
         else:
             self._executed(len(members))
-            took_ns = time.perf_counter_ns() - started_ns
-            self._settle([(m, Ran(o, started_ns - m.asked_ns, took_ns)) for m, o in zip(members, outputs, strict=True)])
+            took_ns, size = time.perf_counter_ns() - started_ns, len(members)
+            self._settle(
+                [(m, Ran(o, started_ns - m.asked_ns, took_ns, size)) for m, o in zip(members, outputs, strict=True)]
+            )
 
     def _run_alone(self, members: Sequence[_Member], slot: Slot) -> None:
         for member in members:
@@ -226,6 +228,9 @@ class _Batch:
 
     def latest_s(self) -> float:
         return max(member.deadline_s for member in self.members)
+
+    def requests(self) -> int:
+        return len(self.members)
 
     def settle(self, outcome: Slot | TinsmithError) -> None:
         self._batcher.forget(self)

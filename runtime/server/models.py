@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime.errors import TinsmithError, VerificationError, first_line
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tinsmith.runtime.server.serving import Servable, Watcher
     from tinsmith.runtime.server.vetting import Vet
     from tinsmith.runtime.session import Session
+    from tinsmith.runtime.tensors import TensorSpec
 
 __all__ = ["Models", "open_here"]
 
@@ -52,7 +54,10 @@ def open_here(servable: Servable) -> Session:
     return session
 
 
-def _no_watchers(servable: Servable) -> Sequence[Watcher]:  # noqa: ARG001 - as those that do watch
+def _no_watchers(
+    servable: Servable,  # noqa: ARG001 - as those that do watch
+    inputs: Sequence[TensorSpec],  # noqa: ARG001
+) -> Sequence[Watcher]:
     return ()
 
 
@@ -65,7 +70,7 @@ class Models:
         store: Servables,
         *,
         audit: AuditLog | None = None,
-        watchers_of: Callable[[Servable], Sequence[Watcher]] = _no_watchers,
+        watchers_of: Callable[[Servable, Sequence[TensorSpec]], Sequence[Watcher]] = _no_watchers,
         vet: Vet = vet_in_child,
         open_session: Callable[[Servable], Session] = open_here,
     ) -> None:
@@ -75,7 +80,7 @@ class Models:
             sources: Each with a name of its own.
             store: Where the files lie that are run.
             audit: Gets a line for each load, swap, refusal and unload.
-            watchers_of: Gives those that see what a model is asked and answers.
+            watchers_of: Gives those that see what a model is asked and answers, by what it takes; may refuse it.
             vet: Decides whether a model is let in.
             open_session: Opens an interpreter in this process.
         """
@@ -85,6 +90,7 @@ class Models:
         self._watchers_of = watchers_of
         self._vet = vet
         self._open_session = open_session
+        self._events: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
         self._watchdog = Watchdog()
 
@@ -92,6 +98,12 @@ class Models:
     def ready(self) -> bool:
         """Whether every model serves."""
         return all(state.state == _READY for state in self.index())
+
+    @property
+    def events(self) -> dict[tuple[str, str], int]:
+        """How often, by model and event: ``load``, ``swap``, ``refusal``, ``unload``."""
+        with self._lock:
+            return dict(self._events)
 
     @contextlib.contextmanager
     def lease(self, name: str, version: str | None = None) -> Iterator[Served]:
@@ -191,7 +203,7 @@ class Models:
             servable,
             lambda: self._open_session(servable),
             limits=source.limits,
-            watchers=self._watchers_of(servable),
+            watchers_of=lambda inputs: self._watchers_of(servable, inputs),
         )
 
     def _refused(self, entry: _Entry, error: Exception, by: str) -> None:
@@ -200,6 +212,7 @@ class Models:
         with self._lock:
             entry.reason = reason
             entry.state = _UNAVAILABLE if entry.held is None else _READY
+            self._events[entry.source.name, "refusal"] += 1
         if self._audit is not None:
             try:
                 self._audit.append("refusal", model=entry.source.name, version=entry.tried, reason=reason, by=by)
@@ -232,6 +245,8 @@ class Models:
     def _record(self, event: str, servable: Servable, by: str) -> None:
         if self._audit is not None:
             self._audit.append(event, model=servable.name, version=servable.version, sha256=servable.sha256, by=by)
+        with self._lock:
+            self._events[servable.name, event] += 1
 
 
 class _Held:

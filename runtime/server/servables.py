@@ -61,7 +61,7 @@ class Unpack(Protocol):
 
         Args:
             path: Of the bundle; may be written to by others meanwhile.
-            folder: Empty, and nobody else's.
+            folder: Empty, and nobody else's; a folder inside may be made for the artifact.
 
         Raises:
             TinsmithError: It is not to be trusted, or damaged.
@@ -141,8 +141,7 @@ class Servables:
         return _copy_artifact(source, staged)
 
     def _keep(self, servable: Servable, staged: Path) -> Servable:
-        files = [path for path in staged.rglob("*") if path.is_file()]
-        name = servable.sha256 if len(files) == 1 else sha256_of(staged)
+        name = servable.sha256 if list(staged.iterdir()) == [servable.path] else sha256_of(staged)
         kept = self.folder / name
         with self._changing:
             if kept not in self._uses:

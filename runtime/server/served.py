@@ -6,7 +6,7 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
-from tinsmith.runtime.errors import BusyError, ExpiredError, ModelLostError, ModelTimeoutError, UsageError
+from tinsmith.runtime.errors import BusyError, ExpiredError, ModelLostError, ModelTimeoutError
 from tinsmith.runtime.pool import open_pool
 from tinsmith.runtime.server.batching import Batcher, check_free_axes
 from tinsmith.runtime.server.messages import Refusal
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tinsmith.runtime.pool import Pool, Ran
     from tinsmith.runtime.server.serving import Limits, Servable, Watcher
     from tinsmith.runtime.session import Session
+    from tinsmith.runtime.tensors import TensorSpec
 
     Feeds = Mapping[str, NDArray[np.generic]]
 
@@ -30,6 +31,10 @@ __all__ = ["Served", "open_served"]
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_RETRY_S = 60
+
+
+def _no_watchers(inputs: Sequence[TensorSpec]) -> Sequence[Watcher]:  # noqa: ARG001 - as those that do watch
+    return ()
 
 
 class Served:
@@ -47,7 +52,7 @@ class Served:
 
     @property
     def waiting(self) -> int:
-        """How many requests, or batches of them, wait for an interpreter."""
+        """How many requests wait for an interpreter."""
         return self.pool.waiting
 
     def infer(self, feeds: Feeds, *, deadline_s: float) -> Answered:
@@ -63,7 +68,7 @@ class Served:
         except (BusyError, ModelTimeoutError, ModelLostError) as error:
             raise self._refusal(error) from error
         self._tell(feeds, ran)
-        return Answered(outputs=ran.outputs, queue_ns=ran.queue_ns, infer_ns=ran.infer_ns)
+        return Answered(outputs=ran.outputs, queue_ns=ran.queue_ns, infer_ns=ran.infer_ns, batch=ran.batch)
 
     def check_room(self) -> None:
         """Raise the refusal that a request would get now, before its body is read."""
@@ -115,13 +120,23 @@ class Served:
 
 
 def open_served(
-    servable: Servable, open_session: Callable[[], Session], *, limits: Limits, watchers: Sequence[Watcher] = ()
+    servable: Servable,
+    open_session: Callable[[], Session],
+    *,
+    limits: Limits,
+    watchers_of: Callable[[Sequence[TensorSpec]], Sequence[Watcher]] = _no_watchers,
 ) -> Served:
     """Open the interpreters of a servable in this process; only after a child process has accepted it.
 
+    Args:
+        servable: What to open.
+        open_session: Opens one interpreter; is called again for each that is given up later.
+        limits: How much it takes on.
+        watchers_of: Gives those who see its requests, by what it takes.
+
     Raises:
         UsageError: Batching is asked for, and the model can't.
-        TinsmithError: Whatever ``open_session`` raises.
+        TinsmithError: Whatever ``open_session`` and ``watchers_of`` raise.
     """
     # a batch waits for its turn like a request, and the batcher keeps count of those inside
     queue = limits.queue if limits.max_batch == 1 else limits.queue + limits.instances * limits.max_batch
@@ -129,7 +144,7 @@ def open_served(
     try:
         if limits.max_batch > 1:
             check_free_axes(pool.inputs, pool.outputs)
-    except UsageError:
+        return Served(servable, pool, limits=limits, watchers=watchers_of(pool.inputs))
+    except BaseException:
         pool.close()
         raise
-    return Served(servable, pool, limits=limits, watchers=watchers)

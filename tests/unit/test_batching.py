@@ -126,6 +126,7 @@ def test_requests_that_wait_for_an_interpreter_share_the_next_run():
         caller.is_right()
     assert engine.batches == [1, 3]
     assert sizes == [1, 3]
+    assert [caller.ran.batch for caller in (first, *callers)] == [1, 3, 3, 3]
 
 
 def test_a_full_batch_does_not_wait_for_its_delay():
@@ -161,6 +162,7 @@ def test_other_shapes_go_into_another_batch():
     engine, batcher, _ = held_up()
     callers = [Caller(batcher, rows) for rows in ([[1]], [[1, 2]], [[3]], [[4, 5]])]
     joined(batcher, 4)
+    assert batcher.pool.waiting == 4
     engine.gate.set()
 
     for caller in callers:

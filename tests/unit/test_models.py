@@ -210,6 +210,7 @@ def test_a_bad_model_leaves_the_old_one_serving_and_says_why(house, bad, error, 
     assert said in house.state().reason
     assert [path.name for path in house.store.folder.iterdir() if path.is_dir()] == ["2"]
     assert house.events() == ["load", "refusal"]
+    assert house.models.events == {("m", "load"): 1, ("m", "refusal"): 1}
     house.load("2 4")
     assert (house.ask(), house.state().reason) == (4, "")
 
@@ -348,11 +349,23 @@ class Failing:
 
 def test_watchers_see_each_run_and_their_faults_cost_no_answer(tmp_path):
     seeing = Seeing()
-    house = House(tmp_path, watchers_of=lambda servable: [Failing(), seeing])
+    house = House(tmp_path, watchers_of=lambda servable, inputs: [Failing(), seeing])
     house.load("1 2")
 
     assert house.ask() == 2
     assert seeing.seen == [(1.0, 2.0)]
+    house.models.close()
+
+
+def test_a_watcher_may_refuse_a_model_and_nothing_is_left_of_it(tmp_path):
+    def refuse(servable, inputs):
+        raise UsageError(f"{inputs[0].name} can't be captured")
+
+    house = House(tmp_path, watchers_of=refuse)
+    with pytest.raises(UsageError, match="x can't be captured"):
+        house.load("1 2")
+
+    assert house.engines[0].closed
     house.models.close()
 
 

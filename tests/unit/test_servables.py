@@ -68,6 +68,21 @@ def test_a_bundle_is_unpacked_and_what_was_asked_for_goes_first(store, tmp_path)
     assert (asked.threads, asked.accelerator, asked.engine) == (4, "cuda,cpu", "onnxruntime")
 
 
+def test_two_bundles_with_the_same_artifact_do_not_get_into_each_others_way(store, tmp_path):
+    def nested(path, folder):
+        (folder / path.name).mkdir()
+        return unpack(path, folder / path.name)
+
+    store._unpack = nested
+    for name in ("a.tin", "b.tin"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04content")
+    first, second = (store.open(source(tmp_path / name)) for name in ("a.tin", "b.tin"))
+    store.release(first)
+
+    assert not first.path.exists()
+    assert second.path.read_bytes() == b"content"
+
+
 def test_a_copy_goes_when_its_last_user_releases_it(store, golden):
     first, second = (store.open(source(golden / "cnn.tflite")) for _ in range(2))
     assert first.path == second.path
