@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from tinsmith.runtime.errors import MissingDependencyError, UnreadableSampleError, first_line
-from tinsmith.runtime.preprocessing.operation import Operation, as_array, check_count
+from tinsmith.runtime.operation import check_choice, check_count
+from tinsmith.runtime.preprocessing.operation import Operation, as_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,10 +90,8 @@ class Resize(Operation):
 
     def __post_init__(self) -> None:
         check_count(self, height=self.height, width=self.width)
-        if self.filter not in _FILTERS:
-            raise self.refuse(f"filter must be one of {', '.join(_FILTERS)}, not {self.filter!r}")
-        if self.fit not in _FITS:
-            raise self.refuse(f"fit must be one of {', '.join(_FITS)}, not {self.fit!r}")
+        check_choice(self, _FILTERS, filter=self.filter)
+        check_choice(self, _FITS, fit=self.fit)
 
     def apply(self, sample: Raw) -> Array:
         """Resize a picture [height, width, channels] of uint8, or of real numbers as float32; the dtype stays.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.operation import operation_of_kind
 from tinsmith.runtime.preprocessing.numbers import Normalize, Scale
 from tinsmith.runtime.preprocessing.pictures import CenterCrop, ChannelsFirst, Decode, Resize
 from tinsmith.runtime.preprocessing.text import Pad, Tokenise
@@ -77,10 +78,4 @@ def operation_from_json(data: Mapping[str, Any]) -> Operation:
     Raises:
         DataError: Its kind or a setting is unknown, missing, or has a value that can't be.
     """
-    kind = data.get("kind") if hasattr(data, "get") else None
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise DataError(
-            f"{kind!r} is no operation" if kind else "an operation without a kind",
-            hint=f"there are: {', '.join(_KINDS)}",
-        )
-    return _KINDS[kind].from_json(data)
+    return operation_of_kind(data, _KINDS)

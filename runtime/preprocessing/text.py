@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from tinsmith.runtime.errors import DataError, first_line
-from tinsmith.runtime.preprocessing.operation import Operation, as_array, check_count, check_numbers
+from tinsmith.runtime.operation import check_count, check_numbers
+from tinsmith.runtime.preprocessing.operation import Operation, as_array
 
 if TYPE_CHECKING:
     from pathlib import Path
