@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.generic]
     Feeds = Mapping[str, Array]
 
-__all__ = ["Answered", "Limits", "ModelState", "Repository", "Servable", "ServedModel", "Watcher"]
+__all__ = ["Answered", "Audit", "Limits", "ModelState", "Repository", "Servable", "ServedModel", "Watcher"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +92,13 @@ class Answered:
         outputs: One array an output name, in the stored dtypes.
         queue_ns: From being handed over to the start of the run.
         infer_ns: The run itself; of the whole batch where there was one.
+        batch: How many requests shared the run.
     """
 
     outputs: dict[str, Array]
     queue_ns: int
     infer_ns: int
+    batch: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,4 +190,12 @@ class Watcher(Protocol):
 
     def saw(self, feeds: Feeds, outputs: Feeds) -> None:
         """One request: arrays in the stored dtypes, with the batch axis."""
+        ...
+
+
+class Audit(Protocol):
+    """The log of what was done to the server and by whom, such as a file of hash-chained lines; never raises."""
+
+    def record(self, event: str, **facts: str) -> None:
+        """Something happened: ``load``, ``unload`` or ``refused``, with the client's address and what it was about."""
         ...
