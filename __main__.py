@@ -76,6 +76,12 @@ SECTIONS = {
             "Measure how fast an artifact is, honestly.",
         ),
     },
+    "Run": {
+        "monitor": (
+            "tinsmith.runtime.commands.monitor:monitor",
+            "Show whether served models drift, slow down or fail.",
+        ),
+    },
 }
 _AGAIN_S = 0.05
 COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
