@@ -76,10 +76,14 @@ def check_room(path: Path, needed_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def staged_file(path: Path) -> Iterator[Path]:
+def staged_file(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     """Give a temp file beside ``path`` that becomes ``path`` in one step when the block ends well.
 
     When the block raises, ``path`` is as it was before and the temp file is gone.
+
+    Args:
+        path: What it becomes.
+        mode: Its permissions; None for those that any new file gets.
 
     Raises:
         OutputError: The operating system refused to write.
@@ -91,7 +95,7 @@ def staged_file(path: Path) -> Iterator[Path]:
         staged = Path(name)
         yield staged
         _fsync(staged)
-        staged.chmod(0o666 & ~_umask())
+        staged.chmod(0o666 & ~_umask() if mode is None else mode)
         staged.replace(path)
         _fsync(path.parent)
     except OSError as error:

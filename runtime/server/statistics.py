@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections import deque
 from dataclasses import dataclass, field
 
-__all__ = ["BUCKETS_S", "Durations", "Snapshot", "Statistics"]
+__all__ = ["BUCKETS_S", "RECENT", "Durations", "Snapshot", "Statistics"]
 
 # upper ends, in seconds, from below a tiny model's run to beyond any deadline worth waiting for
 BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# requests whose own times are kept: enough for a p99, and some tens of kilobytes
+RECENT = 1024
 _BUCKETS_NS = tuple(round(end * 1e9) for end in BUCKETS_S)
 
 
@@ -52,6 +55,7 @@ class Snapshot:
         failures: Counts by reason.
         batches: How often a run held this many requests.
         last_ms: When the last request ended, in milliseconds since 1970; 0 for never.
+        recent: The last ``RECENT`` requests in order: nanoseconds of the run, or the reason of the failure.
     """
 
     success: Durations
@@ -63,6 +67,7 @@ class Snapshot:
     failures: dict[str, int]
     batches: dict[int, int]
     last_ms: int
+    recent: tuple[int | str, ...] = ()
 
     @property
     def executions(self) -> int:
@@ -80,6 +85,7 @@ class Statistics:
         self._failures: dict[str, int] = {}
         self._batches: dict[int, int] = {}
         self._last_ms = 0
+        self._recent: deque[int | str] = deque(maxlen=RECENT)
 
     def executed(self, requests: int) -> None:
         """The engine ran once, for so many requests."""
@@ -96,6 +102,7 @@ class Statistics:
             self._queue.add(queue_ns)
             self._infer.add(infer_ns)
             self._output.add(output_ns)
+            self._recent.append(infer_ns)
             self._last_ms = now_ms
 
     def failed(self, reason: str, *, total_ns: int, now_ms: int) -> None:
@@ -103,6 +110,7 @@ class Statistics:
         with self._lock:
             self._failure.add(total_ns)
             self._failures[reason] = self._failures.get(reason, 0) + 1
+            self._recent.append(reason)
             self._last_ms = now_ms
 
     def snapshot(self) -> Snapshot:
@@ -118,4 +126,5 @@ class Statistics:
                 failures=dict(self._failures),
                 batches=dict(self._batches),
                 last_ms=self._last_ms,
+                recent=tuple(self._recent),
             )
