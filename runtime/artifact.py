@@ -166,7 +166,8 @@ def read_artifact(path: Path) -> Artifact:
         ) from error
     name = str(manifest_path(path))
     fields = fields_of(content, of=name)
-    fields.text("file")  # as it was called when it was written
+    if "file" in fields:
+        fields.text("file")  # as it was called when it was written
     artifact = artifact_of(path, fields)
     _hold(path, artifact.sha256)
     for file in artifact.data:
