@@ -96,6 +96,8 @@ class DriftWatch:
 
     def _count(self, found: list[tuple[Statistic, list[int]]]) -> None:
         block = self._current
+        if not block.samples:
+            block.began_s = self._clock()
         for statistic, bins in found:
             counts = block.counts.get(statistic)
             if counts is None:
