@@ -203,7 +203,12 @@ def test_what_makes_no_sense_is_refused(cli, arguments, said):
     assert said in out + err
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"models": 3}', "no json"])
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{}", '{"models": 3}', "no json", '{"model": "x", "ok": true}',
+     '{"model": "x", "ok": true, "drift": {}, "latency": {}, "errors": {}}',
+     '{"model": "x", "ok": true, "drift": {"state": "ok", "statistics": [1]}, "latency": {}, "errors": {}}'],
+)  # fmt: skip
 def test_a_file_that_is_something_else_is_refused(cli, tmp_path, content):
     (tmp_path / "x.json").write_text(content)
 

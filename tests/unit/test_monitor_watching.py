@@ -20,6 +20,7 @@ from tinsmith.runtime.monitor.reference import Statistic
 from tinsmith.runtime.monitor.watching import DriftWatch
 from tinsmith.runtime.server.serving import Servable
 from tinsmith.runtime.server.statistics import RECENT, Statistics
+from tinsmith.runtime.session import open_session
 from tinsmith.runtime.tensors import Quantization, TensorSpec
 
 X = TensorSpec(name="image", dtype="float32", shape=(None, 3))
@@ -381,3 +382,29 @@ class TestMonitors:
         monitors.close()
 
         assert first is second is not other
+
+
+class TestRealModel:
+    def test_pictures_of_another_kind_are_found_in_inputs_and_answers(self, golden):
+        path = golden / "cnn_int8.tflite"
+        with open_session(path) as session:
+            (spec,) = session.inputs
+
+            def asked(kind, seed):
+                """Each sample alone, as clients send them."""
+                rng = np.random.default_rng(seed)
+                for _ in range(200):
+                    noise = rng.normal(0, 20, spec.fixed(1)) + kind * rng.normal(60, 10)
+                    feeds = {spec.name: np.clip(noise, -128, 127).astype(spec.dtype)}
+                    yield feeds, session.run_raw(feeds)
+
+            reference = build_reference(asked(0, seed=1))
+            reports = []
+            for kind, seed in ((0, 2), (1, 3)):
+                watch = DriftWatch(reference)
+                for feeds, outputs in asked(kind, seed):
+                    watch.saw(feeds, outputs)
+                reports.append(watch.report())
+
+        assert [report.state for report in reports] == ["ok", "drift"]
+        assert {found.statistic.side for found in reports[1].drifted} == {"inputs", "outputs"}
