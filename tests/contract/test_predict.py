@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinsmith.runtime.postprocessing import Labels, Output, Postprocessing, Softmax, Threshold, TopK
+from tinsmith.runtime.postprocessing import Boxes, Labels, Output, Postprocessing, Softmax, Threshold, TopK
 from tinsmith.runtime.preprocessing import ChannelsFirst, Decode, Pad, Preprocessing, Resize, Scale, Tokenise
 from tinsmith.runtime.server import predict as predicting
 from tinsmith.runtime.session import Session
@@ -222,6 +222,20 @@ def test_outputs_that_the_postprocessing_is_not_made_for_are_the_servers_fault(s
     assert "has no output 'logits'" in document["error"]
 
 
+def test_boxes_are_those_of_the_picture_that_was_sent(serve, predict, repository):
+    with repository.lease("dense_tflite") as model:
+        session = Session(Fixed(model.inputs[0]))
+    fitted = Preprocessing(operations=(Decode(channels="grey"), Resize(height=2, width=2, fit="cover")))
+    found = Postprocessing(operations=(Boxes(boxes="boxes", scores="scores", format="xyxy"),))
+    serve("dense_tflite", fitted, found, session=session, inputs=session.inputs, outputs=session.outputs, batches=False)
+
+    _, document = predict("dense_tflite", "image/png", png(10, 20))
+
+    # the model sees the middle half of the picture's width, and says all of it
+    (detection,) = document["detections"]
+    assert detection["box"] == {"top": 0.0, "left": 0.25, "bottom": 1.0, "right": 0.75}
+
+
 def test_an_empty_answer_is_an_answer(serve, predict):
     serve("cnn_tflite", PICTURES, Postprocessing(operations=(Threshold(least=2),)))
 
@@ -252,11 +266,14 @@ class Fixed:
     name, version, accelerator, refusals = "fixed", "0", "cpu", ()
 
     def __init__(self, spec):
-        self.inputs = (replace(spec, name="x", shape=(1, 2)),)
-        self.outputs = (replace(spec, name="y", shape=(1, 2)), replace(spec, name="boxes", shape=(None, 4)))
+        self.inputs = (replace(spec, name="x", shape=(1, 2, 2, 1)),)
+        self.outputs = tuple(
+            replace(spec, name=name, shape=shape)
+            for name, shape in (("y", (1, 1)), ("boxes", (None, 4)), ("scores", (None, 1)))
+        )
 
     def run(self, feeds):
-        return [feeds[0] * 2, np.ones((1, 4), np.float32)]
+        return [feeds[0][0, 0, :1] * 2, np.array([[0, 0, 1, 1]], np.float32), np.ones((1, 1), np.float32)]
 
     def close(self):
         pass
@@ -267,9 +284,9 @@ def test_a_free_first_axis_is_no_batch_where_the_input_has_none(serve, predict, 
         session = Session(Fixed(model.inputs[0]))
     serve("dense_tflite", session=session, inputs=session.inputs, outputs=session.outputs, batches=False)
 
-    _, document = predict("dense_tflite", "application/json", b'{"data": [1, 2]}')
+    _, document = predict("dense_tflite", "application/json", b'{"data": [[[2], [0]], [[0], [0]]]}')
 
-    assert document["outputs"] == {"y": [2.0, 4.0], "boxes": [[1.0, 1.0, 1.0, 1.0]]}
+    assert document["outputs"] == {"y": [4.0], "boxes": [[0.0, 0.0, 1.0, 1.0]], "scores": [[1.0]]}
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
