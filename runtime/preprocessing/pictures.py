@@ -74,7 +74,10 @@ class Decode(Operation):
         if isinstance(sample, str):
             raise self.refuse("the sample is text, not an image file")
         with _opened(sample, _MOST_PIXELS) as image:
-            pixels = np.asarray(image.convert(mode), dtype=np.uint8)
+            # a conversion to the same mode is a copy, and large pictures have no room for it
+            picture = image if image.mode == mode else image.convert(mode)
+            picture.load()
+            pixels = np.asarray(picture, dtype=np.uint8)
         return pixels.reshape(*pixels.shape[:2], count)
 
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["predict"]
 
-_MOST_PIXELS = 50_000_000
+# Decoding takes ten bytes a pixel for a while: 250 MB for the largest, so large ones are decoded one at a time.
+_MOST_PIXELS = 25_000_000
 _LARGE_PIXELS = 4_000_000
-# A large picture takes six bytes a pixel while it is decoded: on a board, one of them at a time.
 _large_picture = threading.Lock()
 _WORDS = {
     "file": "an image file (Content-Type image/png, image/jpeg, ...)",
