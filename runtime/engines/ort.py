@@ -44,11 +44,11 @@ class OrtEngine:
     """One onnxruntime session; see ``tinsmith.runtime.engines.Engine``."""
 
     name = "onnxruntime"
+    refusals: tuple[str, ...] = ()
 
     def __init__(self, session: Any, *, version: str, accelerator: str) -> None:
         self.version = version
         self.accelerator = accelerator
-        self.refusals: tuple[str, ...] = ()
         self._session = session
         self.inputs = tuple(_spec(node) for node in session.get_inputs())
         self.outputs = tuple(_spec(node) for node in session.get_outputs())
