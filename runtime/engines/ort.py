@@ -65,13 +65,13 @@ class OrtEngine:
             raise ModelError(f"onnxruntime failed while running the model: {first_line(error)}") from error
         return outputs
 
-    def placement(self) -> Placement:
-        """Where the operators run, those of loops' and branches' bodies among them; told since onnxruntime 1.24."""
-        return Placement.counted(_placed(self._session), self.refusals)
-
     def close(self) -> None:
         """Free the session."""
         self._session = None
+
+    def placement(self) -> Placement:
+        """Where the operators run, those of loops' and branches' bodies among them; told since onnxruntime 1.24."""
+        return Placement.counted(_placed(self._session), self.refusals)
 
 
 def forbid_telemetry() -> None:
