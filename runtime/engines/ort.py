@@ -70,7 +70,10 @@ class OrtEngine:
         self._session = None
 
     def placement(self) -> Placement:
-        """Where the operators run, those of loops' and branches' bodies among them; told since onnxruntime 1.24."""
+        """Where the operators run, those of loops' and branches' bodies among them; counted since onnxruntime 1.24."""
+        if not hasattr(self._session, "get_provider_graph_assignment_info"):
+            # a session that may not fall back to the CPU runs as a whole on what was asked for
+            return Placement(units={self.accelerator: {}}, refusals=self.refusals)
         return Placement.counted(_placed(self._session), self.refusals)
 
 
@@ -133,8 +136,6 @@ def _options(onnxruntime: Any, *, threads: int, strict: bool) -> Any:
 
 
 def _placed(session: Any) -> Iterator[tuple[str, str]]:
-    if not hasattr(session, "get_provider_graph_assignment_info"):
-        return
     for part in session.get_provider_graph_assignment_info():
         for node in part.get_nodes():
             yield _UNITS.get(part.ep_name, part.ep_name), node.op_type
