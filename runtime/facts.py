@@ -12,6 +12,8 @@ from tinsmith.runtime.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from typing_extensions import Self
+
 __all__ = ["Facts"]
 
 _VERSION = re.compile(r"\d+(\.\d+)+(\.post\d+)?")
@@ -101,18 +103,18 @@ class Facts:
         except ValueError:
             raise self._unfit(key, found, "a day such as 2026-11-24") from None
 
-    def table(self, key: str) -> Facts:
+    def table(self, key: str) -> Self:
         """A table inside this one."""
         return self._inner(self._take(key), key)
 
-    def tables(self, key: str) -> tuple[Facts, ...]:
+    def tables(self, key: str) -> tuple[Self, ...]:
         """A list of tables, at least one."""
         found = self._take(key)
         if not isinstance(found, list) or not found:
             raise self._unfit(key, found, f"one table [[{key}]] or more")
         return tuple(self._inner(table, f"{key}[{number}]") for number, table in enumerate(found))
 
-    def tables_by_name(self, key: str) -> dict[str, Facts]:
+    def tables_by_name(self, key: str) -> dict[str, Self]:
         """Tables by name; none where the key is not there."""
         if key not in self._left:
             return {}
@@ -134,10 +136,10 @@ class Facts:
             raise self.wrong(f"lacks {self._place(key)}")
         return default
 
-    def _inner(self, table: Any, key: str) -> Facts:
+    def _inner(self, table: Any, key: str) -> Self:
         if not isinstance(table, dict):
             raise self._unfit(key, table, "a table")
-        return Facts(table, of=self._of, hint=self._hint, where=self._place(key))
+        return type(self)(table, of=self._of, hint=self._hint, where=self._place(key))
 
     def _place(self, key: str) -> str:
         return f"{self._where}.{key}" if self._where else key

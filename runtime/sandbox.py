@@ -98,6 +98,12 @@ class Sandbox:
         _, outputs = self._ask({"ask": "run"}, [feeds[spec.name] for spec in opened.inputs])
         return {spec.name: array for spec, array in zip(opened.outputs, outputs, strict=True)}
 
+    def run_raw(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """Run the open model as ``Session.run_raw`` does; raises the same and ``ModelTimeoutError``."""
+        opened = self.opened
+        _, outputs = self._ask({"ask": "run-raw"}, [feeds[spec.name] for spec in opened.inputs])
+        return {spec.name: array for spec, array in zip(opened.outputs, outputs, strict=True)}
+
     def warm_up(self, feeds: Mapping[str, NDArray[np.generic]]) -> tuple[float, int]:
         """Run on stored dtypes until the speed is steady.
 

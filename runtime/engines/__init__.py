@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tinsmith.runtime.errors import AcceleratorError, UsageError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tinsmith.runtime.placement import Placement
     from tinsmith.runtime.tensors import TensorSpec
 
-__all__ = ["ENGINES", "Engine", "EngineChoice", "choose_engine", "open_engine"]
+__all__ = ["ENGINES", "Engine", "EngineChoice", "Interruptible", "choose_engine", "open_engine"]
 
 
 class Engine(Protocol):
@@ -64,6 +64,15 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds; the engine can't be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """An engine whose run can be ended from another thread; TFLite's Python interface has no way to."""
+
+    def interrupt(self) -> None:
+        """End the run that is under way, which then raises ``ModelError``; the engine is of no use afterwards."""
         ...
 
 

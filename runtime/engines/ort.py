@@ -46,10 +46,11 @@ class OrtEngine:
     name = "onnxruntime"
     refusals: tuple[str, ...] = ()
 
-    def __init__(self, session: Any, *, version: str, accelerator: str) -> None:
+    def __init__(self, session: Any, *, version: str, accelerator: str, run_options: Any = None) -> None:
         self.version = version
         self.accelerator = accelerator
         self._session = session
+        self._run_options = run_options
         self.inputs = tuple(_spec(node) for node in session.get_inputs())
         self.outputs = tuple(_spec(node) for node in session.get_outputs())
         self._input_names = [spec.name for spec in self.inputs]
@@ -59,11 +60,16 @@ class OrtEngine:
         """Run once on stored dtypes."""
         try:
             outputs: list[NDArray[np.generic]] = self._session.run(
-                self._output_names, dict(zip(self._input_names, feeds, strict=True))
+                self._output_names, dict(zip(self._input_names, feeds, strict=True)), self._run_options
             )
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise ModelError(f"onnxruntime failed while running the model: {first_line(error)}") from error
         return outputs
+
+    def interrupt(self) -> None:
+        """End the run that is under way before its next operator; a single operator that hangs goes on."""
+        if self._run_options is not None:
+            self._run_options.terminate = True
 
     def close(self) -> None:
         """Free the session."""
@@ -109,7 +115,10 @@ def open_engine(path: Path, *, accelerator: str, threads: int) -> OrtEngine:
         raise ModelLoadError(f"onnxruntime {onnxruntime.__version__} can't load {path}: {first_line(error)}") from error
     if session.get_providers()[0] != provider:
         raise AcceleratorError(f"{accelerator} did not start; onnxruntime would have used {session.get_providers()[0]}")
-    return OrtEngine(session, version=onnxruntime.__version__, accelerator=accelerator)
+    run_options = onnxruntime.RunOptions()
+    run_options.log_severity_level = _SILENT
+    version = onnxruntime.__version__
+    return OrtEngine(session, version=version, accelerator=accelerator, run_options=run_options)
 
 
 def _provider(accelerator: str, available: list[str]) -> str:

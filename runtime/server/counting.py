@@ -54,6 +54,10 @@ class Counted:
             self._samples = next(iter(feeds.values())).shape[0]
         return answered
 
+    def check_room(self) -> None:
+        """As ``ServedModel.check_room``."""
+        self._model.check_room()
+
     def _client_may_be_why(self) -> bool:
         return any(
             None in spec.shape[1:] or (spec.quantization is None and "int" in spec.dtype) for spec in self.inputs

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tinsmith.runtime.server.messages import Head, Request
     from tinsmith.runtime.server.oip.inference import Inference
     from tinsmith.runtime.server.routes import Found
-    from tinsmith.runtime.server.serving import Audit, Limits, Repository, ServedModel
+    from tinsmith.runtime.server.serving import Limits, Repository, ServedModel
 
 __all__ = ["Pages", "Predict", "ServerHandler"]
 
@@ -52,10 +52,12 @@ class Pages:
     Attributes:
         status: Gives the page at ``/``, to anybody: a browser can't send a token with its first request. None for none.
         metrics: Gives the text of ``/metrics``, in Prometheus' format. None for none.
+        monitor: Gives the document of ``/v2/models/M/monitor``. None for none.
     """
 
     status: Callable[[], Response] | None = None
     metrics: Callable[[], str] | None = None
+    monitor: Callable[[ServedModel], dict[str, Any]] | None = None
 
 
 class ServerHandler:
@@ -64,9 +66,8 @@ class ServerHandler:
     Args:
         repository: The models.
         limits: Of the server.
-        token: Tells in constant time whether a bearer token is right; None where none is needed.
+        token: Tells in constant time whether an Authorization header lets in; None where none is needed.
         pages: What is served beside the protocol.
-        audit: The log of what was done to the server; None for none.
         documents: The JSON library; None takes the fastest that is installed.
     """
 
@@ -77,17 +78,16 @@ class ServerHandler:
         limits: Limits,
         token: Callable[[str], bool] | None = None,
         pages: Pages | None = None,
-        audit: Audit | None = None,
         documents: Documents | None = None,
     ) -> None:
         self._repository = repository
         self._limits = limits
         self._token = token
-        self._audit = audit
         self._documents = documents or open_documents()
         self._inference: Inference | None = None
+        self._pages = pages or Pages()
         self._routes = Routes(
-            (*_page_routes(pages or Pages()), *self._server_routes(), *self._repository_routes(), *self._model_routes())
+            (*_page_routes(self._pages), *self._server_routes(), *self._repository_routes(), *self._model_routes())
         )
 
     def refuse(self, head: Head) -> Response | None:
@@ -139,13 +139,8 @@ class ServerHandler:
         return found
 
     def _check_token(self, head: Head) -> None:
-        if self._token is None:
+        if self._token is None or self._token(head.headers.get("authorization", "")):
             return
-        scheme, _, token = head.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self._token(token.strip()):
-            return
-        if self._audit is not None:
-            self._audit.record("refused", peer=head.peer, path=head.path, outcome="no valid token")
         raise Refusal(
             401,
             "token",
@@ -159,6 +154,7 @@ class ServerHandler:
             try:
                 check_coding(head.headers)
                 _check_length(head.body_bytes, found.route.max_body_bytes)
+                model.check_room()
             except Refusal as refusal:
                 model.statistics.failed(refusal.reason, total_ns=0, now_ms=time.time_ns() // 1_000_000)
                 raise
@@ -197,7 +193,7 @@ class ServerHandler:
         ]
 
     def _repository_routes(self) -> list[Route]:
-        calls = RepositoryCalls(self._repository, documents=self._documents, audit=self._audit)
+        calls = RepositoryCalls(self._repository, documents=self._documents)
         base = "/v2/repository/models/{model}"
         return [
             Route(method="POST", path="/v2/repository/index", endpoint=lambda call: self._json(calls.index(call))),
@@ -211,6 +207,7 @@ class ServerHandler:
             ("/ready", lambda model: {"name": model.servable.name, "ready": True}),
             ("/config", lambda model: model_configuration(model, self._limits)),
             ("/stats", lambda model: {"model_stats": [model_statistics(model)]}),
+            *((("/monitor", self._pages.monitor),) if self._pages.monitor else ()),
         )
         run = (("/infer", self._infer), ("/predict", self._predict))
         limit = self._limits.max_body_bytes

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tinsmith.runtime.bundle.golden import Golden
+    from tinsmith.runtime.bundle.manifest import Promise
     from tinsmith.runtime.monitor.reference import Reference
     from tinsmith.runtime.postprocessing import Postprocessing
     from tinsmith.runtime.preprocessing import Preprocessing
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.generic]
     Feeds = Mapping[str, Array]
 
-__all__ = ["Answered", "Audit", "Limits", "ModelState", "Repository", "Servable", "ServedModel", "Watcher"]
+__all__ = ["Answered", "Limits", "ModelState", "Repository", "Servable", "ServedModel", "Watcher"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class Servable:
         postprocessing: What turns outputs into an answer; None where nobody said.
         golden: Inputs with the outputs they must give; None for a bare artifact.
         reference: What inputs and outputs looked like when the bundle was made; None where it says nothing.
+        promise: How long a run may take; None where nobody said.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Servable:
     postprocessing: Postprocessing | None = None
     golden: Golden | None = None
     reference: Reference | None = None
+    promise: Promise | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +153,10 @@ class ServedModel(Protocol):
         """
         ...
 
+    def check_room(self) -> None:
+        """Raise the ``Refusal`` that a request would get now (429, 503), before its body is read."""
+        ...
+
 
 class Repository(Protocol):
     """The models of a server by name; safe to call from many threads at once."""
@@ -166,8 +173,12 @@ class Repository(Protocol):
         """Every model that the repository knows, loaded or not, in the order of their names."""
         ...
 
-    def load(self, name: str) -> None:
+    def load(self, name: str, *, by: str = "") -> None:
         """Load a model, or swap it for what lies there now; returns when it serves.
+
+        Args:
+            name: Of the model.
+            by: Who asked for it, for the audit log.
 
         Raises:
             Refusal: There is none of that name (404).
@@ -175,7 +186,7 @@ class Repository(Protocol):
         """
         ...
 
-    def unload(self, name: str) -> None:
+    def unload(self, name: str, *, by: str = "") -> None:
         """Stop serving a model, once the requests that it has are answered; raises ``Refusal`` as ``load``."""
         ...
 
@@ -190,12 +201,4 @@ class Watcher(Protocol):
 
     def saw(self, feeds: Feeds, outputs: Feeds) -> None:
         """One request: arrays in the stored dtypes, with the batch axis."""
-        ...
-
-
-class Audit(Protocol):
-    """The log of what was done to the server and by whom, such as a file of hash-chained lines; never raises."""
-
-    def record(self, event: str, **facts: str) -> None:
-        """Something happened: ``load``, ``unload`` or ``refused``, with the client's address and what it was about."""
         ...

@@ -1,6 +1,7 @@
 """A repository over the golden models, and a server in front of a handler."""
 
 import contextlib
+import functools
 import http.client
 import threading
 import time
@@ -25,11 +26,17 @@ settings.load_profile("tinsmith")
 GOLDEN_NAMES = ("cnn.tflite", "cnn.onnx", "cnn_int8.tflite", "dense.tflite", "dense.onnx")
 
 
+@functools.cache
+def session_of(path):
+    return open_vetted(path, engine=None, accelerator="cpu", threads=1), threading.Lock()
+
+
 class LockedModel:
-    """A served model that is one session behind a lock."""
+    """A served model that is one session behind a lock; the session outlives it, for opening one takes a while."""
 
     def __init__(self, name, path):
-        self.session = open_vetted(path, engine=None, accelerator="cpu", threads=1)
+        self.session, self._lock = session_of(path)
+        self.run = self.session.run_raw
         engine = self.session.engine
         self.servable = Servable(
             name=name, version="1", path=path, format=path.suffix[1:], sha256=sha256_of(path), engine=engine.name
@@ -38,7 +45,7 @@ class LockedModel:
         self.batches = all(spec.batch is None for spec in (*self.inputs, *self.outputs))
         self.engine = f"{engine.name} {engine.version}"
         self.statistics = Statistics()
-        self._lock = threading.Lock()
+        self.full = False
 
     def infer(self, feeds, *, deadline_s):
         asked_ns = time.perf_counter_ns()
@@ -46,9 +53,13 @@ class LockedModel:
             raise Refusal(504, "deadline", "the deadline has passed")
         with self._lock:
             began_ns = time.perf_counter_ns()
-            outputs = self.session.run_raw(feeds)
+            outputs = self.run(feeds)
             self.statistics.executed(1)
             return Answered(outputs=outputs, queue_ns=began_ns - asked_ns, infer_ns=time.perf_counter_ns() - began_ns)
+
+    def check_room(self):
+        if self.full:
+            raise Refusal(429, "queue-full", "the queue is full", retry_after_s=3)
 
 
 class FolderRepository:
@@ -59,6 +70,7 @@ class FolderRepository:
         self._models = {name: LockedModel(name, path) for name, path in paths.items()}
         self.ready = True
         self.damaged = set()
+        self.asked = []
 
     @contextlib.contextmanager
     def lease(self, name, version=None):
@@ -80,13 +92,15 @@ class FolderRepository:
             for name in sorted(self._paths)
         ]
 
-    def load(self, name):
+    def load(self, name, *, by=""):
+        self.asked.append(("load", name, by))
         self._known(name)
         if name in self.damaged:
             raise ModelLoadError(f"{name} is damaged", hint="get it again")
         self._models.setdefault(name, LockedModel(name, self._paths[name]))
 
-    def unload(self, name):
+    def unload(self, name, *, by=""):
+        self.asked.append(("unload", name, by))
         self._known(name)
         self._models.pop(name, None)
 

@@ -11,11 +11,9 @@ from tinsmith.runtime.server.documents import shown
 from tinsmith.runtime.server.messages import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tinsmith.runtime.server.documents import Documents
     from tinsmith.runtime.server.routes import Call
-    from tinsmith.runtime.server.serving import Audit, Repository
+    from tinsmith.runtime.server.serving import Repository
 
 __all__ = ["RepositoryCalls"]
 
@@ -25,10 +23,9 @@ _LARGEST_BYTES = 1 << 16
 class RepositoryCalls:
     """Answers the calls of the extension."""
 
-    def __init__(self, repository: Repository, *, documents: Documents, audit: Audit | None) -> None:
+    def __init__(self, repository: Repository, *, documents: Documents) -> None:
         self._repository = repository
         self._documents = documents
-        self._audit = audit
 
     def index(self, call: Call) -> list[dict[str, str]]:
         """Every model, or those that are ready where the body says ``{"ready": true}``."""
@@ -44,27 +41,16 @@ class RepositoryCalls:
             raise Refusal(
                 400, "parameter", "load takes no parameters: what is served is what the bundle or the artifact says"
             )
-        self._change("load", call, self._repository.load)
+        try:
+            self._repository.load(call.model, by=call.head.peer)
+        except TinsmithError as error:
+            hint = f"; {error.hint}" if error.hint else ""
+            raise Refusal(400, "load", f"{error.message}{hint}") from error
 
     def unload(self, call: Call) -> None:
         """Stop serving a model; no model has dependents, so that ``unload_dependents`` changes nothing."""
         self._asked(call)
-        self._change("unload", call, self._repository.unload)
-
-    def _change(self, event: str, call: Call, change: Callable[[str], None]) -> None:
-        outcome = "done"
-        try:
-            change(call.model)
-        except Refusal as refusal:
-            outcome = refusal.message
-            raise
-        except TinsmithError as error:
-            outcome = error.message
-            hint = f"; {error.hint}" if error.hint else ""
-            raise Refusal(400, event, f"{error.message}{hint}") from error
-        finally:
-            if self._audit is not None:
-                self._audit.record(event, model=call.model, peer=call.head.peer, outcome=outcome)
+        self._repository.unload(call.model, by=call.head.peer)
 
     def _asked(self, call: Call) -> dict[str, Any]:
         coding = check_coding(call.head.headers)
