@@ -82,7 +82,7 @@ def test_triton_client_gets_what_a_bare_session_gives(client, bare, model, binar
 def test_all_outputs_come_where_none_is_named(client, bare):
     array = sample("cnn_onnx")
 
-    result = client.infer("cnn_onnx", [tensor(client, "cnn_onnx", array, binary=True)])
+    result = client.infer("cnn_onnx", [tensor(client, "cnn_onnx", array, binary=True)], model_version="1")
 
     for name, expected in bare("cnn_onnx", array).items():
         np.testing.assert_array_equal(result.as_numpy(name), expected)
