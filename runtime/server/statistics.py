@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections import deque
 from dataclasses import dataclass, field, replace
 
-__all__ = ["BUCKETS_S", "BatchTimes", "Durations", "Snapshot", "Statistics"]
+__all__ = ["BUCKETS_S", "RECENT", "BatchTimes", "Durations", "Snapshot", "Statistics"]
 
 # upper ends, in seconds, from below a tiny model's run to beyond any deadline worth waiting for
 BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# requests whose own times are kept: enough for a p99, and some tens of kilobytes
+RECENT = 1024
 _BUCKETS_NS = tuple(round(end * 1e9) for end in BUCKETS_S)
 
 
@@ -69,6 +72,7 @@ class Snapshot:
         last_ms: When the last request ended, in milliseconds since 1970; 0 for never.
         inferences: Samples in the requests that were answered; a client may send a whole batch as one request.
         batch_times: By the number of requests that a run held.
+        recent: The last ``RECENT`` requests in order: nanoseconds of the run, or the reason of the failure.
     """
 
     success: Durations
@@ -82,6 +86,7 @@ class Snapshot:
     last_ms: int
     inferences: int = 0
     batch_times: dict[int, BatchTimes] = field(default_factory=dict)
+    recent: tuple[int | str, ...] = ()
 
     @property
     def executions(self) -> int:
@@ -101,6 +106,7 @@ class Statistics:
         self._batch_times: dict[int, BatchTimes] = {}
         self._inferences = 0
         self._last_ms = 0
+        self._recent: deque[int | str] = deque(maxlen=RECENT)
 
     def executed(self, requests: int) -> None:
         """The engine ran once, for so many requests."""
@@ -126,6 +132,7 @@ class Statistics:
             self._queue.add(queue_ns)
             self._infer.add(infer_ns)
             self._output.add(output_ns)
+            self._recent.append(infer_ns)
             self._inferences += samples
             times = self._batch_times.setdefault(batch, BatchTimes())
             times.input_ns += input_ns
@@ -138,6 +145,7 @@ class Statistics:
         with self._lock:
             self._failure.add(total_ns)
             self._failures[reason] = self._failures.get(reason, 0) + 1
+            self._recent.append(reason)
             self._last_ms = now_ms
 
     def snapshot(self) -> Snapshot:
@@ -155,4 +163,5 @@ class Statistics:
                 last_ms=self._last_ms,
                 inferences=self._inferences,
                 batch_times={size: replace(times) for size, times in self._batch_times.items()},
+                recent=tuple(self._recent),
             )
