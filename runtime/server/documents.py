@@ -12,10 +12,22 @@ from tinsmith.runtime.server.messages import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MAX_DEPTH", "Document", "Documents", "OrjsonDocuments", "PlainDocuments", "open_documents", "shown"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_TEXT_BYTES",
+    "Document",
+    "Documents",
+    "OrjsonDocuments",
+    "PlainDocuments",
+    "open_documents",
+    "shown",
+]
 
 # a tensor nested along every axis that numpy knows fits, and nothing that makes a parser recurse far
 MAX_DEPTH = 40
+# Numbers take up to eight times their text in memory, and lists and strings thirty times.
+MAX_TEXT_BYTES = 16 << 20
+_MAX_SKELETON_BYTES = 1 << 20
 _TOO_DEEP = b"[" * (MAX_DEPTH + 1)
 # what numbers are made of: without it, the text of a large tensor shrinks to its brackets
 _NUMBERS = b"0123456789.,-+eE \n\r\t"
@@ -47,7 +59,8 @@ class Documents(Protocol):
         """Read a text; where a key comes twice, the last one counts.
 
         Raises:
-            Refusal: It is no JSON in UTF-8, or nested deeper than ``MAX_DEPTH``.
+            Refusal: It is no JSON in UTF-8 (400), nested deeper than ``MAX_DEPTH`` (400), longer than
+                ``MAX_TEXT_BYTES`` or made of a million lists and strings (413).
         """
         ...
 
@@ -125,8 +138,14 @@ def shown(value: object) -> str:
 
 
 def _bounded(text: bytes) -> bool:
-    """Refuse what is nested too deep; tells whether there may be booleans."""
+    """Refuse what would fill the memory or the stack; tells whether there may be booleans."""
+    if len(text) > MAX_TEXT_BYTES:
+        raise Refusal(413, "too-large", f"JSON may be {MAX_TEXT_BYTES:,} bytes long; send tensors as binary data")
     skeleton = text.translate(None, _NUMBERS)
+    if len(skeleton) > _MAX_SKELETON_BYTES:
+        raise Refusal(
+            413, "too-large", "the JSON holds too many lists and strings; send tensors flat, or as binary data"
+        )
     if skeleton.count(b"[") + skeleton.count(b"{") > MAX_DEPTH:
         _check_depth(skeleton)
     return b"tru" in skeleton or b"fals" in skeleton
