@@ -5,13 +5,16 @@ import json
 import shutil
 import subprocess
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tinsmith.runtime.server.handler import ServerHandler
 from tinsmith.runtime.server.models import Models
 from tinsmith.runtime.server.servables import Servables, Source
+from tinsmith.runtime.server.serving import Limits
 from tinsmith.runtime.session import dequantize
 
 with warnings.catch_warnings():
@@ -221,6 +224,30 @@ def test_statistics_count_requests_samples_and_failures(client):
     assert batch["compute_infer"]["ns"] == times["compute_infer"]["ns"]
     assert told["last_inference"] > 1_600_000_000_000
     assert {entry["name"] for entry in client.get_inference_statistics()["model_stats"]} == {*MODELS}
+
+
+def test_batches_are_told_apart_however_they_came_about(golden, tmp_path, ask):
+    limits = Limits(max_batch=4, max_delay_ms=5)
+    source = Source(name="dense_onnx", path=golden / "dense.onnx", limits=limits)
+    body = sample("dense_onnx").tobytes()
+    with contextlib.closing(
+        Models([source], Servables(tmp_path / "store", unpack=None), vet=lambda servable, limits: None)
+    ) as models:
+        models.load_all()
+        handler = ServerHandler(models, limits=limits)
+        raw = {"Inference-Header-Content-Length": "0"}
+        with ThreadPoolExecutor(6) as pool:
+            statuses = {
+                *pool.map(lambda _: ask(handler, "POST", "/v2/models/dense_onnx/infer", body, raw).status, range(60))
+            }
+        (told,) = json.loads(ask(handler, "GET", "/v2/models/dense_onnx/stats").body)["model_stats"]
+
+    assert statuses == {200}
+    assert told["inference_count"] == 60
+    runs = {batch["batch_size"]: batch["compute_infer"]["count"] for batch in told["batch_stats"]}
+    assert sum(size * count for size, count in runs.items()) == 60
+    assert sum(runs.values()) == told["execution_count"]
+    assert all(batch["compute_infer"]["ns"] > 0 for batch in told["batch_stats"])
 
 
 def test_models_are_unloaded_and_loaded_again(client, damage):
