@@ -1,5 +1,7 @@
 """Requests out of bytes in any pieces, beside h11 as an outside judge; answers to bytes."""
 
+import itertools
+
 import h11
 import pytest
 from hypothesis import example, given
@@ -67,7 +69,7 @@ def requests(draw):
 def chunks(draw, body):
     cuts = sorted(draw(st.sets(st.integers(1, len(body) - 1), max_size=4))) if len(body) > 1 else []
     edges = [0, *cuts, len(body)]
-    parts = [body[a:b] for a, b in zip(edges, edges[1:], strict=False) if a != b]
+    parts = [body[a:b] for a, b in itertools.pairwise(edges) if a != b]
     extension = draw(st.sampled_from(["", ";a", ' ;a="b"']))
     sent = b"".join(
         f"{len(part):{draw(st.sampled_from('xX'))}}{extension}\r\n".encode() + part + b"\r\n" for part in parts
