@@ -74,12 +74,12 @@ class Application:
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
         deadline_s = time.monotonic() + self._limits.deadline_s
         try:
-            response = await self._respond(scope, receive, deadline_s)
+            response, close = await self._respond(scope, receive, deadline_s), False
         except Refusal as refusal:
-            response = refused(refusal)
+            response, close = refused(refusal), True  # of its body, nobody knows how much is still to come
         except _Gone:
             return
-        await _send(response, send, bare=scope["method"] == "HEAD")
+        await _send(response, send, bare=scope["method"] == "HEAD", close=close)
 
     async def _respond(self, scope: Message, receive: Receive, deadline_s: float) -> Response:
         head = _head(scope)
@@ -178,12 +178,14 @@ def _body_bytes(headers: dict[str, str]) -> int | None:
     return int(length) if length.isascii() and length.isdigit() else None
 
 
-async def _send(response: Response, send: Send, *, bare: bool) -> None:
+async def _send(response: Response, send: Send, *, bare: bool, close: bool) -> None:
     try:
         headers = _headers(response)
     except ValueError:
         response = defective()
         headers = _headers(response)
+    if close:
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if bare else response.body})
 
