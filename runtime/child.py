@@ -44,6 +44,8 @@ class _Worker:
         feeds = {spec.name: array for spec, array in zip(self._session.inputs, arrays, strict=True)}
         if request["ask"] == "run":
             return self._run(self._session, feeds)
+        if request["ask"] == "run-raw":
+            return self._run_raw(self._session, feeds)
         if request["ask"] == "warm-up":
             return self._warm_up(self._session, feeds)
         return self._time(self._session, feeds, runs=request["runs"])
@@ -65,6 +67,7 @@ class _Worker:
             "engine": session.engine.name,
             "version": session.engine.version,
             "accelerator": session.engine.accelerator,
+            "placement": session.engine.placement().to_json(),
             "inputs": [spec.to_json() for spec in session.inputs],
             "outputs": [spec.to_json() for spec in session.outputs],
         }
@@ -73,6 +76,11 @@ class _Worker:
     @staticmethod
     def _run(session: Session, feeds: Feeds) -> Answer:
         outputs = session.run(feeds)
+        return {}, [outputs[spec.name] for spec in session.outputs]
+
+    @staticmethod
+    def _run_raw(session: Session, feeds: Feeds) -> Answer:
+        outputs = session.run_raw(feeds)
         return {}, [outputs[spec.name] for spec in session.outputs]
 
     @staticmethod

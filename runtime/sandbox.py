@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from tinsmith.runtime import errors
+from tinsmith.runtime.placement import Placement
 from tinsmith.runtime.tensors import TensorSpec
 from tinsmith.runtime.wire import encode, read_message
 
@@ -35,6 +36,7 @@ class OpenedModel:
     engine: str
     version: str
     accelerator: str
+    placement: Placement
     load_ms: float
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -75,6 +77,7 @@ class Sandbox:
             engine=answer["engine"],
             version=answer["version"],
             accelerator=answer["accelerator"],
+            placement=Placement.from_json(answer["placement"]),
             load_ms=answer["load_ms"],
             inputs=tuple(TensorSpec.from_json(spec) for spec in answer["inputs"]),
             outputs=tuple(TensorSpec.from_json(spec) for spec in answer["outputs"]),
@@ -93,6 +96,12 @@ class Sandbox:
         """Run the open model as ``Session.run`` does; raises the same and ``ModelTimeoutError``."""
         opened = self.opened
         _, outputs = self._ask({"ask": "run"}, [feeds[spec.name] for spec in opened.inputs])
+        return {spec.name: array for spec, array in zip(opened.outputs, outputs, strict=True)}
+
+    def run_raw(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """Run the open model as ``Session.run_raw`` does; raises the same and ``ModelTimeoutError``."""
+        opened = self.opened
+        _, outputs = self._ask({"ask": "run-raw"}, [feeds[spec.name] for spec in opened.inputs])
         return {spec.name: array for spec, array in zip(opened.outputs, outputs, strict=True)}
 
     def warm_up(self, feeds: Mapping[str, NDArray[np.generic]]) -> tuple[float, int]:
