@@ -11,11 +11,11 @@ __all__ = ["busy", "defective", "refused"]
 
 def refused(refusal: Refusal) -> Response:
     """A refusal as the Open Inference Protocol words errors: ``{"error": message}``."""
-    retry = refusal.retry_after_s
+    retry_s = refusal.retry_after_s
     return Response(
         status=refusal.status,
         body=json.dumps({"error": refusal.message}).encode(),
-        headers=() if retry is None else (("Retry-After", str(retry)),),
+        headers=refusal.headers if retry_s is None else (*refusal.headers, ("Retry-After", str(retry_s))),
     )
 
 

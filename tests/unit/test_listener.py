@@ -1,13 +1,9 @@
 """Sockets, threads and time limits of the listener; what ASGI does too is in contract/test_transports.py."""
 
 import contextlib
-import os
 import select
-import signal
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -247,37 +243,6 @@ def test_a_stop_cuts_what_takes_longer_than_the_drain():
         assert listener.stop(drain_s=0.01) == 1
         assert all_of(sock) == b""
     handler.may.set()
-
-
-SERVED = """
-import sys
-from tinsmith.runtime.server.listener import Listener, listen, serve_until_signalled
-from tinsmith.runtime.server.messages import Response
-
-class Handler:
-    def refuse(self, head):
-        return None
-    def answer(self, request):
-        return Response(status=200, body=b"ok")
-
-listener = Listener(listen("127.0.0.1", 0), Handler())
-print(listener.port, flush=True)
-cut = serve_until_signalled(listener)
-print("cut", cut, "numpy" in sys.modules, flush=True)
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_it(number):
-    with subprocess.Popen([sys.executable, "-c", SERVED], stdout=subprocess.PIPE, text=True) as process:
-        port = int(process.stdout.readline())
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
-            sock.sendall(GET)
-            assert status_of(sock.recv(1000)) == 200
-            os.kill(process.pid, number)
-            assert all_of(sock) == b""
-        assert process.stdout.read() == "cut 0 False\n"
-        assert process.wait(20) == 0
 
 
 @pytest.fixture(scope="module")
