@@ -51,6 +51,7 @@ def servable_of(bundle: Bundle, folder: Path, *, key: bytes | None = None) -> Se
         postprocessing=bundle.postprocessing(),
         golden=bundle.golden(),
         reference=bundle.reference(),
+        promise=manifest.promise,
     )
 
 

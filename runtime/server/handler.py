@@ -52,10 +52,12 @@ class Pages:
     Attributes:
         status: Gives the page at ``/``, to anybody: a browser can't send a token with its first request. None for none.
         metrics: Gives the text of ``/metrics``, in Prometheus' format. None for none.
+        monitor: Gives the document of ``/v2/models/M/monitor``. None for none.
     """
 
     status: Callable[[], Response] | None = None
     metrics: Callable[[], str] | None = None
+    monitor: Callable[[ServedModel], dict[str, Any]] | None = None
 
 
 class ServerHandler:
@@ -64,7 +66,7 @@ class ServerHandler:
     Args:
         repository: The models.
         limits: Of the server.
-        token: Tells in constant time whether a bearer token is right; None where none is needed.
+        token: Tells in constant time whether an Authorization header lets in; None where none is needed.
         pages: What is served beside the protocol.
         documents: The JSON library; None takes the fastest that is installed.
     """
@@ -83,8 +85,9 @@ class ServerHandler:
         self._token = token
         self._documents = documents or open_documents()
         self._inference: Inference | None = None
+        self._pages = pages or Pages()
         self._routes = Routes(
-            (*_page_routes(pages or Pages()), *self._server_routes(), *self._repository_routes(), *self._model_routes())
+            (*_page_routes(self._pages), *self._server_routes(), *self._repository_routes(), *self._model_routes())
         )
 
     def refuse(self, head: Head) -> Response | None:
@@ -136,10 +139,7 @@ class ServerHandler:
         return found
 
     def _check_token(self, head: Head) -> None:
-        if self._token is None:
-            return
-        scheme, _, token = head.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self._token(token.strip()):
+        if self._token is None or self._token(head.headers.get("authorization", "")):
             return
         raise Refusal(
             401,
@@ -207,6 +207,7 @@ class ServerHandler:
             ("/ready", lambda model: {"name": model.servable.name, "ready": True}),
             ("/config", lambda model: model_configuration(model, self._limits)),
             ("/stats", lambda model: {"model_stats": [model_statistics(model)]}),
+            *((("/monitor", self._pages.monitor),) if self._pages.monitor else ()),
         )
         run = (("/infer", self._infer), ("/predict", self._predict))
         limit = self._limits.max_body_bytes
