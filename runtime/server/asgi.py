@@ -92,11 +92,18 @@ class Application:
             return busy("all threads are taken")
         self._taken += 1
         try:
-            with self._room.hold(self._limits.max_body_bytes if head.body_bytes is None else head.body_bytes):
-                body = await self._within(self._body(receive), deadline_s)
-                return await self._answer(Request(head=head, body=body, deadline_s=deadline_s), receive)
+            return await self._read_and_answer(head, receive, deadline_s)
         finally:
             self._taken -= 1
+
+    async def _read_and_answer(self, head: Head, receive: Receive, deadline_s: float) -> Response:
+        room_bytes = self._limits.max_body_bytes if head.body_bytes is None else head.body_bytes
+        self._room.take(room_bytes)
+        try:
+            body = await self._within(self._body(receive), deadline_s)
+            return await self._answer(Request(head=head, body=body, deadline_s=deadline_s), receive)
+        finally:
+            self._room.give_back(room_bytes)
 
     def _refuse(self, head: Head) -> Response | None:
         try:

@@ -199,10 +199,14 @@ def test_bodies_beyond_the_room_of_all_are_refused():
 
 def test_room_takes_one_that_is_larger_than_all_when_it_is_alone():
     room = Room(10)
-    with room.hold(100), pytest.raises(Refusal), room.hold(1):
-        pass
-    with room.hold(5), room.hold(5):
-        pass
+    room.take(100)
+    with pytest.raises(Refusal):
+        room.take(1)
+    room.give_back(100)
+    room.take(5)
+    room.take(5)
+    with pytest.raises(Refusal):
+        room.take(1)
 
 
 def test_a_stop_finishes_what_is_under_way_and_closes_idle_connections():
