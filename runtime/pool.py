@@ -115,7 +115,7 @@ class Pool:
         self._line: deque[Turn] = deque()
         self._hanging = 0
         self._mean_s = self._deviation_s = 0.0
-        self._end: TinsmithError | None = None
+        self._end: ModelLostError | None = None
 
     @property
     def waiting(self) -> int:
@@ -129,7 +129,7 @@ class Pool:
         return self._mean_s * (len(self._line) + 1) / self._instances
 
     @property
-    def lost(self) -> TinsmithError | None:
+    def lost(self) -> ModelLostError | None:
         """Why it runs nothing any more; None while it does."""
         return self._end
 
@@ -161,7 +161,7 @@ class Pool:
     def check_room(self, *, deadline_s: float = math.inf) -> None:
         """Raise what ``enter`` would raise now."""
         if self._end is not None:
-            raise type(self._end).revive(self._end.message, self._end.hint)  # one traceback each
+            raise ModelLostError(self._end.message, hint=self._end.hint)  # one traceback each
         if self._free and not self._line:
             return
         if len(self._line) >= self._queue:
@@ -307,7 +307,7 @@ class Pool:
                 ModelLostError(f"{self._hanging} runs passed the time limit of {self.time_limit_s:g} s and hang")
             )
 
-    def _finish(self, reason: TinsmithError) -> None:
+    def _finish(self, reason: ModelLostError) -> None:
         self._end = self._end or reason
         while self._line:
             self._line.popleft().settle(self._end)

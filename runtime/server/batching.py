@@ -12,7 +12,15 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from tinsmith.runtime.errors import BusyError, ExpiredError, ModelError, ModelTimeoutError, TinsmithError, UsageError
+from tinsmith.runtime.errors import (
+    BusyError,
+    ExpiredError,
+    ModelError,
+    ModelLostError,
+    ModelTimeoutError,
+    TinsmithError,
+    UsageError,
+)
 from tinsmith.runtime.pool import Ran, Slot
 
 if TYPE_CHECKING:
@@ -75,6 +83,8 @@ class Batcher:
 
     def check_room(self) -> None:
         """Raise what ``run`` would raise now."""
+        if self.pool.lost is not None:
+            raise ModelLostError(self.pool.lost.message, hint=self.pool.lost.hint)
         if self._inside >= self._room:
             raise BusyError(f"{self._inside} requests are at work or wait already, and no more may")
 

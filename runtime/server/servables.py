@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tinsmith.runtime.artifact import manifest_path, read_artifact
-from tinsmith.runtime.errors import ModelLoadError, OutputError, VerificationError
+from tinsmith.runtime.errors import ModelLoadError, OutputError, TinsmithError, VerificationError
 from tinsmith.runtime.files import sha256_of
 from tinsmith.runtime.server.serving import Limits, Servable
 
@@ -97,7 +97,7 @@ class Servables:
             raise OutputError.from_os_error(root, error) from error
 
     def open(self, source: Source) -> Servable:
-        """Copy what lies at a source's path now, verified.
+        """Copy what lies at a source's path now, verified; the same bytes have the same path.
 
         Raises:
             ModelLoadError: It can't be read, or was written to meanwhile.
@@ -111,6 +111,15 @@ class Servables:
             return self._keep(_as_asked(servable, source), staged)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
+
+    def still_holds(self, servable: Servable, source: Source) -> bool:
+        """Whether what lies at a source's path now has the bytes of ``servable``; False where it can't be opened."""
+        try:
+            there = self.open(source)
+        except TinsmithError:
+            return False
+        self.release(there)
+        return there.path == servable.path
 
     def release(self, servable: Servable) -> None:
         """Remove what ``open`` gave, unless it was given more than once; what is still mapped stays readable."""

@@ -1,6 +1,7 @@
 """The repository of models: swaps that nobody notices, refusals that harm nobody, leases that hold."""
 
 import json
+import re
 import shutil
 import threading
 import time
@@ -252,6 +253,33 @@ def test_unloaded_and_loaded_again_even_in_an_older_version(house):
     assert house.events() == ["load", "unload", "load"]
 
 
+def test_a_changed_file_is_swapped_in_and_one_that_only_looks_changed_is_not(house):
+    house.load("1 2")
+    house.write("1 2")
+    house.models.refresh("m")
+    assert len(house.engines) == 1
+    house.write("2 3")
+    house.models.refresh("m")
+    assert house.ask() == 3
+    (house.folder / "m").unlink()
+    house.models.refresh("m")
+
+    assert house.ask() == 3
+    assert "cannot read" in house.state().reason
+    assert [json.loads(line)["by"] for line in house.log.read_text().splitlines()] == ["", "file change", "file change"]
+
+
+def test_a_defect_that_one_model_brings_out_does_not_keep_the_others_from_serving(tmp_path):
+    house = House(tmp_path, names=("a", "b"))
+    house.write("1 none", "a")
+    house.write("1 2", "b")
+    house.models.load_all()
+
+    assert house.ask("b") == 2
+    assert (house.state("a").state, "none" in house.state("a").reason) == ("UNAVAILABLE", True)
+    house.models.close()
+
+
 def test_several_models_do_not_know_each_other(tmp_path):
     house = House(tmp_path, names=("b", "a"))
     house.bad.add("13")
@@ -430,7 +458,7 @@ class TestRealModels:
         with repository.lease("m") as served:
             before = served.infer({"image": image}, deadline_s=LATER_S).outputs["score"]
             path.write_bytes(path.read_bytes()[:700])
-            with pytest.raises(ModelLoadError):
+            with pytest.raises(ModelLoadError, match=re.escape(f"can't load {path}: ")):
                 repository.load("m")
             after = served.infer({"image": image}, deadline_s=LATER_S).outputs["score"]
 
