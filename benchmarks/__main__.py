@@ -9,13 +9,16 @@ from benchmarks import (
     accuracy,
     arithmetic,
     calibration,
+    damaged,
     demo,
     fragile,
     hygiene,
     large,
     overhead,
+    overload,
     peer,
     startup,
+    swaps,
     training,
 )
 
@@ -31,9 +34,12 @@ PARTS = {
     "calibration": calibration.figures,
     "training": training.figures,
     "large": large.figures,
+    "swaps": swaps.figures,
+    "overload": overload.figures,
+    "damaged": damaged.figures,
 }
 # Only when asked for by name.
-_HOURS = ("training", "fragile", "large")
+_HOURS = ("training", "fragile", "large", "swaps", "overload", "damaged")
 
 
 def main(asked: list[str]) -> int:

@@ -43,8 +43,10 @@ class OverHttp:
 
     def ask(self, name, feeds, *, timeout_s=5.0):
         """One request: the status, and the outputs where it is 200."""
-        document, tensors = _request(feeds)
-        headers = {"Inference-Header-Content-Length": str(len(document)), "X-Deadline-Ms": str(int(timeout_s * 1e3))}
+        if timeout_s <= 0:
+            return 504, None
+        document, tensors = _request(feeds, timeout_s)
+        headers = {"Inference-Header-Content-Length": str(len(document))}
         response, body = self._send("POST", f"/v2/models/{name}/infer", document + tensors, headers)
         return (200, _outputs(response, body)) if response.status == 200 else (response.status, None)
 
@@ -81,7 +83,7 @@ class OverHttp:
         raise ConnectionError(f"{path}: the server does not answer")
 
 
-def _request(feeds):
+def _request(feeds, timeout_s):
     inputs = [
         {
             "name": name,
@@ -91,7 +93,8 @@ def _request(feeds):
         }
         for name, array in feeds.items()
     ]
-    document = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+    parameters = {"binary_data_output": True, "timeout": int(timeout_s * 1e6)}
+    document = json.dumps({"inputs": inputs, "parameters": parameters}).encode()
     return document, b"".join(array.tobytes() for array in feeds.values())
 
 
@@ -108,6 +111,7 @@ def _outputs(response, body):
 def main():
     """Serve until stdin ends."""
     from tinsmith.runtime.audit import AuditLog
+    from tinsmith.runtime.server.connection import ConnectionLimits
     from tinsmith.runtime.server.handler import ServerHandler
     from tinsmith.runtime.server.listener import Listener, ListenerLimits, listen
     from tinsmith.runtime.server.models import Models
@@ -123,7 +127,8 @@ def main():
         stack.callback(models.close)
         models.load_all()
         handler = ServerHandler(models, limits=sources[0].limits)
-        limits = ListenerLimits(connections=1024)
+        # a load is a request too, and takes as long as its trial
+        limits = ListenerLimits(connections=1024, connection=ConnectionLimits(deadline_s=2 * told["trial_s"]))
         listener = stack.enter_context(Listener(listen("127.0.0.1", 0), handler, limits=limits))
         print(listener.port, flush=True)
         sys.stdin.read()

@@ -7,21 +7,20 @@ of locks to get wrong.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime.errors import (
     BusyError,
-    ExpiredError,
     ModelError,
     ModelLostError,
     ModelTimeoutError,
     TinsmithError,
     UsageError,
 )
-from tinsmith.runtime.pool import Ran, Slot
+from tinsmith.runtime.pool import Ran
+from tinsmith.runtime.turns import Slot, expired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -114,15 +113,22 @@ class Batcher:
 
     def _await(self, member: _Member, batch: _Batch) -> Slot | None:
         """The interpreter in which to run the batch, or None when somebody else has seen to it."""
-        now_s = self._clock()
-        while not member.wait(min(batch.ripe_s if now_s < batch.ripe_s else math.inf, member.deadline_s) - now_s):
-            now_s = self._clock()
+        while not member.wait(self._next_look_s(member, batch)):
             with self.pool.lock:
-                if now_s >= member.deadline_s:
+                if self._patience_s(member, batch) <= 0:
                     batch.leave(member)
                 else:
                     self.pool.serve()
         return member.slot
+
+    def _next_look_s(self, member: _Member, batch: _Batch) -> float:
+        """In how many seconds the batch is ripe, or nothing is to be hoped for any more."""
+        ripe_s = batch.ripe_s - self._clock()
+        patience_s = self._patience_s(member, batch)
+        return min(ripe_s, patience_s) if ripe_s > 0 else patience_s
+
+    def _patience_s(self, member: _Member, batch: _Batch) -> float:
+        return member.deadline_s - self._clock() if batch.runs else self.pool.patience_s(member.deadline_s)
 
     def _lead(self, batch: _Batch, slot: Slot) -> None:
         with self.pool.lock:
@@ -158,7 +164,7 @@ class Batcher:
         for member in members:
             started_ns = time.perf_counter_ns()
             if self._clock() >= member.deadline_s:
-                self._settle([(member, _expired())])
+                self._settle([(member, expired())])
                 continue
             try:
                 outputs = self.pool.execute(slot, member.feeds)
@@ -220,7 +226,7 @@ class _Member:
     def answer(self) -> Ran:
         if isinstance(self._outcome, Ran):
             return self._outcome
-        error = self._outcome or _expired()
+        error = self._outcome or expired()
         raise type(error).revive(error.message, error.hint)  # one traceback each
 
 
@@ -231,6 +237,7 @@ class _Batch:
         self.members = [first]
         self.shape = shape
         self.ripe_s = ripe_s
+        self.runs = False
         self._batcher = batcher
 
     def due(self, now_s: float) -> bool:
@@ -244,6 +251,7 @@ class _Batch:
 
     def settle(self, outcome: Slot | TinsmithError) -> None:
         self._batcher.forget(self)
+        self.runs = isinstance(outcome, Slot)
         if not isinstance(outcome, Slot):
             for member in self.members:
                 member.settle(outcome)
@@ -255,15 +263,15 @@ class _Batch:
         """Refuse the members whose deadlines have passed, and give the others; with the lock held."""
         for member in self.members:
             if member.deadline_s <= now_s:
-                member.settle(_expired())
+                member.settle(expired())
         self.members = [member for member in self.members if member.deadline_s > now_s]
         return self.members
 
     def leave(self, member: _Member) -> None:
-        """Its deadline has passed; with the lock held."""
+        """It has no time left to be run, or to be answered; with the lock held."""
         if member.slot is not None or member.settled:
             return
-        member.settle(_expired())
+        member.settle(expired() if self.runs else self._batcher.pool.no_time(member.deadline_s))
         if self.shape is not None and len(self.members) > 1:
             self.members = [other for other in self.members if other is not member]
             return
@@ -344,7 +352,3 @@ def _split(outputs: Outputs, rows: Sequence[int]) -> list[Outputs]:
             part[name] = array[start : start + count]
             start += count
     return parts
-
-
-def _expired() -> ExpiredError:
-    return ExpiredError("the deadline passed before the batch ran")
