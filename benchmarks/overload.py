@@ -54,8 +54,8 @@ def _report(load, capacity, alone_s, deadline_s, before):
     third = max(1, len(load.sizes) // 3)
     first, last = np.median(load.sizes[1 : third + 1]), np.median(load.sizes[-third:])
     seen = f"[{before / 1e6:.1f} MB before, {first / 1e6:.1f} and {last / 1e6:.1f} MB then]"
-    yield Figure(name="RSS in the last third of the time over that in the first", value=round(100 * (last / first - 1), 1),
-                 bar=5.0, unit=" %", seen=seen)  # fmt: skip
+    grown = round(100 * (last / first - 1), 1)
+    yield Figure(name="RSS growth, last third over first", value=grown, bar=5.0, unit=" %", seen=seen)
 
 
 class _OpenLoop:

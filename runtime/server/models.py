@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from tinsmith.runtime.errors import TinsmithError, VerificationError, first_line
 from tinsmith.runtime.memory import give_memory_back
 from tinsmith.runtime.server.messages import Refusal
+from tinsmith.runtime.server.servables import named_as
 from tinsmith.runtime.server.served import open_served
 from tinsmith.runtime.server.serving import ModelState
 from tinsmith.runtime.server.vetting import vet_in_child
@@ -210,7 +211,7 @@ class Models:
                 self._vet(servable, entry.source.limits)
                 served = self._open(servable, entry.source)
             except TinsmithError as error:
-                raise _naming(error, servable, entry.source) from error
+                raise named_as(entry.source, error, servable.path) from error
             undo.callback(served.close)
             self._record(entry.event, servable, by)
             undo.pop_all()
@@ -323,12 +324,6 @@ class _Entry:
             state=self.state if lost is None else _UNAVAILABLE,
             reason=self.reason if lost is None else lost.message,
         )
-
-
-def _naming(error: TinsmithError, servable: Servable, source: Source) -> TinsmithError:
-    """The same, with the path that the user knows for that of the copy."""
-    said = (text.replace(str(servable.path), str(source.path)) for text in (error.message, error.hint))
-    return type(error).revive(*said)
 
 
 def _check_version(fresh: Servable, serving: Servable) -> None:

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tinsmith.runtime.artifact import manifest_path, read_artifact
-from tinsmith.runtime.errors import ModelLoadError, OutputError, TinsmithError, VerificationError
+from tinsmith.runtime.errors import DataError, ModelError, ModelLoadError, OutputError, TinsmithError, VerificationError
 from tinsmith.runtime.files import sha256_of
 from tinsmith.runtime.server.serving import Limits, Servable
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-__all__ = ["Servables", "Source", "Unpack"]
+__all__ = ["Servables", "Source", "Unpack", "named_as"]
 
 _BUNDLE_MAGIC = b"PK\x03\x04"
 _CHUNK_BYTES = 1 << 20
@@ -109,6 +109,8 @@ class Servables:
         try:
             servable = self._lay(source, staged)
             return self._keep(_as_asked(servable, source), staged)
+        except (DataError, ModelError, VerificationError) as error:
+            raise named_as(source, error, staged / source.path.name) from error
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
@@ -157,6 +159,12 @@ class Servables:
                 staged.rename(kept)
             self._uses[kept] = self._uses.get(kept, 0) + 1
         return replace(servable, path=kept / servable.path.relative_to(staged))
+
+
+def named_as(source: Source, error: TinsmithError, copy: Path) -> TinsmithError:
+    """The same error, with the path that the user knows in place of that of the copy."""
+    said = (text.replace(str(copy), str(source.path)) for text in (error.message, error.hint))
+    return type(error).revive(*said)
 
 
 def _as_asked(servable: Servable, source: Source) -> Servable:

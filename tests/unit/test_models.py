@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 
@@ -104,6 +106,15 @@ def house(tmp_path):
     opened = House(tmp_path)
     yield opened
     opened.models.close()
+
+
+def test_a_server_that_waits_for_its_first_model_has_not_loaded_numpy():
+    code = (
+        "import sys, tinsmith.runtime.audit, tinsmith.runtime.server.models, tinsmith.runtime.server.watching; "
+        "sys.exit('numpy' in sys.modules)"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_before_it_is_loaded_a_model_is_unavailable_and_the_server_not_ready(house):
