@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& command -v $$p && break; done)
 
-.PHONY: demo test check unit tflite-runtime emulator bench clean
+.PHONY: demo test check unit tflite-runtime emulator judges bench clean
 
 demo: $(VENV)/.ready
 	$(BIN)/tinsmith demo --output demo-output
@@ -33,6 +33,12 @@ tflite-runtime: $(OLD)/.ready
 emulator:
 	@command -v qemu-x86_64-static >/dev/null \
 		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends qemu-user-static; }
+
+# Programs that judge the server and its bundles; their tests are left out without them.
+JUDGES := minisign wrk chromium chromium-driver curl
+judges:
+	@for program in minisign wrk chromium chromedriver curl; do command -v $$program >/dev/null || exit 1; done \
+		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(JUDGES); }
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks

@@ -18,6 +18,7 @@ import click
 from click.exceptions import Abort, ClickException
 
 from tinsmith.runtime._version import __version__
+from tinsmith.runtime.commands.handover import Handover
 from tinsmith.runtime.commands.output import print_error
 from tinsmith.runtime.errors import OutputError, TinsmithError, UsageError, first_line
 
@@ -74,6 +75,16 @@ SECTIONS = {
         "benchmark": (
             "tinsmith.devices.commands.benchmark:benchmark",
             "Measure how fast an artifact is, honestly.",
+        ),
+    },
+    "Run": {
+        "serve": (
+            "tinsmith.runtime.commands.serve:serve",
+            "Serve models on the Open Inference Protocol.",
+        ),
+        "monitor": (
+            "tinsmith.runtime.commands.monitor:monitor",
+            "Show whether served models drift, slow down or fail.",
         ),
     },
 }
@@ -213,6 +224,7 @@ def _quiet_natives(log: Path) -> Iterator[None]:
         yield
     finally:
         ours.flush()
+        os.dup2(ours.fileno(), 2)
 
 
 def _raise_again(unraisable: sys.UnraisableHookArgs) -> None:
@@ -234,12 +246,16 @@ def main() -> int:
     os.close(handle)
     log = Path(name)
     sys.unraisablehook = _raise_again
+    successor = None
     with _quiet_natives(log):
         logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.ERROR)
-        code = run(sys.argv[1:], log=log)
+        try:
+            code = run(sys.argv[1:], log=log)
+        except Handover as handover:
+            successor, code = handover, 0
     if code != TinsmithError.exit_code:
         log.unlink(missing_ok=True)
-    return code
+    return code if successor is None else successor.begin()
 
 
 if __name__ == "__main__":

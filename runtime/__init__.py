@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tinsmith.runtime.artifact import Artifact
     from tinsmith.runtime.measurement import Measurement
+    from tinsmith.runtime.postprocessing import Postprocessing
     from tinsmith.runtime.preprocessing import Preprocessing
     from tinsmith.runtime.profile import Profile, load_profile
     from tinsmith.runtime.sandbox import Sandbox
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Artifact",
     "Measurement",
+    "Postprocessing",
     "Preprocessing",
     "Profile",
     "Quantization",
@@ -33,6 +35,7 @@ __all__ = [
 _HOME = {
     "Artifact": "artifact",
     "Measurement": "measurement",
+    "Postprocessing": "postprocessing",
     "Preprocessing": "preprocessing",
     "Profile": "profile",
     "Quantization": "tensors",

@@ -7,14 +7,24 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime.errors import DataError, VerificationError
+from tinsmith.runtime.fields import Fields, fields_of
 from tinsmith.runtime.files import sha256_of
-from tinsmith.runtime.tensors import TensorSpec
+from tinsmith.runtime.tensors import Quantization, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Artifact", "DataFile", "Lineage", "OperatorUse", "manifest_path", "manifest_text", "read_artifact"]
+__all__ = [
+    "Artifact",
+    "DataFile",
+    "Lineage",
+    "OperatorUse",
+    "artifact_of",
+    "manifest_path",
+    "manifest_text",
+    "read_artifact",
+]
 
 _SCHEMA = 1
 
@@ -149,14 +159,16 @@ def read_artifact(path: Path) -> Artifact:
         VerificationError: The file, or one of those beside it, is not the one that the manifest was written for.
     """
     try:
-        document = json.loads(manifest_path(path).read_text(encoding="utf-8"))
-        artifact = _from_json(path, document)
+        content = manifest_path(path).read_bytes()
     except FileNotFoundError as error:
         raise DataError(
             f"{path} has no manifest beside it", hint="make it with tinsmith convert or compress"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{manifest_path(path)} is damaged: {error}", hint="make the artifact again") from error
+    name = str(manifest_path(path))
+    fields = fields_of(content, of=name)
+    if "file" in fields:
+        fields.text("file")  # as it was called when it was written
+    artifact = artifact_of(path, fields)
     _hold(path, artifact.sha256)
     for file in artifact.data:
         _hold(path.parent / file.name, file.sha256)
@@ -170,22 +182,86 @@ def _hold(path: Path, sha256: str) -> None:
         )
 
 
-def _from_json(path: Path, document: dict[str, Any]) -> Artifact:
-    if document["schema"] > _SCHEMA:
-        raise DataError(
-            f"{manifest_path(path)} has schema {document['schema']}, newer than this tinsmith knows ({_SCHEMA})",
-            hint="update tinsmith",
-        )
-    lineage = document["lineage"]
-    return Artifact(
+def artifact_of(path: Path, fields: Fields) -> Artifact:
+    """Read what ``Artifact.to_json`` wrote, every field held to its type.
+
+    Args:
+        path: Where the artifact lies.
+        fields: The document, from which ``file`` is taken already.
+
+    Raises:
+        DataError: A field is missing, unknown or of another type, or the schema is newer.
+    """
+    fields.schema(_SCHEMA)
+    artifact = Artifact(
         path=path,
-        format=document["format"],
-        sha256=document["sha256"],
-        size_bytes=document["size_bytes"],
-        inputs=tuple(TensorSpec.from_json(spec) for spec in document["inputs"]),
-        outputs=tuple(TensorSpec.from_json(spec) for spec in document["outputs"]),
-        operators=tuple(OperatorUse(**use) for use in document["operators"]),
-        lineage=Lineage(**{**lineage, "steps": tuple(lineage["steps"])}),
-        data=tuple(DataFile(**file) for file in document.get("data", ())),
-        needs=document.get("needs", {}),
+        format=fields.one_of("format", ("tflite", "onnx")),
+        sha256=fields.sha256("sha256"),
+        size_bytes=fields.count("size_bytes", least=0),
+        inputs=tuple(_spec(spec) for spec in fields.many("inputs")),
+        outputs=tuple(_spec(spec) for spec in fields.many("outputs")),
+        operators=tuple(_use(use) for use in fields.many("operators")),
+        lineage=_lineage(fields.table("lineage")),
+        data=tuple(_data_file(file) for file in fields.many("data")) if "data" in fields else (),
+        needs=fields.table("needs").each(Fields.word) if "needs" in fields else {},
     )
+    fields.end()
+    return artifact
+
+
+def _spec(fields: Fields) -> TensorSpec:
+    spec = TensorSpec(
+        name=fields.word("name"),
+        dtype=fields.text("dtype"),
+        shape=fields.wholes("shape", least=0, free=True),
+        quantization=None if (inner := fields.maybe("quantization")) is None else _quantization(inner),
+    )
+    fields.end()
+    return spec
+
+
+def _quantization(fields: Fields) -> Quantization:
+    found = Quantization(
+        scale=fields.numbers("scale"),
+        zero_point=fields.wholes("zero_point"),
+        axis=None if fields.null("axis") else fields.count("axis", least=0),
+    )
+    fields.end()
+    if not found.scale or len(found.scale) != len(found.zero_point) or min(found.scale) <= 0:
+        raise fields.wrong("says a quantization without a positive scale for every zero point")
+    return found
+
+
+def _use(fields: Fields) -> OperatorUse:
+    use = OperatorUse(
+        name=fields.word("name"),
+        version=fields.count("version", least=0),
+        count=fields.count("count", least=0),
+        precision=fields.word("precision"),
+        custom=fields.flag("custom") if "custom" in fields else False,
+    )
+    fields.end()
+    return use
+
+
+def _data_file(fields: Fields) -> DataFile:
+    file = DataFile(
+        name=fields.text("name"), sha256=fields.sha256("sha256"), size_bytes=fields.count("size_bytes", least=0)
+    )
+    fields.end()
+    return file
+
+
+def _lineage(fields: Fields) -> Lineage:
+    lineage = Lineage(
+        source=fields.word("source"),
+        source_format=fields.word("source_format"),
+        source_sha256=fields.word("source_sha256"),
+        steps=fields.objects("steps"),
+        seed=fields.count("seed", least=0) if "seed" in fields else 0,
+        data_sha256=fields.word("data_sha256") if "data_sha256" in fields else "",
+        tools=fields.table("tools").each(Fields.word) if "tools" in fields else {},
+        device=fields.word("device") if "device" in fields else "",
+    )
+    fields.end()
+    return lineage

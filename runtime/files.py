@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -15,7 +16,16 @@ from tinsmith.runtime.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["bytes_of", "check_room", "check_writable", "sha256_of", "staged_file", "write_bytes", "write_text"]
+__all__ = [
+    "bytes_of",
+    "check_room",
+    "check_writable",
+    "sha256_of",
+    "staged_file",
+    "staged_folder",
+    "write_bytes",
+    "write_text",
+]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -76,10 +86,14 @@ def check_room(path: Path, needed_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def staged_file(path: Path) -> Iterator[Path]:
+def staged_file(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     """Give a temp file beside ``path`` that becomes ``path`` in one step when the block ends well.
 
     When the block raises, ``path`` is as it was before and the temp file is gone.
+
+    Args:
+        path: What it becomes.
+        mode: Its permissions; None for those that any new file gets.
 
     Raises:
         OutputError: The operating system refused to write.
@@ -91,7 +105,7 @@ def staged_file(path: Path) -> Iterator[Path]:
         staged = Path(name)
         yield staged
         _fsync(staged)
-        staged.chmod(0o666 & ~_umask())
+        staged.chmod(0o666 & ~_umask() if mode is None else mode)
         staged.replace(path)
         _fsync(path.parent)
     except OSError as error:
@@ -99,6 +113,42 @@ def staged_file(path: Path) -> Iterator[Path]:
     finally:
         if staged is not None:
             staged.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staged_folder(path: Path) -> Iterator[Path]:
+    """Give a temp folder beside ``path`` that becomes ``path`` in one step when the block ends well.
+
+    Only its owner can look into it. When the block raises, the temp folder is gone. A folder that stands at ``path`` by
+    then stays as it is, and the new one is dropped.
+
+    Raises:
+        OutputError: The operating system refused to write.
+    """
+    staged: Path | None = None
+    try:
+        staged = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        yield staged
+        for inside in (*staged.rglob("*"), staged):
+            _fsync(inside)
+        with contextlib.suppress(FileExistsError):
+            _move(staged, path)
+        _fsync(path.parent)
+    except OSError as error:
+        raise OutputError.from_os_error(path, error) from error
+    finally:
+        if staged is not None:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def _move(folder: Path, path: Path) -> None:
+    """Rename a folder; POSIX lets a system say in two ways that another one stands there."""
+    try:
+        folder.rename(path)
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:
+            raise FileExistsError(error.errno, error.strerror) from error
+        raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:

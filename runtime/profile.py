@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tinsmith.runtime.cpu import ARCHITECTURES, FEATURES, Cpu, read_cpu
 from tinsmith.runtime.engines import ENGINES
 from tinsmith.runtime.errors import HostError, UsageError
-from tinsmith.runtime.profile_file import Facts
+from tinsmith.runtime.facts import Facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,7 +111,7 @@ def load_profile(name: str) -> Profile:
         raise UsageError(f"there is no profile {name!r}", hint=f"built in: {', '.join(list_profiles())}") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the profile {path}: {error}") from error
-    return _profile(path.stem, Facts(facts, of=str(path)))
+    return _profile(path.stem, Facts(facts, of=f"the profile {path}", hint="`tinsmith.runtime.profile` lists the keys"))
 
 
 def cpu_of(profile: Profile) -> Cpu:

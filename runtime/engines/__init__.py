@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from tinsmith.runtime.placement import Placement
     from tinsmith.runtime.tensors import TensorSpec
 
 __all__ = ["ENGINES", "Engine", "EngineChoice", "Interruptible", "choose_engine", "open_engine"]
@@ -33,6 +34,7 @@ class Engine(Protocol):
         accelerator: What it runs on, as asked for; ``cpu`` unless told otherwise.
         inputs: What goes in, in the order ``run`` takes it.
         outputs: What comes out, in the order ``run`` gives it.
+        refusals: Why accelerators that were tried before did not take the model.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Engine(Protocol):
     accelerator: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    refusals: tuple[str, ...]
 
     def run(self, feeds: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
         """Run once on stored dtypes.
@@ -53,6 +56,10 @@ class Engine(Protocol):
         Raises:
             ModelError: The engine failed while it ran.
         """
+        ...
+
+    def placement(self) -> Placement:
+        """Where the operators run; those that the engine has fused or left out are no longer among them."""
         ...
 
     def close(self) -> None:
@@ -165,5 +172,6 @@ def open_engine(path: Path, choice: EngineChoice, *, accelerator: str = "cpu", t
         except AcceleratorError as error:  # noqa: PERF203 - a handful of candidates
             refusals.append(error.message)
         else:
+            engine.refusals = tuple(refusals)
             return engine
     raise AcceleratorError("; ".join(refusals), hint=f"allow a fallback by naming it: --accelerator {accelerator},cpu")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from tinsmith.runtime.preprocessing.operation import Operation, as_array, check_numbers
+from tinsmith.runtime.operation import check_numbers
+from tinsmith.runtime.preprocessing.operation import Operation, as_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.operation import operation_of_kind
 from tinsmith.runtime.preprocessing.numbers import Normalize, Scale
 from tinsmith.runtime.preprocessing.pictures import CenterCrop, ChannelsFirst, Decode, Resize
 from tinsmith.runtime.preprocessing.text import Pad, Tokenise
@@ -15,7 +16,7 @@ from tinsmith.runtime.preprocessing.text import Pad, Tokenise
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tinsmith.runtime.preprocessing.operation import Array, Operation, Raw
+    from tinsmith.runtime.preprocessing.operation import Array, Content, Operation, Raw
 
 __all__ = ["Preprocessing", "operation_from_json"]
 
@@ -34,6 +35,11 @@ class Preprocessing:
     """
 
     operations: tuple[Operation, ...] = ()
+
+    @property
+    def takes(self) -> Content:
+        """What a raw sample is: the bytes or the path of an image ``file``, ``text``, or an array of ``numbers``."""
+        return self.operations[0].takes if self.operations else "numbers"
 
     def apply(self, sample: Raw) -> Array:
         """Do all of it to one sample, without a batch axis.
@@ -77,10 +83,4 @@ def operation_from_json(data: Mapping[str, Any]) -> Operation:
     Raises:
         DataError: Its kind or a setting is unknown, missing, or has a value that can't be.
     """
-    kind = data.get("kind") if hasattr(data, "get") else None
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise DataError(
-            f"{kind!r} is no operation" if kind else "an operation without a kind",
-            hint=f"there are: {', '.join(_KINDS)}",
-        )
-    return _KINDS[kind].from_json(data)
+    return operation_of_kind(data, _KINDS)

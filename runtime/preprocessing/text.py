@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from tinsmith.runtime.errors import DataError, first_line
-from tinsmith.runtime.preprocessing.operation import Operation, as_array, check_count, check_numbers
+from tinsmith.runtime.operation import check_count, check_numbers
+from tinsmith.runtime.preprocessing.operation import Operation, as_array
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tinsmith.runtime.preprocessing.operation import Array, Raw
+    from tinsmith.runtime.preprocessing.operation import Array, Content, Raw
 
 __all__ = ["Pad", "Tokenise", "read_lines", "read_vocabulary"]
 
@@ -35,6 +36,7 @@ class Tokenise(Operation):
     """
 
     kind: ClassVar[str] = "tokenise"
+    takes: ClassVar[Content] = "text"
 
     vocabulary: tuple[str, ...]
     split: str = r"\s+"

@@ -72,18 +72,20 @@ class Unpack(Protocol):
 class Servables:
     """A folder of artifacts that belongs to this process alone, each in a folder named by its content."""
 
-    def __init__(self, root: Path, unpack: Unpack) -> None:
+    def __init__(self, root: Path, unpack: Unpack, *, only_bundles: bool = False) -> None:
         """Make the folder, and take away those that servers which have ended left behind.
 
         Args:
             root: Where they are; made if it is missing. Must be on a disk that may hold the models unencrypted.
             unpack: Reads bundles.
+            only_bundles: Whether bare artifacts, which nobody can have signed, are refused.
 
         Raises:
             OutputError: The operating system refused to write.
             VerificationError: ``root`` can be written to by others.
         """
         self._unpack = unpack
+        self._only_bundles = only_bundles
         self._uses: dict[Path, int] = {}
         self._changing = threading.Lock()
         try:
@@ -149,6 +151,11 @@ class Servables:
     def _lay(self, source: Source, staged: Path) -> Servable:
         if _head(source.path) == _BUNDLE_MAGIC:
             return self._unpack(source.path, staged)
+        if self._only_bundles:
+            raise VerificationError(
+                f"{source.path} is no bundle, so nobody can have signed it, and only signed ones are served",
+                hint=f"bundle and sign it: tinsmith bundle {source.path} -o {source.path.stem}.tin --key NAME.key",
+            )
         return _copy_artifact(source, staged)
 
     def _keep(self, servable: Servable, staged: Path) -> Servable:

@@ -1,7 +1,8 @@
-"""The keys of a TOML file, each asked for by its type; what is wrong is said with the file and the key."""
+"""The keys of a TOML or JSON file, each asked for by its type; what is wrong is said with the file and the key."""
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from tinsmith.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from typing_extensions import Self
 
 __all__ = ["Facts"]
 
@@ -22,13 +25,15 @@ class Facts:
 
     Args:
         table: What the file holds.
-        of: The file's path, for messages.
+        of: What the file is, for messages, such as ``the profile pi.toml``.
+        hint: Where its keys are listed.
         where: The table's place in the file, for messages.
     """
 
-    def __init__(self, table: Mapping[str, Any], *, of: str, where: str = "") -> None:
+    def __init__(self, table: Mapping[str, Any], *, of: str, hint: str, where: str = "") -> None:
         self._left = dict(table)
         self._of = of
+        self._hint = hint
         self._where = where
 
     def __contains__(self, key: str) -> bool:
@@ -36,7 +41,7 @@ class Facts:
 
     def wrong(self, said: str, *, hint: str = "") -> UsageError:
         """The error of this file."""
-        return UsageError(f"the profile {self._of} {said}", hint=hint or "`tinsmith.runtime.profile` lists the keys")
+        return UsageError(f"{self._of} {said}", hint=hint or self._hint)
 
     def text(self, key: str, *, default: str | None = None) -> str:
         """A text that says something; ``default`` where it is not there."""
@@ -45,11 +50,25 @@ class Facts:
             raise self._unfit(key, found, "a text")
         return found
 
-    def count(self, key: str) -> int:
-        """A whole number above zero."""
+    def count(self, key: str, *, least: int = 1) -> int:
+        """A whole number, not below ``least``."""
         found = self._take(key)
-        if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-            raise self._unfit(key, found, "a whole number above 0")
+        if not isinstance(found, int) or isinstance(found, bool) or found < least:
+            raise self._unfit(key, found, f"a whole number from {least} on")
+        return found
+
+    def number(self, key: str, *, least: float) -> float:
+        """A number, not below ``least``."""
+        found = self._take(key)
+        if isinstance(found, bool) or not isinstance(found, int | float) or not least <= found < math.inf:
+            raise self._unfit(key, found, f"a number from {least:g} on")
+        return float(found)
+
+    def flag(self, key: str) -> bool:
+        """True or false."""
+        found = self._take(key)
+        if not isinstance(found, bool):
+            raise self._unfit(key, found, "true or false")
         return found
 
     def one_of(self, key: str, choices: Sequence[str]) -> str:
@@ -84,18 +103,18 @@ class Facts:
         except ValueError:
             raise self._unfit(key, found, "a day such as 2026-11-24") from None
 
-    def table(self, key: str) -> Facts:
+    def table(self, key: str) -> Self:
         """A table inside this one."""
         return self._inner(self._take(key), key)
 
-    def tables(self, key: str) -> tuple[Facts, ...]:
+    def tables(self, key: str) -> tuple[Self, ...]:
         """A list of tables, at least one."""
         found = self._take(key)
         if not isinstance(found, list) or not found:
             raise self._unfit(key, found, f"one table [[{key}]] or more")
         return tuple(self._inner(table, f"{key}[{number}]") for number, table in enumerate(found))
 
-    def tables_by_name(self, key: str) -> dict[str, Facts]:
+    def tables_by_name(self, key: str) -> dict[str, Self]:
         """Tables by name; none where the key is not there."""
         if key not in self._left:
             return {}
@@ -117,10 +136,10 @@ class Facts:
             raise self.wrong(f"lacks {self._place(key)}")
         return default
 
-    def _inner(self, table: Any, key: str) -> Facts:
+    def _inner(self, table: Any, key: str) -> Self:
         if not isinstance(table, dict):
             raise self._unfit(key, table, "a table")
-        return Facts(table, of=self._of, where=self._place(key))
+        return type(self)(table, of=self._of, hint=self._hint, where=self._place(key))
 
     def _place(self, key: str) -> str:
         return f"{self._where}.{key}" if self._where else key
