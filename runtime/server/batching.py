@@ -7,6 +7,7 @@ of locks to get wrong.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -101,7 +102,7 @@ class Batcher:
                 self.forget(batch)
                 self.pool.serve()
             return batch
-        batch = _Batch(self, shape, member, ripe_s=self._clock() + (0.0 if shape is None else self._max_delay_s))
+        batch = _Batch(self, shape, member, delay_s=0.0 if shape is None else self._max_delay_s, now_s=self._clock())
         if shape is not None:
             self._open[shape] = batch
         try:
@@ -113,19 +114,17 @@ class Batcher:
 
     def _await(self, member: _Member, batch: _Batch) -> Slot | None:
         """The interpreter in which to run the batch, or None when somebody else has seen to it."""
-        while not member.wait(self._next_look_s(member, batch)):
+        # somebody must look once when it is ripe, however late the thread wakes up for it
+        wake_s = batch.ripe_s if batch.ripens else math.inf
+        while not member.wait(min(wake_s - self._clock(), self._patience_s(member, batch))):
+            if self._clock() >= wake_s:
+                wake_s = math.inf
             with self.pool.lock:
                 if self._patience_s(member, batch) <= 0:
                     batch.leave(member)
                 else:
                     self.pool.serve()
         return member.slot
-
-    def _next_look_s(self, member: _Member, batch: _Batch) -> float:
-        """In how many seconds the batch is ripe, or nothing is to be hoped for any more."""
-        ripe_s = batch.ripe_s - self._clock()
-        patience_s = self._patience_s(member, batch)
-        return min(ripe_s, patience_s) if ripe_s > 0 else patience_s
 
     def _patience_s(self, member: _Member, batch: _Batch) -> float:
         return member.deadline_s - self._clock() if batch.runs else self.pool.patience_s(member.deadline_s)
@@ -233,10 +232,11 @@ class _Member:
 class _Batch:
     """A turn in the pool's line that others may join; see ``tinsmith.runtime.pool.Turn``."""
 
-    def __init__(self, batcher: Batcher, shape: Shape | None, first: _Member, *, ripe_s: float) -> None:
+    def __init__(self, batcher: Batcher, shape: Shape | None, first: _Member, *, delay_s: float, now_s: float) -> None:
         self.members = [first]
         self.shape = shape
-        self.ripe_s = ripe_s
+        self.ripe_s = now_s + delay_s
+        self.ripens = delay_s > 0
         self.runs = False
         self._batcher = batcher
 
