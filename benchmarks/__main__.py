@@ -9,14 +9,17 @@ from benchmarks import (
     accuracy,
     arithmetic,
     calibration,
+    damaged,
     demo,
     fragile,
     hygiene,
     large,
     monitor,
     overhead,
+    overload,
     peer,
     startup,
+    swaps,
     training,
 )
 
@@ -33,9 +36,12 @@ PARTS = {
     "calibration": calibration.figures,
     "training": training.figures,
     "large": large.figures,
+    "swaps": swaps.figures,
+    "overload": overload.figures,
+    "damaged": damaged.figures,
 }
 # Only when asked for by name.
-_HOURS = ("training", "fragile", "large")
+_HOURS = ("training", "fragile", "large", "swaps", "overload", "damaged")
 
 
 def main(asked: list[str]) -> int:
