@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -558,3 +560,20 @@ def test_no_nonce_serves_two_contents_and_nothing_decrypts_elsewhere(written, tm
         with pytest.raises(VerificationError, match="can't be decrypted"):
             unpack(bundle, tmp_path, key=key)
     assert not [p for p in tmp_path.iterdir() if p.is_dir()]
+
+
+def test_reading_needs_neither_numpy_nor_cryptography_until_they_are_used(written):
+    """A server that waits, and a board that only checks, pay for what they use."""
+    path = written()
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from tinsmith.runtime.bundle.reading import open_bundle\n"
+        "from tinsmith.runtime.bundle.trust import AllowUnsigned\n"
+        f"with open_bundle(Path({str(path)!r}), trust=AllowUnsigned()) as bundle:\n"
+        "    assert bundle.manifest.name == 'cats' and bundle.labels()\n"
+        "import tinsmith.runtime.bundle.unpacking, tinsmith.runtime.bundle.writing\n"
+        "print(*(name for name in sys.modules if '.' not in name))\n"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert not {"numpy", "cryptography", "click", "rich", "pydantic"} & set(loaded)
