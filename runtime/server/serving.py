@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tinsmith.runtime.bundle.golden import Golden
+    from tinsmith.runtime.bundle.manifest import Promise
     from tinsmith.runtime.monitor.reference import Reference
     from tinsmith.runtime.postprocessing import Postprocessing
     from tinsmith.runtime.preprocessing import Preprocessing
@@ -43,6 +44,7 @@ class Servable:
         postprocessing: What turns outputs into an answer; None where nobody said.
         golden: Inputs with the outputs they must give; None for a bare artifact.
         reference: What inputs and outputs looked like when the bundle was made; None where it says nothing.
+        promise: How long a run may take; None for a bare artifact.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Servable:
     postprocessing: Postprocessing | None = None
     golden: Golden | None = None
     reference: Reference | None = None
+    promise: Promise | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from tinsmith.runtime.bundle.manifest import (
 from tinsmith.runtime.bundle.reading import is_bundle, open_bundle
 from tinsmith.runtime.bundle.secret_key import new_secret_key
 from tinsmith.runtime.bundle.trust import AllowUnsigned, TrustedKeys
-from tinsmith.runtime.bundle.unpacking import servable_of, unpack
+from tinsmith.runtime.bundle.unpacking import Unpacker, servable_of, unpack
 from tinsmith.runtime.bundle.writing import write_bundle
 from tinsmith.runtime.errors import DataError, OutputError, UsageError, VerificationError
 from tinsmith.runtime.files import sha256_of
@@ -125,8 +125,8 @@ def written(tmp_path):
 def test_a_bundle_comes_back_as_it_went_in(written, tmp_path):
     path = written(signing_key=KEY)
 
+    servable = Unpacker(trust=TRUST)(path, tmp_path)
     with open_bundle(path, trust=TRUST) as bundle:
-        servable = servable_of(bundle, tmp_path)
         golden = bundle.golden()
         assert bundle.labels() == ("cat", "dog")
         assert bundle.signed_by == KEY.public
@@ -143,6 +143,7 @@ def test_a_bundle_comes_back_as_it_went_in(written, tmp_path):
     assert servable.preprocessing.to_json() == [{"kind": "scale", "multiply": 2.0, "offset": 0.0}]
     assert [operation.kind for operation in servable.postprocessing.operations] == ["softmax", "top-k"]
     assert servable.reference.samples == 4
+    assert servable.promise == Promise(p90_ms=12.0, source="stated")
     assert is_bundle(path)
     assert not is_bundle(servable.path)
 
@@ -367,6 +368,7 @@ def test_an_array_that_claims_more_than_it_holds_is_refused_before_room_is_made(
         (npy_bytes(image.reshape(3, 3, 2)), r"holds int8 \[3, 3, 2\]"),
         (huge, "no .npy file|holds"),
         (b"", "no .npy file"),
+        (npy_bytes(image).replace(b"(3, 2, 3)", b"((((((((("), "no .npy file"),
         (b"\x93NUMPY\x01\x00\xff\xff{", "no .npy file"),
         (object_array(), "holds object"),
     ]:
@@ -478,6 +480,35 @@ def test_a_manifest_that_is_damaged_deep_newer_or_two_things_at_once_is_refused(
         assert content != good
         with pytest.raises(DataError, match=said):
             read_manifest(content)
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        (REFERENCE, b"{"),
+        (REFERENCE, b"[]"),
+        (REFERENCE, b'{"samples": 1, "inputs": {"image": {"mean": {"edges": [1, 0], "counts": [1]}}}, "outputs": {}}'),
+        (LABELS, b'{"cat": 1}'),
+        (LABELS, b'["cat", 1]'),
+        (LABELS, b"["),
+    ],
+)
+def test_a_reference_or_labels_that_are_none_are_an_error_of_data(written, part, content):
+    with open_bundle(written(contents={part: content}), trust=ANYONE) as bundle, pytest.raises(DataError, match=part):
+        (bundle.reference if part == REFERENCE else bundle.labels)()
+
+
+def test_operations_that_are_none_are_an_error_of_data(written):
+    for side in ("preprocessing", "postprocessing"):
+        for said in (
+            {},
+            {"kind": "magic"},
+            {"kind": []},
+            {"kind": "top-k", "k": "x"},
+            {"kind": "scale", "multiply": {}},
+        ):
+            with open_bundle(written(changes={side: (said,)}), trust=ANYONE) as bundle, pytest.raises(DataError):
+                getattr(bundle, side)()
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "a/b", ".hidden", "x" * 129, "ü", "a..b"])
