@@ -223,7 +223,9 @@ def _notes(job: BundleJob, draft: Manifest, run: GoldenRun) -> tuple[str, ...]:
         notes.append("no --data: golden inputs are random, and drift, labels and preprocessing are not known")
     if not manifest_path(job.artifact).exists():
         notes.append(f"{job.artifact.name} has no manifest beside it: what it was made from is not known")
-    notes += [f"{engine} is not installed here: it gave no golden outputs" for engine in run.absent]
+    if draft.settings.engine in run.absent:
+        others = ", ".join(run.versions)
+        notes.append(f"{draft.settings.engine} is not installed here: its golden outputs are those of {others}")
     made_for = draft.artifact.lineage.device
     if made_for and made_for != job.device:
         notes.append(f"the artifact was made for {made_for}, and the bundle is for {job.device}")

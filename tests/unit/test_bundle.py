@@ -6,7 +6,9 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +36,7 @@ from tinsmith.runtime.bundle.trust import AllowUnsigned, TrustedKeys
 from tinsmith.runtime.bundle.unpacking import Unpacker, servable_of, unpack
 from tinsmith.runtime.bundle.writing import write_bundle
 from tinsmith.runtime.errors import DataError, OutputError, UsageError, VerificationError
-from tinsmith.runtime.files import sha256_of
+from tinsmith.runtime.files import sha256_of, staged_folder
 from tinsmith.runtime.tensors import Quantization, TensorSpec
 
 KEY = new_secret_key()
@@ -190,9 +192,9 @@ def test_whatever_is_done_to_an_unsigned_bundle_is_an_error_or_harmless(tmp_path
     write_bundle(folder / "a.tin", whole_manifest(b"model"), all_contents(b"model"))
     content = bytearray((folder / "a.tin").read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(content) - 1))
+        at = data.draw(st.integers(0, max(0, len(content) - 1)))
         kind = data.draw(st.sampled_from(["set", "cut", "insert", "drop"]))
-        if kind == "set":
+        if kind == "set" and content:
             content[at] = data.draw(st.integers(0, 255))
         elif kind == "cut":
             del content[max(1, at) :]
@@ -534,6 +536,43 @@ def test_unpacking_twice_gives_the_same_folder_and_mends_a_damaged_one(written, 
         assert sha256_of(first.with_name("small.data")) == digest(b"weights")
     assert [p.name for p in home.iterdir()] == [first.parent.name]
     assert first.parent.stat().st_mode & 0o077 == 0
+
+
+def test_many_that_unpack_at_once_get_the_same_whole_folder(written, tmp_path):
+    path = written(b"TFL3" + bytes(1 << 16))
+    start = threading.Barrier(8)
+
+    def unpacked(_):
+        with open_bundle(path, trust=ANYONE) as bundle:
+            start.wait()
+            found = unpack(bundle, tmp_path)
+        return found, sha256_of(found)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(unpacked, range(8)))) == 1
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path):
+    home = tmp_path / "home"
+
+    def fail():
+        with staged_folder(home) as staged:
+            (staged / "half").write_bytes(b"x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+    for content in ("first", "second"):
+        with staged_folder(home) as staged:
+            (staged / "inner").mkdir()
+            (staged / "inner" / "x").write_text(content)
+    assert (home / "inner" / "x").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [home]
+    with pytest.raises(OutputError, match="No such file"), staged_folder(tmp_path / "none" / "x"):
+        pass
 
 
 def test_unpacking_to_where_nothing_can_be_written_is_an_error_and_leaves_nothing(written, tmp_path, small_disk):
