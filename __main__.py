@@ -88,6 +88,10 @@ SECTIONS = {
             "tinsmith.runtime.commands.serve:serve",
             "Serve models on the Open Inference Protocol.",
         ),
+        "monitor": (
+            "tinsmith.runtime.commands.monitor:monitor",
+            "Show whether served models drift, slow down or fail.",
+        ),
     },
 }
 _AGAIN_S = 0.05

@@ -70,6 +70,7 @@ def benchmark(artifact: Path, plan: Plan | None = None, *, device: str = "local"
         engine=opened.engine,
         engine_version=opened.version,
         accelerator=opened.accelerator,
+        placement=opened.placement,
         threads=threads,
         environment={**before, "load_after": _load_average()},
         processes=tuple(process for _, process in measured),

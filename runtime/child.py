@@ -67,6 +67,7 @@ class _Worker:
             "engine": session.engine.name,
             "version": session.engine.version,
             "accelerator": session.engine.accelerator,
+            "placement": session.engine.placement().to_json(),
             "inputs": [spec.to_json() for spec in session.inputs],
             "outputs": [spec.to_json() for spec in session.outputs],
         }

@@ -12,10 +12,13 @@
     ├── HostError                      3   this machine is missing something
     │   ├── MissingDependencyError         a package of an extra is not installed
     │   ├── AcceleratorError               an accelerator is missing, or does not take the model
-    │   └── OutputError                    the output can't be written, or the disk is full
+    │   ├── OutputError                    the output can't be written, or the disk is full
+    │   └── BusyError                      more runs are asked for at once than may wait
+    │       └── ExpiredError                   a run's turn did not come before its deadline
     ├── ModelError                     4   the model is the problem
     │   ├── ModelLoadError                 it can't be read, or its engine refused or died on it
     │   ├── ModelTimeoutError              it loaded, but runs past its time limit
+    │   ├── ModelLostError                 its interpreters had to be given up, and it runs no more
     │   ├── UnsupportedOperatorError       it holds something that the target can't run
     │   └── UnsafeModelError               it would run code of its author on loading
     ├── DeviceError                    5   a device is unreachable or was lost
@@ -36,12 +39,15 @@ if TYPE_CHECKING:
 __all__ = [
     "AcceleratorError",
     "BudgetMissedError",
+    "BusyError",
     "DataError",
     "DeviceError",
+    "ExpiredError",
     "HostError",
     "MissingDependencyError",
     "ModelError",
     "ModelLoadError",
+    "ModelLostError",
     "ModelTimeoutError",
     "NotFiniteError",
     "OutputError",
@@ -175,6 +181,19 @@ class OutputError(HostError):
         return cls(f"cannot write {path}: {reason}", hint=hints.get(error.errno or 0, "check --output"))
 
 
+class BusyError(HostError):
+    """More runs of a model are asked for at once than may wait, or than can be done in time."""
+
+    code = "busy"
+    usual_hint = "try again later, or allow more interpreters where there are cores for them"
+
+
+class ExpiredError(BusyError):
+    """The turn of a run did not come before its deadline; it never began."""
+
+    code = "expired"
+
+
 class ModelError(TinsmithError):
     """The model is the problem."""
 
@@ -194,6 +213,13 @@ class ModelTimeoutError(ModelError):
     """A model did not load, or did not answer, within its time limit."""
 
     code = "model-timeout"
+
+
+class ModelLostError(ModelError):
+    """The interpreters of a model had to be given up one after another, and it runs no more."""
+
+    code = "model-lost"
+    usual_hint = "load it again, with a higher time limit if it is only slow"
 
 
 class UnsupportedOperatorError(ModelError):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime.timing import median, percentile, runs_needed
+
+if TYPE_CHECKING:
+    from tinsmith.runtime.placement import Placement
 
 __all__ = ["Measurement", "ProcessRun"]
 
@@ -41,6 +44,7 @@ class Measurement:
         engine: Name of the engine.
         engine_version: Of its package.
         accelerator: What it ran on.
+        placement: Where its operators ran.
         threads: CPU threads.
         environment: Facts of the machine while it measured, as text.
         processes: One record a process, in the order they ran.
@@ -53,6 +57,7 @@ class Measurement:
     engine: str
     engine_version: str
     accelerator: str
+    placement: Placement
     threads: int
     environment: dict[str, str]
     processes: tuple[ProcessRun, ...]
@@ -101,6 +106,7 @@ class Measurement:
         """Raw samples and what is derived from them."""
         return {
             **asdict(self),
+            "placement": self.placement.to_json(),
             "runs": len(self.samples_ms),
             "p50_ms": self.p50_ms,
             "p90_ms": self.p90_ms,

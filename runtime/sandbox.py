@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from tinsmith.runtime import errors
+from tinsmith.runtime.placement import Placement
 from tinsmith.runtime.tensors import TensorSpec
 from tinsmith.runtime.wire import encode, read_message
 
@@ -35,6 +36,7 @@ class OpenedModel:
     engine: str
     version: str
     accelerator: str
+    placement: Placement
     load_ms: float
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -75,6 +77,7 @@ class Sandbox:
             engine=answer["engine"],
             version=answer["version"],
             accelerator=answer["accelerator"],
+            placement=Placement.from_json(answer["placement"]),
             load_ms=answer["load_ms"],
             inputs=tuple(TensorSpec.from_json(spec) for spec in answer["inputs"]),
             outputs=tuple(TensorSpec.from_json(spec) for spec in answer["outputs"]),

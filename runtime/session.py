@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.generic]
 
-__all__ = ["Session", "artifact_format", "open_session"]
+__all__ = ["Session", "artifact_format", "open_session", "to_real", "to_stored"]
 
 _TFLITE_MAGIC = b"TFL3"
 _TRAINED = (".keras", ".h5", ".hdf5")
@@ -167,11 +167,18 @@ class _Inbound:
             return array
         if array.dtype.kind == "f" and self._quantize is not None:
             return self._quantize(array)
-        if np.can_cast(array.dtype, self._dtype, casting="same_kind"):
+        if np.can_cast(array.dtype, self._dtype, casting="same_kind") and self._holds(array):
             return array.astype(self._dtype)
         raise DataError(
             f"input {self._spec.name!r} takes {self._spec.dtype}, and {array.dtype} does not convert to it safely"
         )
+
+    def _holds(self, array: Array) -> bool:
+        """Whether integers stay what they are; those of another dtype than the stored one are not on the grid."""
+        if self._dtype.kind not in "iu" or array.dtype.kind not in "iu" or not array.size:
+            return True
+        limits = np.iinfo(self._dtype.name)
+        return self._quantize is None and int(array.min()) >= limits.min and int(array.max()) <= limits.max
 
     def check_stored(self, array: Array) -> None:
         if array.shape != self._accepted:
@@ -215,6 +222,17 @@ def dequantize(array: Array, quantization: Quantization) -> NDArray[np.float32]:
     real -= np.float32(quantization.zero_point[0])
     real *= np.float32(quantization.scale[0])
     return real
+
+
+def to_stored(array: Array, spec: TensorSpec) -> Array:
+    """What an input stores for an array, as ``Session.run`` does it; raises ``DataError`` where it does not fit."""
+    return _Inbound(spec)(array)
+
+
+def to_real(array: Array, spec: TensorSpec) -> Array:
+    """The real numbers that stored integers of an output stand for; other outputs as they are."""
+    convert = _outbound(spec)
+    return array if convert is None else convert(array)
 
 
 def _quantizer(quantization: Quantization | None, dtype: np.dtype[Any]) -> Callable[[Array], Array] | None:

@@ -46,6 +46,11 @@ class TensorSpec:
         )
 
     @property
+    def real(self) -> bool:
+        """Whether it stands for real numbers: it is float, or its integers are quantized."""
+        return self.quantization is not None or self.dtype.startswith(("float", "bfloat"))
+
+    @property
     def batch(self) -> int | None:
         """The length of the first axis, None where it is free; 1 for a scalar."""
         return self.shape[0] if self.shape else 1

@@ -30,7 +30,7 @@ __all__ = [
 
 def takes_real_numbers(spec: TensorSpec) -> bool:
     """Whether an input is fed real numbers: it is float, or its integers stand for real numbers."""
-    return spec.quantization is not None or np.dtype(spec.dtype).kind == "f"
+    return spec.real
 
 
 def fed_dtype(spec: TensorSpec) -> np.dtype[np.generic]:

@@ -96,9 +96,13 @@ def _view(measured: list[Measurement], percentiles: tuple[float, ...]) -> list[R
         "spread: slowest process's median over the fastest's. MiB: peak memory of the\n"
         "whole process, Python included."
     )
+    places = [f"{m.artifact}: operators on {m.placement}." for m in measured]
+    tried = [
+        f"{m.artifact}: not on what was asked for first: {said}" for m in measured for said in m.placement.refusals
+    ]
     refused = [
         f"p90 needs {runs_needed(90)} runs, and {m.artifact} had {len(m.samples_ms)}: raise --runs or --processes."
         for m in measured
         if m.p90_ms is None
     ]
-    return [table(columns, rows), notes, *refused]
+    return [table(columns, rows), notes, *places, *tried, *refused]

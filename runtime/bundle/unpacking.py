@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime.bundle.encryption import bound_to, decrypted, key_id_of
 from tinsmith.runtime.bundle.manifest import ARTIFACT_FOLDER
-from tinsmith.runtime.bundle.reading import open_bundle
 from tinsmith.runtime.errors import OutputError, UsageError, VerificationError
 from tinsmith.runtime.files import check_room, sha256_of, staged_folder
 from tinsmith.runtime.server.serving import Servable
@@ -21,27 +19,8 @@ if TYPE_CHECKING:
 
     from tinsmith.runtime.bundle.manifest import Encryption
     from tinsmith.runtime.bundle.reading import Bundle
-    from tinsmith.runtime.bundle.trust import Trust
 
-__all__ = ["Unpacker", "servable_of", "unpack"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unpacker:
-    """Opens bundles for a server, whose models come and go.
-
-    Attributes:
-        trust: Whose bundles are used.
-        key: Of encrypted artifacts; None where there are none.
-    """
-
-    trust: Trust
-    key: bytes | None = None
-
-    def __call__(self, path: Path, folder: Path) -> Servable:
-        """Verify a bundle and unpack it; raises as ``open_bundle`` and ``servable_of``."""
-        with open_bundle(path, trust=self.trust) as bundle:
-            return servable_of(bundle, folder, key=self.key)
+__all__ = ["servable_of", "unpack"]
 
 
 def servable_of(bundle: Bundle, folder: Path, *, key: bytes | None = None) -> Servable:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tinsmith.runtime.errors import AcceleratorError, UsageError
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from tinsmith.runtime.placement import Placement
     from tinsmith.runtime.tensors import TensorSpec
 
-__all__ = ["ENGINES", "Engine", "EngineChoice", "choose_engine", "open_engine"]
+__all__ = ["ENGINES", "Engine", "EngineChoice", "Interruptible", "choose_engine", "open_engine"]
 
 
 class Engine(Protocol):
@@ -33,6 +34,7 @@ class Engine(Protocol):
         accelerator: What it runs on, as asked for; ``cpu`` unless told otherwise.
         inputs: What goes in, in the order ``run`` takes it.
         outputs: What comes out, in the order ``run`` gives it.
+        refusals: Why accelerators that were tried before did not take the model.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Engine(Protocol):
     accelerator: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    refusals: tuple[str, ...]
 
     def run(self, feeds: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
         """Run once on stored dtypes.
@@ -55,8 +58,21 @@ class Engine(Protocol):
         """
         ...
 
+    def placement(self) -> Placement:
+        """Where the operators run; those that the engine has fused or left out are no longer among them."""
+        ...
+
     def close(self) -> None:
         """Free what the engine holds; the engine can't be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """An engine whose run can be ended from another thread; TFLite's Python interface has no way to."""
+
+    def interrupt(self) -> None:
+        """End the run that is under way, which then raises ``ModelError``; the engine is of no use afterwards."""
         ...
 
 
@@ -156,5 +172,6 @@ def open_engine(path: Path, choice: EngineChoice, *, accelerator: str = "cpu", t
         except AcceleratorError as error:  # noqa: PERF203 - a handful of candidates
             refusals.append(error.message)
         else:
+            engine.refusals = tuple(refusals)
             return engine
     raise AcceleratorError("; ".join(refusals), hint=f"allow a fallback by naming it: --accelerator {accelerator},cpu")

@@ -6,10 +6,11 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime.errors import AcceleratorError, MissingDependencyError, ModelError, ModelLoadError, first_line
+from tinsmith.runtime.placement import Placement
 from tinsmith.runtime.tensors import TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -34,6 +35,8 @@ _DTYPES = {
     "bfloat16": "bfloat16",
     "string": "str",
 }
+_UNITS = {provider: name for name, provider in _PROVIDERS.items()}
+_RECORD = "session.record_ep_graph_assignment_info"
 _SILENT = 3  # errors still reach us as exceptions
 
 
@@ -42,10 +45,12 @@ class OrtEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, session: Any, *, version: str, accelerator: str) -> None:
+    def __init__(self, session: Any, *, version: str, accelerator: str, run_options: Any = None) -> None:
         self.version = version
         self.accelerator = accelerator
+        self.refusals: tuple[str, ...] = ()
         self._session = session
+        self._run_options = run_options
         self.inputs = tuple(_spec(node) for node in session.get_inputs())
         self.outputs = tuple(_spec(node) for node in session.get_outputs())
         self._input_names = [spec.name for spec in self.inputs]
@@ -55,11 +60,20 @@ class OrtEngine:
         """Run once on stored dtypes."""
         try:
             outputs: list[NDArray[np.generic]] = self._session.run(
-                self._output_names, dict(zip(self._input_names, feeds, strict=True))
+                self._output_names, dict(zip(self._input_names, feeds, strict=True)), self._run_options
             )
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise ModelError(f"onnxruntime failed while running the model: {first_line(error)}") from error
         return outputs
+
+    def interrupt(self) -> None:
+        """End the run that is under way before its next operator; a single operator that hangs goes on."""
+        if self._run_options is not None:
+            self._run_options.terminate = True
+
+    def placement(self) -> Placement:
+        """Where the operators run, those of loops' and branches' bodies among them; told since onnxruntime 1.24."""
+        return Placement.counted(_placed(self._session), self.refusals)
 
     def close(self) -> None:
         """Free the session."""
@@ -98,7 +112,10 @@ def open_engine(path: Path, *, accelerator: str, threads: int) -> OrtEngine:
         raise ModelLoadError(f"onnxruntime {onnxruntime.__version__} can't load {path}: {first_line(error)}") from error
     if session.get_providers()[0] != provider:
         raise AcceleratorError(f"{accelerator} did not start; onnxruntime would have used {session.get_providers()[0]}")
-    return OrtEngine(session, version=onnxruntime.__version__, accelerator=accelerator)
+    run_options = onnxruntime.RunOptions()
+    run_options.log_severity_level = _SILENT
+    version = onnxruntime.__version__
+    return OrtEngine(session, version=version, accelerator=accelerator, run_options=run_options)
 
 
 def _provider(accelerator: str, available: list[str]) -> str:
@@ -118,9 +135,18 @@ def _options(onnxruntime: Any, *, threads: int, strict: bool) -> Any:
     options.log_severity_level = _SILENT
     # A spinning pool keeps cores busy between requests: heat and battery for nothing.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(_RECORD, "1")
     if strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     return options
+
+
+def _placed(session: Any) -> Iterator[tuple[str, str]]:
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return
+    for part in session.get_provider_graph_assignment_info():
+        for node in part.get_nodes():
+            yield _UNITS.get(part.ep_name, part.ep_name), node.op_type
 
 
 def _spec(node: Any) -> TensorSpec:

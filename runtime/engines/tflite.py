@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinsmith.runtime.engines.delegation import delegates, placed
 from tinsmith.runtime.errors import AcceleratorError, ModelError, ModelLoadError, first_line
+from tinsmith.runtime.placement import Placement
 from tinsmith.runtime.tensors import Quantization, TensorSpec
 
 if TYPE_CHECKING:
@@ -24,9 +26,19 @@ _DELEGATE_LIBRARIES = {"edgetpu": "libedgetpu.so.1"}
 
 
 class TfliteEngine:
-    """One TFLite interpreter; see ``tinsmith.runtime.engines.Engine``."""
+    """One TFLite interpreter; see ``tinsmith.runtime.engines.Engine``.
 
-    def __init__(self, interpreter: Any, *, name: str, version: str, accelerator: str) -> None:
+    Args:
+        interpreter: With its tensors allocated.
+        name: Of the engine.
+        version: Of its package.
+        accelerator: Whose delegate was applied, or ``cpu``.
+        parts: How many parts of the graph that delegate has taken.
+    """
+
+    def __init__(self, interpreter: Any, *, name: str, version: str, accelerator: str, parts: int = 0) -> None:
+        self.refusals: tuple[str, ...] = ()
+        self._parts = parts
         self.name = name
         self.version = version
         self.accelerator = accelerator
@@ -52,6 +64,10 @@ class TfliteEngine:
             raise ModelError(f"{self.name} failed while running the model: {first_line(error)}") from error
         return [interpreter.get_tensor(index) for index in self._output_indices]
 
+    def placement(self) -> Placement:
+        """Where the operators of the main graph run; those in the bodies of loops and branches are not told."""
+        return Placement.counted(placed(_nodes(self._interpreter), self.accelerator, self._parts), self.refusals)
+
     def close(self) -> None:
         """Free the interpreter."""
         self._interpreter = None
@@ -71,20 +87,24 @@ def open_interpreter(
     The file is mapped by the interpreter itself: ``CompiledModel.from_file`` dies on damaged files, this does not.
 
     Raises:
-        AcceleratorError: The delegate is not here, or refuses the model.
+        AcceleratorError: The delegate is not here, refuses the model, or takes none of its operators.
         ModelLoadError: The interpreter refused the file.
     """
-    delegates = [] if accelerator == "cpu" else [_load_delegate(module, accelerator)]
+    loaded = [] if accelerator == "cpu" else [_load_delegate(module, accelerator)]
     try:
         interpreter = module.Interpreter(
-            model_path=str(path), num_threads=threads, experimental_delegates=delegates or None
+            model_path=str(path), num_threads=threads, experimental_delegates=loaded or None
         )
+        # the default delegate comes with the allocation, after those that were asked for
+        parts = delegates(_nodes(interpreter)) if loaded else 0
         interpreter.allocate_tensors()
-        engine = TfliteEngine(interpreter, name=name, version=version, accelerator=accelerator)
+        engine = TfliteEngine(interpreter, name=name, version=version, accelerator=accelerator, parts=parts)
     except (RuntimeError, ValueError) as error:
-        if delegates:
+        if loaded:
             raise AcceleratorError(f"{accelerator} does not take {path.name}: {first_line(error)}") from error
         raise ModelLoadError(f"{name} {version} can't load {path}: {first_line(error)}") from error
+    if loaded and not parts:
+        raise AcceleratorError(f"{accelerator} loaded, but takes no operator of {path.name}: was it compiled for it?")
     if not engine.outputs:
         raise ModelLoadError(f"{path} has no outputs, so there is nothing to run")
     return engine
@@ -104,6 +124,12 @@ def _load_delegate(module: ModuleType, accelerator: str) -> Any:
         return module.load_delegate(library)
     except (OSError, ValueError) as error:
         raise AcceleratorError(f"{accelerator} can't be loaded: {first_line(error)}") from error
+
+
+def _nodes(interpreter: Any) -> list[dict[str, Any]]:
+    # LiteRT and tflite-runtime have no public way to ask what runs where
+    nodes: list[dict[str, Any]] = interpreter._get_ops_details()  # noqa: SLF001
+    return nodes
 
 
 def _named_details(interpreter: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:

@@ -69,7 +69,9 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """One line of the monitor's document."""
         return {
-            **self.statistic._asdict(),
+            "side": self.statistic.side,
+            "tensor": self.statistic.tensor,
+            "statistic": self.statistic.name,
             "test": self.test,
             "figure": self.figure,
             "threshold": self.threshold,
@@ -143,6 +145,8 @@ def _compared(statistic: Statistic, histogram: Histogram, window: tuple[int, ...
     tests = {"psi": stability_index} if statistic.nominal else {"psi": stability_index, "ks": distance}
     for name, test in tests.items():
         figure, threshold = test(histogram.counts, window, tail=tail)
+        if math.isinf(threshold):
+            continue
         yield Comparison(
             statistic=statistic,
             test=name,

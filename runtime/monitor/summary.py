@@ -132,7 +132,7 @@ def _of_many(rows: Array) -> Named:
 def _some(rows: Array) -> Array:
     """At most ``MOST_ENTRIES`` of each row, evenly spaced.
 
-    The stride shares no factor with the row's length, so that it falls on every channel and column of a picture in turn.
+    The stride shares no factor with the row's length, so that it falls on every channel and column in turn.
     """
     entries = rows.shape[1]
     if entries <= MOST_ENTRIES:

@@ -6,7 +6,7 @@ read from a data.yaml, written into a bundle as JSON, and give the same numbers 
 
 from tinsmith.runtime.preprocessing.numbers import Normalize, Scale
 from tinsmith.runtime.preprocessing.operation import Array, Operation, Raw
-from tinsmith.runtime.preprocessing.pictures import CenterCrop, ChannelsFirst, Decode, Resize
+from tinsmith.runtime.preprocessing.pictures import CenterCrop, ChannelsFirst, Decode, Resize, picture_size
 from tinsmith.runtime.preprocessing.pipeline import Preprocessing, operation_from_json
 from tinsmith.runtime.preprocessing.text import Pad, Tokenise, read_lines, read_vocabulary
 
@@ -24,6 +24,7 @@ __all__ = [
     "Scale",
     "Tokenise",
     "operation_from_json",
+    "picture_size",
     "read_lines",
     "read_vocabulary",
 ]

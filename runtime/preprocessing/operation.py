@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,20 @@ from tinsmith.runtime.operation import OperationAsData
 
 Array = NDArray[np.generic]
 Raw = Path | bytes | str | Array
+Content = Literal["file", "text", "numbers"]
 
-__all__ = ["Array", "Operation", "Raw", "as_array"]
+__all__ = ["Array", "Content", "Operation", "Raw", "as_array"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(OperationAsData, abc.ABC):
-    """One operation on one sample, without a batch axis."""
+    """One operation on one sample, without a batch axis.
+
+    Attributes:
+        takes: What a sample must be when this operation is the first: an image file, text, or numbers.
+    """
+
+    takes: ClassVar[Content] = "numbers"
 
     @abc.abstractmethod
     def apply(self, sample: Raw) -> Array:

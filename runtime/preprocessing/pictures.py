@@ -5,8 +5,8 @@ A picture is an array [height, width, channels], channels last, until ``Channels
 
 from __future__ import annotations
 
+import contextlib
 import io
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -18,11 +18,17 @@ from tinsmith.runtime.operation import check_choice, check_count
 from tinsmith.runtime.preprocessing.operation import Operation, as_array
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
-    from tinsmith.runtime.preprocessing.operation import Array, Raw
+    from tinsmith.runtime.preprocessing.operation import Array, Content, Raw
 
-__all__ = ["CenterCrop", "ChannelsFirst", "Decode", "Resize"]
+__all__ = ["CenterCrop", "ChannelsFirst", "Decode", "Resize", "picture_size"]
+
+# Those that Pillow reads by itself: an EPS would start Ghostscript on whatever a stranger wrote. Frequent ones first.
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "DIB", "ICO", "JPEG2000", "TGA")
+_MOST_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte in three colours
 
 _MODES = {"rgb": ("RGB", 3), "grey": ("L", 1)}
 _FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
@@ -31,7 +37,7 @@ _FITS = ("stretch", "cover", "contain")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decode(Operation):
-    """Read an image file: PNG, JPEG, BMP and whatever else Pillow reads.
+    """Read an image file: JPEG, PNG, BMP, GIF, WebP, TIFF, PPM, ICO, JPEG 2000 or TGA; the first picture of several.
 
     Lossless files give the same pixels everywhere; those of a JPEG may differ by one from one libjpeg to another.
 
@@ -40,6 +46,7 @@ class Decode(Operation):
     """
 
     kind: ClassVar[str] = "decode"
+    takes: ClassVar[Content] = "file"
 
     channels: Literal["rgb", "grey"] = "rgb"
 
@@ -65,7 +72,8 @@ class Decode(Operation):
             raise self.refuse(f"an array of shape {list(sample.shape)} is no {self.channels} picture")
         if isinstance(sample, str):
             raise self.refuse("the sample is text, not an image file")
-        pixels = np.asarray(_open(sample, mode), dtype=np.uint8)
+        with _opened(sample, _MOST_PIXELS) as image:
+            pixels = np.asarray(image.convert(mode), dtype=np.uint8)
         return pixels.reshape(*pixels.shape[:2], count)
 
 
@@ -185,20 +193,43 @@ def _centred(picture: Array, height: int, width: int) -> Array:
     return result
 
 
-def _open(sample: Path | bytes, mode: str) -> Any:
+def picture_size(sample: Path | bytes, *, most_pixels: int = _MOST_PIXELS) -> tuple[int, int]:
+    """Height and width of an image file, from its head alone.
+
+    Raises:
+        UnreadableSampleError: It can't be read as an image, or has more pixels.
+        MissingDependencyError: Pillow is not installed.
+    """
+    with _opened(sample, most_pixels) as image:
+        return image.height, image.width
+
+
+@contextlib.contextmanager
+def _opened(sample: Path | bytes, most_pixels: int) -> Iterator[Any]:
     pillow = _pillow()
-    name = str(sample) if isinstance(sample, Path) else f"a sample of {len(sample)} bytes"
     try:
-        with warnings.catch_warnings():
-            # A few kilobytes that unfold into gigabytes: an error, not a warning.
-            warnings.simplefilter("error", pillow.DecompressionBombWarning)
-            with pillow.open(sample if isinstance(sample, Path) else io.BytesIO(sample)) as image:
-                return image.convert(mode)
+        with pillow.open(sample if isinstance(sample, Path) else io.BytesIO(sample), formats=_FORMATS) as image:
+            _check_pixels(sample, image, most_pixels)
+            yield image
+    except UnreadableSampleError:
+        raise
+    except pillow.UnidentifiedImageError as error:
+        raise _unreadable(sample, f"it is none of {', '.join(_FORMATS)}, or damaged") from error
     except Exception as error:  # Pillow's decoders raise whatever they please, SyntaxError included
-        raise UnreadableSampleError(
-            f"{name} can't be read as an image: {first_line(error)}",
-            hint="mend the file, or move it out of the folder",
-        ) from error
+        raise _unreadable(sample, first_line(error)) from error
+
+
+def _check_pixels(sample: Path | bytes, image: Any, most: int) -> None:
+    """Hold a picture to a size before it is unfolded: a few kilobytes may become gigabytes."""
+    if image.width * image.height > most:
+        raise _unreadable(sample, f"{image.width} x {image.height} pixels are more than {most:,}")
+
+
+def _unreadable(sample: Path | bytes, why: str) -> UnreadableSampleError:
+    name = str(sample) if isinstance(sample, Path) else f"a sample of {len(sample)} bytes"
+    return UnreadableSampleError(
+        f"{name} can't be read as an image: {why}", hint="mend the file, or move it out of the folder"
+    )
 
 
 def _pillow() -> Any:

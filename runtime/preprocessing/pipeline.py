@@ -16,7 +16,7 @@ from tinsmith.runtime.preprocessing.text import Pad, Tokenise
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tinsmith.runtime.preprocessing.operation import Array, Operation, Raw
+    from tinsmith.runtime.preprocessing.operation import Array, Content, Operation, Raw
 
 __all__ = ["Preprocessing", "operation_from_json"]
 
@@ -35,6 +35,11 @@ class Preprocessing:
     """
 
     operations: tuple[Operation, ...] = ()
+
+    @property
+    def takes(self) -> Content:
+        """What a raw sample is: the bytes or the path of an image ``file``, ``text``, or an array of ``numbers``."""
+        return self.operations[0].takes if self.operations else "numbers"
 
     def apply(self, sample: Raw) -> Array:
         """Do all of it to one sample, without a batch axis.

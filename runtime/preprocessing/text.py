@@ -15,7 +15,7 @@ from tinsmith.runtime.preprocessing.operation import Operation, as_array
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tinsmith.runtime.preprocessing.operation import Array, Raw
+    from tinsmith.runtime.preprocessing.operation import Array, Content, Raw
 
 __all__ = ["Pad", "Tokenise", "read_lines", "read_vocabulary"]
 
@@ -36,6 +36,7 @@ class Tokenise(Operation):
     """
 
     kind: ClassVar[str] = "tokenise"
+    takes: ClassVar[Content] = "text"
 
     vocabulary: tuple[str, ...]
     split: str = r"\s+"

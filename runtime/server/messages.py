@@ -68,19 +68,29 @@ class Refusal(Exception):  # noqa: N818 - it is no fault of the server's
     """A request that is not served, and why.
 
     Attributes:
-        status: Of HTTP: 400 for what is wrong in itself, 401, 404, 405, 408, 413, 415, 429 for a full queue, 503 for a
-            model that is not ready, 504 for a deadline that has passed.
+        status: Of HTTP: 400 for what is wrong in itself, 401, 403, 404, 405, 408, 413, 415, 429 for a full queue, 503
+            for a model that is not ready, 504 for a deadline that has passed.
         reason: A short name for metrics, such as ``shape`` or ``queue-full``; one of few.
         message: For people: what was wrong, where, and what would be right.
         retry_after_s: For 429 and 503, when it is worth trying again.
+        headers: What else HTTP wants to be said, such as the methods that a path takes.
     """
 
-    def __init__(self, status: int, reason: str, message: str, *, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        message: str,
+        *,
+        retry_after_s: int | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
         self.message = message
         self.retry_after_s = retry_after_s
+        self.headers = headers
 
 
 class Handler(Protocol):

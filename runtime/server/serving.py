@@ -44,7 +44,7 @@ class Servable:
         postprocessing: What turns outputs into an answer; None where nobody said.
         golden: Inputs with the outputs they must give; None for a bare artifact.
         reference: What inputs and outputs looked like when the bundle was made; None where it says nothing.
-        promise: How long a run may take; None for a bare artifact.
+        promise: How long a run may take; None where nobody said.
     """
 
     name: str
@@ -95,11 +95,13 @@ class Answered:
         outputs: One array an output name, in the stored dtypes.
         queue_ns: From being handed over to the start of the run.
         infer_ns: The run itself; of the whole batch where there was one.
+        batch: How many requests shared the run.
     """
 
     outputs: dict[str, Array]
     queue_ns: int
     infer_ns: int
+    batch: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,10 @@ class ServedModel(Protocol):
         """
         ...
 
+    def check_room(self) -> None:
+        """Raise the ``Refusal`` that a request would get now (429, 503), before its body is read."""
+        ...
+
 
 class Repository(Protocol):
     """The models of a server by name; safe to call from many threads at once."""
@@ -167,8 +173,12 @@ class Repository(Protocol):
         """Every model that the repository knows, loaded or not, in the order of their names."""
         ...
 
-    def load(self, name: str) -> None:
+    def load(self, name: str, *, by: str = "") -> None:
         """Load a model, or swap it for what lies there now; returns when it serves.
+
+        Args:
+            name: Of the model.
+            by: Who asked for it, for the audit log.
 
         Raises:
             Refusal: There is none of that name (404).
@@ -176,7 +186,7 @@ class Repository(Protocol):
         """
         ...
 
-    def unload(self, name: str) -> None:
+    def unload(self, name: str, *, by: str = "") -> None:
         """Stop serving a model, once the requests that it has are answered; raises ``Refusal`` as ``load``."""
         ...
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-__all__ = ["BUCKETS_S", "RECENT", "Durations", "Snapshot", "Statistics"]
+__all__ = ["BUCKETS_S", "RECENT", "BatchTimes", "Durations", "Snapshot", "Statistics"]
 
 # upper ends, in seconds, from below a tiny model's run to beyond any deadline worth waiting for
 BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -41,6 +41,21 @@ class Durations:
         return Durations(count=self.count, total_ns=self.total_ns, buckets=list(self.buckets))
 
 
+@dataclass(slots=True, kw_only=True)
+class BatchTimes:
+    """What the requests that ran in batches of one size took together.
+
+    Attributes:
+        input_ns: Making their arrays.
+        infer_ns: Their runs; each batch counts once for each request in it.
+        output_ns: Making their answers.
+    """
+
+    input_ns: int = 0
+    infer_ns: int = 0
+    output_ns: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """Statistics at one moment.
@@ -55,6 +70,8 @@ class Snapshot:
         failures: Counts by reason.
         batches: How often a run held this many requests.
         last_ms: When the last request ended, in milliseconds since 1970; 0 for never.
+        inferences: Samples in the requests that were answered; a client may send a whole batch as one request.
+        batch_times: By the number of requests that a run held.
         recent: The last ``RECENT`` requests in order: nanoseconds of the run, or the reason of the failure.
     """
 
@@ -67,6 +84,8 @@ class Snapshot:
     failures: dict[str, int]
     batches: dict[int, int]
     last_ms: int
+    inferences: int = 0
+    batch_times: dict[int, BatchTimes] = field(default_factory=dict)
     recent: tuple[int | str, ...] = ()
 
     @property
@@ -84,6 +103,8 @@ class Statistics:
         self._input, self._infer, self._output = Durations(), Durations(), Durations()
         self._failures: dict[str, int] = {}
         self._batches: dict[int, int] = {}
+        self._batch_times: dict[int, BatchTimes] = {}
+        self._inferences = 0
         self._last_ms = 0
         self._recent: deque[int | str] = deque(maxlen=RECENT)
 
@@ -92,10 +113,19 @@ class Statistics:
         with self._lock:
             self._batches[requests] = self._batches.get(requests, 0) + 1
 
-    def succeeded(
-        self, *, total_ns: int, input_ns: int, queue_ns: int, infer_ns: int, output_ns: int, now_ms: int
+    def succeeded(  # noqa: PLR0913 - a number for each part of a request
+        self,
+        *,
+        total_ns: int,
+        input_ns: int,
+        queue_ns: int,
+        infer_ns: int,
+        output_ns: int,
+        now_ms: int,
+        samples: int = 1,
+        batch: int = 1,
     ) -> None:
-        """A request was answered."""
+        """A request of so many samples was answered; ``batch`` requests shared its run."""
         with self._lock:
             self._success.add(total_ns)
             self._input.add(input_ns)
@@ -103,6 +133,11 @@ class Statistics:
             self._infer.add(infer_ns)
             self._output.add(output_ns)
             self._recent.append(infer_ns)
+            self._inferences += samples
+            times = self._batch_times.setdefault(batch, BatchTimes())
+            times.input_ns += input_ns
+            times.infer_ns += infer_ns
+            times.output_ns += output_ns
             self._last_ms = now_ms
 
     def failed(self, reason: str, *, total_ns: int, now_ms: int) -> None:
@@ -126,5 +161,7 @@ class Statistics:
                 failures=dict(self._failures),
                 batches=dict(self._batches),
                 last_ms=self._last_ms,
+                inferences=self._inferences,
+                batch_times={size: replace(times) for size, times in self._batch_times.items()},
                 recent=tuple(self._recent),
             )

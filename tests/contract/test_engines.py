@@ -4,6 +4,7 @@ The model is y = W x + b with 4 inputs and 3 outputs (golden/dense.*), so a wron
 """
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from tinsmith.runtime.engines import ENGINES, choose_engine, open_engine
 from tinsmith.runtime.errors import AcceleratorError, ModelError, ModelLoadError, UsageError
+from tinsmith.runtime.placement import Placement
 from tinsmith.runtime.session import Session
 from tinsmith.runtime.tensors import TensorSpec
 
@@ -26,6 +28,7 @@ class FakeEngine:
     accelerator = "cpu"
     inputs = (TensorSpec(name="x", dtype="float32", shape=(None, 4)),)
     outputs = (TensorSpec(name="y", dtype="float32", shape=(None, 3)),)
+    refusals = ()
 
     def __init__(self):
         self._weights = np.arange(12, dtype=np.float32).reshape(4, 3) / 7
@@ -34,6 +37,9 @@ class FakeEngine:
         if feeds[0].shape[1:] != (4,):
             raise ModelError("fake: wrong shape")
         return [feeds[0] @ self._weights]
+
+    def placement(self):
+        return Placement.counted([("cpu", "MatMul")], self.refusals)
 
     def close(self):
         self._weights = None
@@ -123,6 +129,19 @@ def test_runs_inside_a_session(engine):
     assert answer["y"].dtype == np.float32
 
 
+def test_tells_where_each_operator_runs_before_and_after_a_new_shape(engine):
+    engine.run([np.ones((1, 4), np.float32)])
+    before = engine.placement()
+    engine.run([np.ones((5, 4), np.float32)])
+
+    assert engine.placement() == before
+    assert set(before.units) <= {"cpu", "xnnpack"}
+    # one layer: the engines call it FULLY_CONNECTED, Gemm, MatMul and Add
+    assert 1 <= sum(before.counts.values()) <= 2
+    assert before.refusals == ()
+    assert Placement.from_json(json.loads(json.dumps(before.to_json()))) == before
+
+
 @pytest.mark.parametrize("name", ["litert", "onnxruntime"])
 def test_refuses_a_file_that_is_no_model(name, tmp_path):
     choice = next(c for c in ENGINES if c.name == name)
@@ -148,6 +167,8 @@ def test_a_fallback_that_is_named_is_taken_and_said():
     engine = open_engine(GOLDEN / "dense.tflite", choose_engine("tflite"), accelerator="edgetpu,cpu")
 
     assert engine.accelerator == "cpu"
+    (refusal,) = engine.placement().refusals
+    assert "edgetpu" in refusal
 
 
 def test_the_engine_follows_the_format_and_a_wrong_one_is_refused():

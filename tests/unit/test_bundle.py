@@ -33,7 +33,7 @@ from tinsmith.runtime.bundle.manifest import (
 from tinsmith.runtime.bundle.reading import is_bundle, open_bundle
 from tinsmith.runtime.bundle.secret_key import new_secret_key
 from tinsmith.runtime.bundle.trust import AllowUnsigned, TrustedKeys
-from tinsmith.runtime.bundle.unpacking import Unpacker, servable_of, unpack
+from tinsmith.runtime.bundle.unpacking import servable_of, unpack
 from tinsmith.runtime.bundle.writing import write_bundle
 from tinsmith.runtime.errors import DataError, OutputError, UsageError, VerificationError
 from tinsmith.runtime.files import sha256_of, staged_folder
@@ -127,8 +127,8 @@ def written(tmp_path):
 def test_a_bundle_comes_back_as_it_went_in(written, tmp_path):
     path = written(signing_key=KEY)
 
-    servable = Unpacker(trust=TRUST)(path, tmp_path)
     with open_bundle(path, trust=TRUST) as bundle:
+        servable = servable_of(bundle, tmp_path)
         golden = bundle.golden()
         assert bundle.labels() == ("cat", "dog")
         assert bundle.signed_by == KEY.public

@@ -63,6 +63,22 @@ def test_integers_of_the_stored_type_are_taken_as_they_are():
     np.testing.assert_array_equal(answer["out"], [[1.0, 2.0]])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "quantization", "fed"),
+    [("int8", UINT8, np.uint8(200)), ("int16", None, np.int64(40_000)), ("int8", None, np.uint8(200))],
+)
+def test_integers_that_would_become_others_are_refused(dtype, quantization, fed):
+    with pytest.raises(DataError, match="does not convert"):
+        Session(Echo(dtype=dtype, quantization=quantization)).run({"in": np.full((1, 2), fed)})
+
+
+def test_integers_that_fit_are_taken():
+    answer = Session(Echo(dtype="int32", quantization=None)).run({"in": np.full((1, 2), 7, np.int64)})
+
+    assert answer["out"].dtype == np.int32
+    np.testing.assert_array_equal(answer["out"], [[7, 7]])
+
+
 def test_raw_runs_convert_nothing():
     session = Session(Echo())
 

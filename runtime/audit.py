@@ -1,0 +1,177 @@
+"""The audit log: one line for each load, swap, refusal, rollback and unload, which can't be changed unnoticed.
+
+A line is a JSON document that holds the sha256 of the line before it. Changing, dropping or moving a line breaks the
+chain there. Lines cut off at the end leave no trace in the file itself: keep the newest ``head`` elsewhere to notice.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from tinsmith.runtime.errors import OutputError, VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["EVENTS", "AuditLog", "Verified", "verify_log"]
+
+EVENTS = ("load", "swap", "refusal", "rollback", "unload", "repair")
+_FIRST = "0" * 64
+_CHUNK_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """A log whose chain holds.
+
+    Attributes:
+        lines: How many it has.
+        head: The sha256 of the last one; 64 zeros for an empty log.
+    """
+
+    lines: int
+    head: str
+
+
+class AuditLog:
+    """Appends to a log; safe from many threads and processes at once, on one machine.
+
+    A line that a power cut tore is taken out again by the next ``append``, which says so in a line of its own.
+    """
+
+    def __init__(self, path: Path, *, now: Callable[[], datetime.datetime] | None = None) -> None:
+        self.path = path
+        self._now = now or (lambda: datetime.datetime.now(datetime.timezone.utc))
+
+    def append(self, event: str, **facts: str) -> str:
+        """Write a line, and wait until the disk has it.
+
+        Args:
+            event: One of ``EVENTS``.
+            facts: What it was about: ``model``, ``version``, ``sha256``, ``reason``, ``by``.
+
+        Returns:
+            The sha256 of the line.
+
+        Raises:
+            OutputError: The operating system refused to write.
+        """
+        if event not in EVENTS:
+            message = f"{event!r} is none of {EVENTS}"
+            raise ValueError(message)
+        try:
+            return self._append(event, facts)
+        except OSError as error:
+            raise OutputError.from_os_error(self.path, error) from error
+
+    def _append(self, event: str, facts: dict[str, str]) -> str:
+        import fcntl
+
+        is_new = not self.path.exists()
+        with os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b", buffering=0) as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)  # ends when the file is closed
+            torn = _cut_torn(stream)
+            whole_bytes = stream.seek(0, os.SEEK_END)
+            head = _head(stream)
+            try:
+                if torn:
+                    head = self._write(stream, head, "repair", {"reason": f"a torn line of {torn} bytes was taken out"})
+                head = self._write(stream, head, event, facts)
+                os.fsync(stream.fileno())
+            except OSError:  # a full disk took half a line
+                os.ftruncate(stream.fileno(), whole_bytes)
+                raise
+        if is_new:
+            _fsync_folder(self.path)
+        return head
+
+    def _write(self, stream: BinaryIO, head: str, event: str, facts: dict[str, str]) -> str:
+        at = self._now().isoformat(timespec="milliseconds")
+        line = json.dumps({"at": at, "event": event, **facts, "previous": head}, ensure_ascii=True).encode()
+        rest = memoryview(line + b"\n")
+        while rest:
+            rest = rest[stream.write(rest) :]
+        return hashlib.sha256(line).hexdigest()
+
+
+def verify_log(path: Path) -> Verified:
+    """Follow the chain from the first line to the last.
+
+    Raises:
+        VerificationError: It breaks, or there is no such log; names the first line that is wrong.
+    """
+    head, number = _FIRST, 0
+    try:
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                _check(path, number, line, head)
+                head = hashlib.sha256(line[:-1]).hexdigest()
+    except OSError as error:
+        raise VerificationError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
+    return Verified(lines=number, head=head)
+
+
+def _check(path: Path, number: int, line: bytes, head: str) -> None:
+    if not line.endswith(b"\n"):
+        raise VerificationError(
+            f"line {number} of {path} is torn", hint="a power cut can do that; the next entry takes it out"
+        )
+    try:
+        previous = json.loads(line)["previous"]
+    except (ValueError, KeyError, TypeError):
+        raise VerificationError(f"line {number} of {path} is no entry of an audit log") from None
+    if previous != head:
+        raise VerificationError(
+            f"line {number} of {path} does not follow the line before it",
+            hint="a line was changed, dropped or moved there; compare with a copy",
+        )
+
+
+def _cut_torn(stream: BinaryIO) -> int:
+    """Take out what follows the last newline; gives its bytes."""
+    size = stream.seek(0, os.SEEK_END)
+    torn = len(_tail(stream, size))
+    if torn:
+        os.ftruncate(stream.fileno(), size - torn)
+    return torn
+
+
+def _head(stream: BinaryIO) -> str:
+    """The sha256 of the last line."""
+    size = stream.seek(0, os.SEEK_END)
+    return hashlib.sha256(_tail(stream, size - 1)).hexdigest() if size else _FIRST
+
+
+def _tail(stream: BinaryIO, end: int) -> bytes:
+    """What lies between the last newline before ``end`` and ``end``."""
+    tail = b""
+    while end > 0:
+        start = max(0, end - _CHUNK_BYTES)
+        stream.seek(start)
+        chunk = _exactly(stream, end - start)
+        newline = chunk.rfind(b"\n")
+        if newline >= 0:
+            return chunk[newline + 1 :] + tail
+        tail, end = chunk + tail, start
+    return tail
+
+
+def _exactly(stream: BinaryIO, size: int) -> bytes:
+    content = b""
+    while len(content) < size and (part := stream.read(size - len(content))):
+        content += part
+    return content
+
+
+def _fsync_folder(path: Path) -> None:
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,188 @@
+"""The predict call: an image file, text or numbers in, an answer with labels out."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from tinsmith.runtime.errors import MissingDependencyError, TinsmithError
+from tinsmith.runtime.server.content import File, Text, read_content
+from tinsmith.runtime.server.documents import open_documents
+from tinsmith.runtime.server.messages import Refusal, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tinsmith.runtime.server.content import Content
+    from tinsmith.runtime.server.messages import Head
+    from tinsmith.runtime.server.serving import ServedModel
+    from tinsmith.runtime.tensors import TensorSpec
+
+    Array = NDArray[np.generic]
+
+__all__ = ["predict"]
+
+_MOST_PIXELS = 50_000_000
+_LARGE_PIXELS = 4_000_000
+# A large picture takes six bytes a pixel while it is decoded: on a board, one of them at a time.
+_large_picture = threading.Lock()
+_WORDS = {
+    "file": "an image file (Content-Type image/png, image/jpeg, ...)",
+    "text": "text (Content-Type text/plain)",
+    "numbers": 'numbers (JSON {"data": [...]})',
+}
+
+
+def predict(
+    model: ServedModel, head: Head, body: bytes, deadline_s: float, *, most_pixels: int = _MOST_PIXELS
+) -> Response:
+    """Answer one request for one sample.
+
+    Args:
+        model: With one input, and the batch on its first axis.
+        head: Its Content-Type says what the body is: ``image/*``, ``text/plain``, JSON with ``text`` or ``data``, a
+            form with one field that holds something, or ``application/octet-stream`` for whatever the model takes.
+            Numbers under ``data`` are real ones, also where the model stores quantized integers.
+        body: Without its Content-Encoding.
+        deadline_s: On ``time.monotonic``'s clock.
+        most_pixels: Of an image.
+
+    Returns:
+        ``model_name``, ``model_version``, and ``classes``, ``detections``, ``scores`` or ``outputs``, as the model's
+        postprocessing gives them.
+
+    Raises:
+        Refusal: 400 for a body that is not what it says or does not fit the model, 415 for a kind of content that the
+            model does not take, 500 for outputs that its postprocessing is not made for, 501 where Pillow is not
+            installed, 504 for a deadline that passed while other pictures were decoded; and what ``infer`` refuses.
+    """
+    documents = open_documents()
+    spec = _only_input(model)
+    wanted = model.servable.preprocessing.takes if model.servable.preprocessing else "numbers"
+    content = read_content(head.headers.get("content-type", ""), body, wanted=wanted, documents=documents)
+    sample = _prepared(model, content, wanted, deadline_s, most_pixels)
+    answered = model.infer({spec.name: _fed(sample, spec)}, deadline_s=deadline_s)
+    document = _answer(model, spec, answered.outputs)
+    return Response(status=200, body=documents.text(document))
+
+
+def _only_input(model: ServedModel) -> TensorSpec:
+    where = f"send tensors to /v2/models/{model.servable.name}/infer"
+    if len(model.inputs) != 1:
+        names = ", ".join(spec.name for spec in model.inputs)
+        raise Refusal(400, "inputs", f"predict feeds one input, and {model.servable.name} takes {names}; {where}")
+    (spec,) = model.inputs
+    if not spec.shape or spec.batch not in {None, 1}:
+        raise Refusal(
+            400, "inputs", f"predict feeds one sample, and {model.servable.name} takes {spec.batch} at once; {where}"
+        )
+    return spec
+
+
+def _prepared(model: ServedModel, content: Content, wanted: str, deadline_s: float, most_pixels: int) -> Array:
+    """The sample after preprocessing, without a batch axis."""
+    from tinsmith.runtime.preprocessing import Preprocessing
+
+    steps = model.servable.preprocessing or Preprocessing()
+    try:
+        if isinstance(content, File) and wanted == "file":
+            with _room_for(content.body, deadline_s, most_pixels):
+                return steps.apply(content.body)
+        if isinstance(content, Text) and wanted == "text":
+            return steps.apply(content.text)
+        if not isinstance(content, File | Text) and wanted != "text":
+            return steps.apply(_array(content.data))
+    except MissingDependencyError as error:
+        raise Refusal(501, "dependency", f"{error.message}; {error.hint}") from error
+    except TinsmithError as error:
+        raise Refusal(400, "content", error.message) from error
+    raise _unwanted(model, content, wanted)
+
+
+def _unwanted(model: ServedModel, content: Content, wanted: str) -> Refusal:
+    sent = "an image file" if isinstance(content, File) else "text" if isinstance(content, Text) else "numbers"
+    name = model.servable.name
+    if model.servable.preprocessing is None:
+        why = f"nobody said how {sent} becomes what {name} is fed"
+    else:
+        why = f"{name} takes {wanted if wanted != 'file' else 'images'}, not {sent}"
+    return Refusal(415, "content", f"{why}; send {_WORDS[wanted]} here, or tensors to /v2/models/{name}/infer")
+
+
+@contextlib.contextmanager
+def _room_for(body: bytes, deadline_s: float, most_pixels: int) -> Iterator[None]:
+    """Wait until there is room to decode a picture; small ones need not wait."""
+    from tinsmith.runtime.preprocessing import picture_size
+
+    height, width = picture_size(body, most_pixels=most_pixels)
+    if height * width <= _LARGE_PIXELS:
+        yield
+        return
+    if not _large_picture.acquire(timeout=max(0.0, deadline_s - time.monotonic())):
+        raise Refusal(504, "deadline", "the deadline passed while other large pictures were decoded")
+    try:
+        yield
+    finally:
+        _large_picture.release()
+
+
+def _array(data: Any) -> Array:
+    """Numbers of a JSON document: whole ones from 0 to 255 as pixels are stored, others as int32 or float32."""
+    import numpy as np
+
+    try:
+        array = np.asarray(data)
+    except (ValueError, OverflowError) as error:
+        raise Refusal(400, "content", "data must be a number, or lists that are nested evenly") from error
+    if not array.size or array.dtype.kind not in "biuf":
+        raise Refusal(400, "content", "data must hold numbers only, and at least one")
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return array.astype(np.float32)
+    fitting = (kind for kind in ("uint8", "int32") if _fits(array, np.iinfo(kind)))
+    return array if array.dtype.kind == "b" else array.astype(next(fitting, array.dtype.name))
+
+
+def _fits(array: Array, limits: np.iinfo[Any]) -> bool:
+    return int(array.min()) >= limits.min and int(array.max()) <= limits.max
+
+
+def _fed(sample: Array, spec: TensorSpec) -> Array:
+    """A batch of one in the stored dtype."""
+    import numpy as np
+
+    from tinsmith.runtime.session import to_stored
+
+    batch = sample[None]
+    try:
+        if spec.real and batch.dtype.kind in "biuf":
+            batch = batch.astype(np.float32)
+        if batch.dtype.kind == "f" and not np.isfinite(batch).all():
+            raise Refusal(400, "not-finite", f"what input {spec.name!r} would be fed holds NaN or infinity")
+        return to_stored(batch, spec)
+    except TinsmithError as error:
+        raise Refusal(400, "content", f"{error.message} (the first axis is the batch)") from error
+
+
+def _answer(model: ServedModel, fed: TensorSpec, outputs: Mapping[str, Array]) -> dict[str, Any]:
+    from tinsmith.runtime.postprocessing import Postprocessing
+    from tinsmith.runtime.session import to_real
+
+    steps = model.servable.postprocessing or Postprocessing()
+    sample = {spec.name: _first(to_real(outputs[spec.name], spec), spec, fed) for spec in model.outputs}
+    try:
+        said = steps.apply(sample).to_json()
+    except TinsmithError as error:
+        raise Refusal(500, "postprocessing", f"{model.servable.name} gave no answer: {error.message}") from error
+    return {"model_name": model.servable.name, "model_version": model.servable.version, **said}
+
+
+def _first(array: Array, spec: TensorSpec, fed: TensorSpec) -> Array:
+    """Without the batch axis, where the output has one: a free first axis is none if the input's is fixed."""
+    batched = spec.shape[:1] == (1,) or (spec.shape[:1] == (None,) and fed.batch is None)
+    return array[0] if batched and array.ndim and array.shape[0] == 1 else array
