@@ -276,7 +276,8 @@ class TestHealth:
             ([13.0] * 100, "slow"),
             ([9.0] * 70 + [26.0] * 30, "slow"),
             ([9.0] * 90 + [26.0] * 10, "ok"),
-            ([13.0] * 6 + [9.0] * 6, "ok"),
+            ([13.0] * 58 + [9.0] * 42, "ok"),
+            ([13.0] * 65 + [9.0] * 35, "slow"),
             ([99.0] * 10, "waiting"),
         ],
     )
@@ -371,6 +372,12 @@ class TestMonitors:
 
         assert [monitors.drift(version) is not None for version in versions] == [False, False, True, True]
         assert monitors.drift(versions[3]).samples == 60
+
+    def test_a_folder_that_is_not_there_is_said_at_once(self, tmp_path):
+        monitors = Monitors(MonitorSettings(capture=tmp_path / "none"))
+
+        with pytest.raises(OutputError, match="none"):
+            monitors.watch(servable_of(tmp_path), [X])
 
     def test_the_next_version_goes_on_with_the_capture(self, tmp_path):
         monitors = Monitors(MonitorSettings(capture=tmp_path))
