@@ -37,7 +37,7 @@ class BundleJob:
         output: The bundle; ends in .tin.
         data: Samples for golden inputs and the drift reference, whose preprocessing and class names the device gets;
             None takes seeded random inputs.
-        name: Under which it is served; None takes the output's.
+        name: What devices know it by; None takes the output's name.
         version: From 1; None takes one more than that of the bundle at ``output``, or 1.
         device: The profile that settles how the artifact is run.
         engine: Its name; None takes the profile's preferred one.
