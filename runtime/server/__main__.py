@@ -7,6 +7,7 @@ answered, SIGHUP swaps in what lies at the models' paths now. Exit codes are tho
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_STOP = (signal.SIGTERM, signal.SIGINT)
+_RELOAD = (signal.SIGHUP,)
 # Threads that wait for the interpreter get it sooner than after Python's usual 5 ms.
 _SWITCH_S = 0.0005
 
@@ -56,26 +59,28 @@ def _settings(arguments: Sequence[str]) -> ServerSettings:
 
 
 def _serve(settings: ServerSettings) -> None:
-    told, again = threading.Event(), threading.Event()
-
-    def stop(*_: object) -> None:
-        told.set()
-        again.set()
-
-    # a handler runs between two instructions of this thread, and must not wait for a lock that it may hold
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    # Blocked in every thread and waited for in this one: a handler could strike while a lock is held.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*_STOP, *_RELOAD})
     sys.setswitchinterval(_SWITCH_S)
+    failures: list[TinsmithError] = []
     with Server(settings) as server:
-        signal.signal(signal.SIGHUP, lambda *_: again.set())
+        threading.Thread(target=_load, args=[server, failures], name="load", daemon=True).start()
+        while signal.sigwait({*_STOP, *_RELOAD}) in _RELOAD:
+            server.reload()
+    if failures:
+        raise failures[0]
+
+
+def _load(server: Server, failures: list[TinsmithError]) -> None:
+    """Load the models beside the thread that waits for signals, so that Ctrl-C need not wait for them."""
+    try:
         server.load()
+    except TinsmithError as error:
+        failures.append(error)
+        os.kill(os.getpid(), signal.SIGTERM)
+    else:
         sys.stderr.write(f"serving on {server.url}\n")
         sys.stderr.flush()
-        while not told.is_set():
-            again.wait()
-            again.clear()
-            if not told.is_set():
-                server.reload()
 
 
 if __name__ == "__main__":
