@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from tinsmith.runtime.engines import Interruptible
-from tinsmith.runtime.errors import BusyError, ModelLostError, ModelTimeoutError, TinsmithError
+from tinsmith.runtime.errors import BusyError, ModelLostError, ModelTimeoutError, TinsmithError, first_line
 from tinsmith.runtime.turns import SingleTurn, Slot, expired, too_late
 
 if TYPE_CHECKING:
@@ -282,9 +282,10 @@ class Pool:
     def _replace(self) -> None:
         try:
             session = self._open_another()
-        except TinsmithError as error:
+        except Exception as error:  # noqa: BLE001 - memory may be short, and nobody else would hear of it
+            reason = error.message if isinstance(error, TinsmithError) else first_line(error)
             with self.lock:
-                self._finish(ModelLostError(f"a run was given up, and no new interpreter opens: {error.message}"))
+                self._finish(ModelLostError(f"a run was given up, and no new interpreter opens: {reason}"))
             return
         with self.lock:
             if self._end is None:

@@ -347,12 +347,13 @@ def test_two_runs_that_hang_are_the_end_of_the_model():
     assert all(isinstance(caller.outcome(), ModelTimeoutError) for caller in hanging)
 
 
-def test_a_model_that_can_not_be_opened_again_is_lost_and_says_why():
+@pytest.mark.parametrize("error", [ModelLoadError("the file is gone"), MemoryError("the file is gone")])
+def test_a_model_that_can_not_be_opened_again_is_lost_and_says_why(error):
     clock, stuck = Clock(), Doubling()
     stuck.gate.clear()
 
     def refuse():
-        raise ModelLoadError("the file is gone")
+        raise error
 
     pool = WatchedPool([Session(stuck)], refuse, queue=8, time_limit_s=1.0, clock=clock)
     hanging = Caller(pool, 1)
