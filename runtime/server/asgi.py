@@ -74,12 +74,12 @@ class Application:
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
         deadline_s = time.monotonic() + self._limits.deadline_s
         try:
-            response = await self._respond(scope, receive, deadline_s)
+            response, close = await self._respond(scope, receive, deadline_s), False
         except Refusal as refusal:
-            response = refused(refusal)
+            response, close = refused(refusal), True  # of its body, nobody knows how much is still to come
         except _Gone:
             return
-        await _send(response, send, bare=scope["method"] == "HEAD")
+        await _send(response, send, bare=scope["method"] == "HEAD", close=close)
 
     async def _respond(self, scope: Message, receive: Receive, deadline_s: float) -> Response:
         head = _head(scope)
@@ -92,11 +92,18 @@ class Application:
             return busy("all threads are taken")
         self._taken += 1
         try:
-            with self._room.hold(self._limits.max_body_bytes if head.body_bytes is None else head.body_bytes):
-                body = await self._within(self._body(receive), deadline_s)
-                return await self._answer(Request(head=head, body=body, deadline_s=deadline_s), receive)
+            return await self._read_and_answer(head, receive, deadline_s)
         finally:
             self._taken -= 1
+
+    async def _read_and_answer(self, head: Head, receive: Receive, deadline_s: float) -> Response:
+        room_bytes = self._limits.max_body_bytes if head.body_bytes is None else head.body_bytes
+        self._room.take(room_bytes)
+        try:
+            body = await self._within(self._body(receive), deadline_s)
+            return await self._answer(Request(head=head, body=body, deadline_s=deadline_s), receive)
+        finally:
+            self._room.give_back(room_bytes)
 
     def _refuse(self, head: Head) -> Response | None:
         try:
@@ -178,12 +185,14 @@ def _body_bytes(headers: dict[str, str]) -> int | None:
     return int(length) if length.isascii() and length.isdigit() else None
 
 
-async def _send(response: Response, send: Send, *, bare: bool) -> None:
+async def _send(response: Response, send: Send, *, bare: bool, close: bool) -> None:
     try:
         headers = _headers(response)
     except ValueError:
         response = defective()
         headers = _headers(response)
+    if close:
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if bare else response.body})
 

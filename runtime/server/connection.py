@@ -101,7 +101,7 @@ class Connection:
         # whoever holds it decides who answers a request that is being handled: its thread, or nobody but a 504
         self._turn = threading.Lock()
         self._received: Received | None = None
-        self._first_byte_s = 0.0
+        self._deadline_s = 0.0
         self._expired = False
         self._parting = False
 
@@ -175,7 +175,8 @@ class Connection:
             if not data:
                 return None
             incoming.feed(data)
-        self._first_byte_s = now_s = self._clock()
+        now_s = self._clock()
+        self._deadline_s = now_s + self._limits.deadline_s
         self._watch = (_Phase.READING, now_s + min(self._limits.head_s, self._limits.deadline_s))
         while (received := incoming.head()) is None:
             if not self._receive(incoming):
@@ -195,7 +196,7 @@ class Connection:
         body = incoming.body()
         if body is not None:
             return body
-        self._watch = (_Phase.READING, self._first_byte_s + self._limits.deadline_s)
+        self._watch = (_Phase.READING, self._deadline_s)
         if received.expects_continue:
             self._sock.sendall(CONTINUE)
         while (body := incoming.body()) is None:
@@ -205,19 +206,26 @@ class Connection:
 
     def _read_and_answer(self, incoming: Incoming, received: Received) -> bool:
         length = received.head.body_bytes
-        with self._room.hold(self._limits.max_body_bytes if length is None else length):
+        room_bytes = self._limits.max_body_bytes if length is None else length
+        self._room.take(room_bytes)
+        try:
             body = self._read_body(incoming, received)
             if body is None:
                 return False
-            request = Request(head=received.head, body=body, deadline_s=self._first_byte_s + self._limits.deadline_s)
-            del body  # the handler may free it before it runs
-            self._watch = (_Phase.HANDLING, request.deadline_s + self._limits.grace_s)
-            response = self._guarded(lambda: self._handler.answer(request))
+            response = self._answer(Request(head=received.head, body=body, deadline_s=self._deadline_s))
+        finally:
+            self._room.give_back(room_bytes)
+        return response is not None and self._write(response, keep_alive=True)
+
+    def _answer(self, request: Request) -> Response | None:
+        """What the handler says; None where it took so long that the client was told something else."""
+        self._watch = (_Phase.HANDLING, request.deadline_s + self._limits.grace_s)
+        response = self._guarded(lambda: self._handler.answer(request))
         with self._turn:
             if self._watch[0] is _Phase.OVER:
-                return False
+                return None
             self._watch = (_Phase.WRITING, self._clock() + self._limits.write_s)
-        return self._write(response, keep_alive=True)
+        return response
 
     def _drop_body(self, incoming: Incoming, received: Received) -> bool:
         """Read a refused request to its end where that is short, and the client does not wait for a go-ahead."""

@@ -8,8 +8,8 @@ from tinsmith.runtime.server.messages import Refusal
 
 __all__ = ["ChunkedBody", "CountedBody"]
 
-# size in hex, then extensions, which mean nothing to us
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
+# size in hex, then extensions, which mean nothing to us; no blanks between, which readers take differently
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*")
 _MAX_LINE_BYTES = 1024
 # of extensions and trailers together: they are read and dropped, so there must be an end to them
@@ -112,7 +112,7 @@ class ChunkedBody:
             self.whole, self._parts = bytes(self._parts), bytearray()
         elif _TRAILER.fullmatch(buffer, at, end) is None:
             raise _malformed("a trailer is not `Name: value` on one line")
-        self._spend(end - at)
+        self._spend(end - at + 2)
         return end + 2
 
     def _line_end(self, buffer: bytes, at: int) -> int | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import selectors
-import signal
 import socket
 import threading
 import time
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from tinsmith.runtime.server.messages import Handler
 
-__all__ = ["Listener", "ListenerLimits", "listen", "serve_until_signalled"]
+__all__ = ["Listener", "ListenerLimits", "listen"]
 
 _BACKLOG = 128
 _HINTS = {
@@ -234,19 +233,3 @@ class Listener:
     def _now(self) -> list[Connection]:
         with self._changed:
             return list(self._open)
-
-
-def serve_until_signalled(listener: Listener, *, drain_s: float = 30.0) -> int:
-    """Serve until SIGTERM or SIGINT, then stop as ``Listener.stop``; a second signal does not wait.
-
-    Must be called in the main thread, which alone is told of signals.
-    """
-    told = threading.Event()
-    before = {number: signal.signal(number, lambda *_: told.set()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        listener.start()
-        told.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return listener.stop(drain_s=drain_s)

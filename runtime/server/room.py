@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from typing import TYPE_CHECKING
 
 from tinsmith.runtime.server.messages import Refusal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["Room"]
 
@@ -22,23 +17,19 @@ class Room:
         self._size_bytes = size_bytes
         self._taken_bytes = 0
 
-    @contextlib.contextmanager
-    def hold(self, wanted_bytes: int) -> Iterator[None]:
-        """Take room before a body is read, until it is answered; a single one that is larger than all gets all.
+    def take(self, wanted_bytes: int) -> None:
+        """Take room before a body is read; a single one that is larger than all gets all.
 
         Raises:
             Refusal: Others hold too much of it (503).
         """
-        self._take(wanted_bytes)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._taken_bytes -= wanted_bytes
-
-    def _take(self, wanted_bytes: int) -> None:
         with self._lock:
             taken_bytes = self._taken_bytes + wanted_bytes
             if self._taken_bytes and taken_bytes > self._size_bytes:
                 raise Refusal(503, "busy", "the bodies of other requests fill the server's memory", retry_after_s=1)
             self._taken_bytes = taken_bytes
+
+    def give_back(self, taken_bytes: int) -> None:
+        """What was taken, once the request is answered."""
+        with self._lock:
+            self._taken_bytes -= taken_bytes

@@ -4,7 +4,7 @@ import itertools
 
 import h11
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tinsmith.runtime.server.http import MAX_FIELDS, MAX_HEAD_BYTES, Incoming, head_of_response
@@ -70,7 +70,7 @@ def chunks(draw, body):
     cuts = sorted(draw(st.sets(st.integers(1, len(body) - 1), max_size=4))) if len(body) > 1 else []
     edges = [0, *cuts, len(body)]
     parts = [body[a:b] for a, b in itertools.pairwise(edges) if a != b]
-    extension = draw(st.sampled_from(["", ";a", ' ;a="b"']))
+    extension = draw(st.sampled_from(["", ";a", ';a="b" ; c']))
     sent = b"".join(
         f"{len(part):{draw(st.sampled_from('xX'))}}{extension}\r\n".encode() + part + b"\r\n" for part in parts
     )
@@ -95,14 +95,15 @@ def understood(raw, pieces=None):
         elif at == len(raw):
             return found, None, None
         else:
-            size = next(sizes, len(raw))
-            incoming.feed(raw[at : at + size])
-            at += size
+            piece = raw[at : at + next(sizes, len(raw))]
+            incoming.feed(piece)
+            at += len(piece)
 
 
 pieces = st.lists(st.integers(1, 30), max_size=60)
 
 
+@settings(max_examples=50)
 @given(st.lists(requests(), min_size=1, max_size=3), pieces)
 def test_gives_every_request_of_a_connection_whatever_pieces_it_comes_in(sent, pieces):
     found, status, _ = understood(b"".join(raw for raw, _ in sent), pieces)
@@ -159,6 +160,7 @@ def as_h11(raw):
         return None
 
 
+@settings(max_examples=50)
 @given(broken)
 def test_what_we_take_h11_takes_and_understands_alike(raw):
     """We are stricter, so only one direction: where both read a request, no two readers disagree on where it ends."""
@@ -173,7 +175,10 @@ def test_what_we_take_h11_takes_and_understands_alike(raw):
     assert (method, seen_body) == (received.head.method, body)
     ours = received.head.headers
     assert {name.decode() for name, _ in headers} == set(ours)
-    assert all(value.decode("latin-1").strip(" \t") in ours[name.decode()] for name, value in headers)
+    for name, value in headers:
+        # h11 writes the coding in small letters
+        said = ours[name.decode()].lower() if name == b"transfer-encoding" else ours[name.decode()]
+        assert value.decode("latin-1").strip(" \t") in said
 
 
 def one(raw):
@@ -343,7 +348,7 @@ def test_1_0_is_told_that_its_connection_is_kept():
 
 
 def test_an_answer_without_content_gives_no_length():
-    assert b"Content" not in head_of_response(Response(status=204), keep_alive=True)
+    assert b"Content-" not in head_of_response(Response(status=204), keep_alive=True)
 
 
 @pytest.mark.parametrize("field", [("A", "b\r\nC: d"), ("A", "b\n"), ("A\r\nB", "c"), ("", "a"), ("A", "b\x00")])
