@@ -163,7 +163,7 @@ def stability_index(reference: Sequence[int], window: Sequence[int], *, tail: fl
     degree less than there are bins (Yurdakul, "Statistical properties of the population stability index", 2018, for n
     and m samples). For that limit to hold in the far tail, each bin gets one more sample of the smaller side on both;
     and so that this does not drown what differs, neighbouring bins are put together until each can expect 20 samples
-    of the smaller side, going by the counts of both sides together. Simulated: 0.2 to 1.1 times the tail.
+    of the smaller side, going by the counts of both sides together. Simulated: 0.4 to 1.14 times the tail.
 
     Returns:
         The index and its threshold; 0 and infinity where only one bin is left.

@@ -15,13 +15,15 @@ from tinsmith.convert.layers import compare_layers, layer_report, write_page
 from tinsmith.convert.layers.page import page
 from tinsmith.convert.layers.sums import TensorSums, decibels
 from tinsmith.convert.layers.wiring import Grid
-from tinsmith.convert.quantization import Int8, Int16x8, Plan, choose_quantizer
+from tinsmith.convert.quantization import Int8, Int16x8, Plan, arithmetic_for, choose_quantizer
+from tinsmith.runtime.cpu import read_cpu
 from tinsmith.runtime.errors import DataError, ModelLoadError, UsageError, VerificationError
 
 onnx = pytest.importorskip("onnx")
 
 CHANNELS = (3, 6, 8, 5)
 FORMATS = ["tflite", "onnx"]
+CPU = read_cpu()  # what is made for another one may saturate here
 
 
 def weights_of(seed=0):
@@ -134,9 +136,11 @@ def pictures(suffix, count=12, seed=1):
 def quantized(source, samples=None, scheme=None):
     """The same model in integers, calibrated on the samples."""
     output = source.with_name(f"{source.stem}_int{source.suffix}")
-    quantizer = choose_quantizer(source.suffix[1:])
-    calibration = quantizer.calibrate(source, [samples or pictures(source.suffix[1:])])
-    quantizer.quantize(source, output, Plan(scheme=scheme or Int8()), calibration)
+    file_format = source.suffix[1:]
+    quantizer = choose_quantizer(file_format)
+    calibration = quantizer.calibrate(source, [samples or pictures(file_format)])
+    plan = Plan(scheme=scheme or Int8(), arithmetic=arithmetic_for(CPU, file_format))
+    quantizer.quantize(source, output, plan, calibration)
     return output
 
 
@@ -317,6 +321,7 @@ class TestBothFormats:
             compare_layers(source, other)
 
 
+@pytest.mark.skipif(CPU is not None and CPU.saturates, reason="onnxruntime's weights have 7 bits on this CPU")
 def test_two_formats_of_one_model_get_the_same_figures(tmp_path):
     """Each engine judges the other: they share neither kernels nor quantizers."""
     reports = []
