@@ -186,7 +186,8 @@ def test_the_wheel_holds_all_of_the_package_and_nothing_else(tmp_path):
     (wheel,) = (copy / "out").glob("*.whl")
     held = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
 
-    data = {"py.typed", "runtime/server/page.html", *(str(p.relative_to(ROOT)) for p in ROOT.glob("runtime/profiles/*.toml")),
+    data = {"py.typed", "runtime/server/page.html",
+            *(str(p.relative_to(ROOT)) for p in ROOT.glob("runtime/profiles/*.toml")),
             *(str(p.relative_to(ROOT)) for p in ROOT.glob("runtime/operators/*.toml")),
             *(str(p.relative_to(ROOT)) for p in ROOT.glob("compress/recipes/*.yaml"))}  # fmt: skip
     assert held == {f"tinsmith/{p.relative_to(ROOT)}" for p in sources()} | {f"tinsmith/{name}" for name in data}
