@@ -77,6 +77,12 @@ SECTIONS = {
             "Measure how fast an artifact is, honestly.",
         ),
     },
+    "Ship": {
+        "bundle": (
+            "tinsmith.convert.commands.bundle:bundle",
+            "Put an artifact and all it needs on its device into one file.",
+        ),
+    },
     "Run": {
         "serve": (
             "tinsmith.runtime.commands.serve:serve",

@@ -9,13 +9,17 @@ from benchmarks import (
     accuracy,
     arithmetic,
     calibration,
+    damaged,
     demo,
     fragile,
     hygiene,
     large,
+    monitor,
     overhead,
+    overload,
     peer,
     startup,
+    swaps,
     training,
 )
 
@@ -26,14 +30,18 @@ PARTS = {
     "overhead": overhead.figures,
     "startup": startup.figures,
     "peer": peer.figures,
+    "monitor": monitor.figures,
     "demo": demo.figures,
     "fragile": fragile.figures,
     "calibration": calibration.figures,
     "training": training.figures,
     "large": large.figures,
+    "swaps": swaps.figures,
+    "overload": overload.figures,
+    "damaged": damaged.figures,
 }
 # Only when asked for by name.
-_HOURS = ("training", "fragile", "large")
+_HOURS = ("training", "fragile", "large", "swaps", "overload", "damaged")
 
 
 def main(asked: list[str]) -> int:

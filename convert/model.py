@@ -6,6 +6,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tinsmith.runtime.bundle.reading import is_bundle
 from tinsmith.runtime.errors import ModelLoadError
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ def _identify_file(path: Path, head: bytes) -> Format:
         return "tflite"
     if head == _HDF5_MAGIC:
         return "hdf5"
+    if is_bundle(path):
+        raise ModelLoadError(
+            f"{path} is a bundle, which holds a finished artifact and more",
+            hint=f"`tinsmith bundle --show {path}` shows it, and `tinsmith serve {path}` serves it",
+        )
     if zipfile.is_zipfile(path):
         return _identify_zip(path)
     if path.suffix in _SUFFIXES:

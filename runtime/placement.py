@@ -18,7 +18,8 @@ class Placement:
 
     Attributes:
         units: By unit, how many operators of each name it runs: ``cpu`` for the engine's own code, ``xnnpack`` for that
-            library on the CPU, else an accelerator's name. Without names where the engine does not tell any.
+            library on the CPU, else an accelerator's name. Empty for a unit that runs all of them, where the engine
+            does not tell which.
         refusals: Why the accelerators that were to be tried first did not take the model, in that order.
     """
 
@@ -43,7 +44,7 @@ class Placement:
     def __str__(self) -> str:
         """Such as ``xnnpack 30, cpu 1``, the most first."""
         counts = sorted(self.counts.items(), key=lambda item: -item[1])
-        return ", ".join(f"{unit} {count}" for unit, count in counts) or "not told by this engine"
+        return ", ".join(f"{unit} {count}" if count else unit for unit, count in counts)
 
     def to_json(self) -> dict[str, Any]:
         """The form that stands in reports and crosses to the child process."""

@@ -12,10 +12,11 @@ import math
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from tinsmith.runtime.engines import Interruptible
-from tinsmith.runtime.errors import BusyError, ExpiredError, ModelLostError, ModelTimeoutError, TinsmithError
+from tinsmith.runtime.errors import BusyError, ModelLostError, ModelTimeoutError, TinsmithError
+from tinsmith.runtime.turns import SingleTurn, Slot, expired, too_late
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tinsmith.runtime.session import Session
+    from tinsmith.runtime.turns import Turn
 
     Feeds = Mapping[str, NDArray[np.generic]]
     Outputs = dict[str, NDArray[np.generic]]
 
-__all__ = ["Pool", "Ran", "Slot", "Turn", "open_pool"]
+__all__ = ["Pool", "Ran", "open_pool"]
 
 # So many threads may hang in a run before the model is given up; each holds an interpreter that can't be freed.
 _MOST_LOST = 2
@@ -45,45 +47,6 @@ class Ran(NamedTuple):
     queue_ns: int
     infer_ns: int
     batch: int = 1
-
-
-class Slot:
-    """The place of one interpreter.
-
-    Attributes:
-        session: The interpreter.
-        taken_s: When somebody took it.
-        started_s: When the run that is under way began; None while there is none.
-        given_up: Whether a run passed its time limit, so that nobody may use the interpreter again.
-    """
-
-    __slots__ = ("given_up", "session", "started_s", "taken_s")
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.taken_s = 0.0
-        self.started_s: float | None = None
-        self.given_up = False
-
-
-class Turn(Protocol):
-    """A place in the line, of one request or of a batch; every method is called with the pool's lock held."""
-
-    def due(self, now_s: float) -> bool:
-        """Whether it would take an interpreter now; a batch may wait for more."""
-        ...
-
-    def latest_s(self) -> float:
-        """When its deadline is."""
-        ...
-
-    def requests(self) -> int:
-        """How many wait here."""
-        ...
-
-    def settle(self, outcome: Slot | TinsmithError) -> None:
-        """It has left the line: with an interpreter, or with the reason why it gets none."""
-        ...
 
 
 class Pool:
@@ -115,7 +78,7 @@ class Pool:
         self._line: deque[Turn] = deque()
         self._hanging = 0
         self._mean_s = self._deviation_s = 0.0
-        self._end: TinsmithError | None = None
+        self._end: ModelLostError | None = None
 
     @property
     def waiting(self) -> int:
@@ -129,7 +92,7 @@ class Pool:
         return self._mean_s * (len(self._line) + 1) / self._instances
 
     @property
-    def lost(self) -> TinsmithError | None:
+    def lost(self) -> ModelLostError | None:
         """Why it runs nothing any more; None while it does."""
         return self._end
 
@@ -149,7 +112,7 @@ class Pool:
             ModelError: The engine failed.
         """
         asked_ns = time.perf_counter_ns()
-        turn = _Single(deadline_s)
+        turn = SingleTurn(deadline_s)
         with self.lock:
             self.enter(turn)
         with self.holding(self._await(turn)) as slot:
@@ -161,7 +124,7 @@ class Pool:
     def check_room(self, *, deadline_s: float = math.inf) -> None:
         """Raise what ``enter`` would raise now."""
         if self._end is not None:
-            raise type(self._end).revive(self._end.message, self._end.hint)  # one traceback each
+            raise ModelLostError(self._end.message, hint=self._end.hint)  # one traceback each
         if self._free and not self._line:
             return
         if len(self._line) >= self._queue:
@@ -190,16 +153,24 @@ class Pool:
         for turn in tuple(self._line):
             if not self._free:
                 return
-            if turn.latest_s() <= now_s:
+            if turn.latest_s() <= now_s + self._run_s():
                 self._line.remove(turn)
-                turn.settle(_expired())
-            elif turn.latest_s() <= now_s + self._run_s():
-                self._line.remove(turn)
-                turn.settle(BusyError("the line was so long that no time is left to run before the deadline"))
-                self._doubt()
+                turn.settle(self.no_time(turn.latest_s()))
             elif turn.due(now_s):
                 self._line.remove(turn)
                 turn.settle(self._take(now_s))
+
+    def patience_s(self, deadline_s: float) -> float:
+        """How long it is of use to stand in line: a run must end before the deadline."""
+        return deadline_s - self._run_s() - self._clock()
+
+    def no_time(self, deadline_s: float) -> BusyError:
+        """The refusal of one who has stood in line for too long; with the lock held."""
+        if self._clock() >= deadline_s:
+            return expired()
+        # make the estimate milder, or a wrong one could refuse for ever
+        self._mean_s, self._deviation_s = _MILDER * self._mean_s, _MILDER * self._deviation_s
+        return too_late()
 
     @contextlib.contextmanager
     def holding(self, slot: Slot) -> Iterator[Slot]:
@@ -253,17 +224,17 @@ class Pool:
         for slot in free:
             slot.session.close()
 
-    def _await(self, turn: _Single) -> Slot:
-        if not turn.wait(self._clock()):
+    def _await(self, turn: SingleTurn) -> Slot:
+        if not turn.wait(self.patience_s(turn.latest_s())):
             with self.lock:
                 if turn.outcome is None:
                     self.leave(turn)
-                    turn.outcome = _expired()
+                    turn.outcome = self.no_time(turn.latest_s())
         if not isinstance(turn.outcome, Slot):
-            raise turn.outcome or _expired()
+            raise turn.outcome or expired()
         if self._clock() >= turn.latest_s():  # this thread woke up too late
             self._give_back(turn.outcome)
-            raise _expired()
+            raise expired()
         return turn.outcome
 
     def _take(self, now_s: float) -> Slot:
@@ -290,10 +261,6 @@ class Pool:
         self._deviation_s += _DEVIATION_WEIGHT * (abs(run_s - self._mean_s) - self._deviation_s)
         self._mean_s += _MEAN_WEIGHT * (run_s - self._mean_s)
 
-    def _doubt(self) -> None:
-        """Somebody was refused on the estimate's account: make it milder, or a wrong one could refuse for ever."""
-        self._mean_s, self._deviation_s = _MILDER * self._mean_s, _MILDER * self._deviation_s
-
     def _run_s(self) -> float:
         """What a run takes at most, as a rule; 0 before the first."""
         return self._mean_s + _DEVIATIONS * self._deviation_s
@@ -307,7 +274,7 @@ class Pool:
                 ModelLostError(f"{self._hanging} runs passed the time limit of {self.time_limit_s:g} s and hang")
             )
 
-    def _finish(self, reason: TinsmithError) -> None:
+    def _finish(self, reason: ModelLostError) -> None:
         self._end = self._end or reason
         while self._line:
             self._line.popleft().settle(self._end)
@@ -328,37 +295,6 @@ class Pool:
 
     def _too_long(self) -> ModelTimeoutError:
         return ModelTimeoutError(f"the run did not end within {self.time_limit_s:g} s, and was given up")
-
-
-class _Single:
-    """The turn of one thread, which waits for it."""
-
-    __slots__ = ("_deadline_s", "_woken", "outcome")
-
-    def __init__(self, deadline_s: float) -> None:
-        self._deadline_s = deadline_s
-        self._woken = threading.Lock()  # the cheapest thing that a thread can wait for
-        self._woken.acquire()
-        self.outcome: Slot | TinsmithError | None = None
-
-    def due(self, now_s: float) -> bool:  # noqa: ARG002 - a batch needs it
-        return True
-
-    def latest_s(self) -> float:
-        return self._deadline_s
-
-    def requests(self) -> int:
-        return 1
-
-    def settle(self, outcome: Slot | TinsmithError) -> None:
-        self.outcome = outcome
-        self._woken.release()
-
-    def wait(self, now_s: float) -> bool:
-        """Whether it was settled before the deadline."""
-        if self.outcome is not None:
-            return True
-        return self._woken.acquire(timeout=min(max(self._deadline_s - now_s, 0.0), threading.TIMEOUT_MAX))
 
 
 def open_pool(
@@ -390,7 +326,3 @@ def open_pool(
             session.close()
         raise
     return Pool(sessions, open_one, queue=queue, time_limit_s=time_limit_s, clock=clock)
-
-
-def _expired() -> ExpiredError:
-    return ExpiredError("the deadline passed before an interpreter was free")

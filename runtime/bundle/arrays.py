@@ -43,13 +43,15 @@ def read_npy(content: bytes, spec: TensorSpec, *, samples: int, part: str) -> Ar
     Raises:
         DataError: It is damaged, or holds anything else.
     """
+    from tokenize import TokenError
+
     import numpy as np
 
     stream = io.BytesIO(content)
     try:
         version = np.lib.format.read_magic(stream)
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    except (ValueError, SyntaxError, TypeError) as error:
+    except (ValueError, SyntaxError, TypeError, TokenError) as error:  # numpy parses it as Python
         raise DataError(f"{part} is no .npy file: {first_line(error)}", hint="make the bundle again") from error
     plain = version == (1, 0) and not fortran_order and dtype.kind in _NUMBERS and dtype.names is None
     if not plain or dtype.name != spec.dtype or not _fits(shape, spec, samples):

@@ -10,7 +10,7 @@ from tinsmith.runtime.bundle.container import read_chunks, read_entries
 from tinsmith.runtime.bundle.golden import Golden
 from tinsmith.runtime.bundle.manifest import LABELS, MANIFEST, REFERENCE, SIGNATURE, read_manifest
 from tinsmith.runtime.bundle.trust import check_trust
-from tinsmith.runtime.errors import DataError, VerificationError, first_line
+from tinsmith.runtime.errors import DataError, ModelLoadError, VerificationError
 from tinsmith.runtime.fields import parse_json
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ class Bundle:
         document = parse_json(self.read(REFERENCE), of=REFERENCE)
         try:
             return Reference.from_json(document)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise self._wrong(f"{REFERENCE} is damaged: {first_line(error)}") from error
+        except ModelLoadError as error:
+            raise self._wrong(f"{REFERENCE}: {error.message}") from error
 
     def labels(self) -> tuple[str, ...]:
         """The names of the classes by their numbers; empty where nobody said them."""

@@ -78,9 +78,11 @@ def unpack(bundle: Bundle, folder: Path, *, key: bytes | None = None) -> Path:
     home = folder / bundle.sha256
     artifact = home / bundle.manifest.artifact.path.name
     _check_key(bundle.manifest.encryption, key)
-    if _is_whole(bundle, home):
+    there = home.exists()  # asked first: what somebody else makes from here on is left alone
+    if there and _is_whole(bundle, home):
         return artifact
-    _put_aside(home)
+    if there:
+        _put_aside(home)
     check_room(home, sum(size for _, size in bundle.manifest.artifact_parts.values()))
     with staged_folder(home) as staged:
         for part in bundle.manifest.artifact_parts:
@@ -119,8 +121,6 @@ def _is_whole(bundle: Bundle, home: Path) -> bool:
 
 def _put_aside(home: Path) -> None:
     """Make way for a new folder; whoever has a file of the old one open keeps it."""
-    if not home.exists():
-        return
     try:
         aside = Path(tempfile.mkdtemp(dir=home.parent, prefix=f".{home.name}.damaged."))
         with contextlib.suppress(FileNotFoundError):  # somebody else was quicker

@@ -66,7 +66,7 @@ def monitor(
     output_format: str,
     **access: Any,
 ) -> None:
-    """Show how a server's models are doing: drift, latency against what was promised, errors.
+    """Show whether served models drift, slow down or fail.
 
     URL is that of `tinsmith serve`, FILE what an earlier `--format json` wrote. Returns 1 when a model drifts, is
     slower than promised, fails too often or does not serve, and 5 when the server can't be reached.
@@ -100,14 +100,14 @@ def _look_at(
 
 def _read_file(path: Path, models: tuple[str, ...]) -> list[dict[str, Any]]:
     """What ``--format json`` wrote, or what the server's monitor call answered."""
+    from tinsmith.runtime.monitor.document import is_monitor_document
+
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {first_line(error)}", hint="an address begins with http://") from error
     found = held.get("models", [held]) if isinstance(held, dict) else None
-    if not isinstance(found, list) or not all(
-        isinstance(told, dict) and {"model", "ok"} <= told.keys() for told in found
-    ):
+    if not isinstance(found, list) or not all(is_monitor_document(told) for told in found):
         raise DataError(f"{path} holds no monitor document", hint="write one: tinsmith monitor URL --format json")
     return [told for told in found if not models or told["model"] in models]
 

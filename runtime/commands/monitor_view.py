@@ -19,7 +19,8 @@ def monitor_view(documents: list[dict[str, Any]]) -> list[RenderableType]:
     """A line a model, then what drifted, then remarks."""
     view: list[RenderableType] = [
         table(
-            ["model", "version", "drift", "samples", "latency", "p50 ms", "promised", "errors", "of"], _rows(documents)
+            ["model", "version", "drift", "samples", "latency", "p50 ms", "promised", "errors", "faults", "of"],
+            _rows(documents),
         )
     ]
     for document in documents:
@@ -42,18 +43,19 @@ def _row(document: dict[str, Any]) -> list[object]:
         latency["state"],
         latency["p50_ms"],
         latency["promised_p50_ms"],
+        errors["state"],
         errors["faults"],
         errors["requests"],
     ]
 
 
 def _absent(document: dict[str, Any]) -> list[object]:
-    return [document["model"], document.get("version"), document.get("state"), *[None] * 6]
+    return [document["model"], document.get("version"), document.get("state"), *[None] * 7]
 
 
 def _drift_view(document: dict[str, Any]) -> list[RenderableType]:
     drifted = [found for found in document["drift"]["statistics"] if found["drifted"]]
-    drifted.sort(key=lambda found: found["threshold"] / found["figure"])
+    drifted.sort(key=lambda found: found["figure"] / found["threshold"], reverse=True)
     rows = [
         [f"{found['side']} {found['tensor']}", found["statistic"], found["test"], found["figure"], found["threshold"]]
         for found in drifted[:_MOST_ROWS]

@@ -44,11 +44,11 @@ class OrtEngine:
     """One onnxruntime session; see ``tinsmith.runtime.engines.Engine``."""
 
     name = "onnxruntime"
+    refusals: tuple[str, ...] = ()
 
     def __init__(self, session: Any, *, version: str, accelerator: str, run_options: Any = None) -> None:
         self.version = version
         self.accelerator = accelerator
-        self.refusals: tuple[str, ...] = ()
         self._session = session
         self._run_options = run_options
         self.inputs = tuple(_spec(node) for node in session.get_inputs())
@@ -71,13 +71,16 @@ class OrtEngine:
         if self._run_options is not None:
             self._run_options.terminate = True
 
-    def placement(self) -> Placement:
-        """Where the operators run, those of loops' and branches' bodies among them; told since onnxruntime 1.24."""
-        return Placement.counted(_placed(self._session), self.refusals)
-
     def close(self) -> None:
         """Free the session."""
         self._session = None
+
+    def placement(self) -> Placement:
+        """Where the operators run, those of loops' and branches' bodies among them; counted since onnxruntime 1.24."""
+        if not hasattr(self._session, "get_provider_graph_assignment_info"):
+            # a session that may not fall back to the CPU runs as a whole on what was asked for
+            return Placement(units={self.accelerator: {}}, refusals=self.refusals)
+        return Placement.counted(_placed(self._session), self.refusals)
 
 
 def forbid_telemetry() -> None:
@@ -142,8 +145,6 @@ def _options(onnxruntime: Any, *, threads: int, strict: bool) -> Any:
 
 
 def _placed(session: Any) -> Iterator[tuple[str, str]]:
-    if not hasattr(session, "get_provider_graph_assignment_info"):
-        return
     for part in session.get_provider_graph_assignment_info():
         for node in part.get_nodes():
             yield _UNITS.get(part.ep_name, part.ep_name), node.op_type

@@ -36,8 +36,9 @@ class TfliteEngine:
         parts: How many parts of the graph that delegate has taken.
     """
 
+    refusals: tuple[str, ...] = ()
+
     def __init__(self, interpreter: Any, *, name: str, version: str, accelerator: str, parts: int = 0) -> None:
-        self.refusals: tuple[str, ...] = ()
         self._parts = parts
         self.name = name
         self.version = version

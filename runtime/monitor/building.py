@@ -102,10 +102,11 @@ def _edges(ordered: Values) -> Values:
     if not ordered.size:
         return np.zeros(0)
     shared = max(2, len(ordered) / (2 * BINS))
-    # as far as engines differ in the last digits of the same number
-    around = _SAME * max(abs(ordered[0]), abs(ordered[-1])) or _SAME
+    deciles = ordered[np.arange(1, BINS) * len(ordered) // BINS]
     edges: list[float] = []
-    for decile in ordered[np.arange(1, BINS) * len(ordered) // BINS]:
+    for decile in deciles:
+        # as far as engines differ in the last digits of the same number
+        around = _SAME * max(abs(decile), deciles[-1] - deciles[0]) or _SAME
         low, high = np.searchsorted(ordered, (decile - around, decile + around))
         edges += [decile - around, decile + around] if high - low >= shared else [decile]
     return np.unique(edges)

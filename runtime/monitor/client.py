@@ -10,6 +10,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime.errors import DeviceError, UsageError, first_line
+from tinsmith.runtime.monitor.document import is_monitor_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,9 +99,9 @@ class ServerClient:
         if state.get("state") == "READY":
             path = f"/v2/models/{urllib.parse.quote(state['name'], safe='')}/monitor"
             document = self._ask(path)
-            if not isinstance(document, dict) or not isinstance(document.get("ok"), bool):
+            if not is_monitor_document(document):
                 raise self._no_server()
-            return document
+            return dict(document)
         told = {key: str(state.get(key, "")) for key in ("version", "state", "reason")}
         return {"model": state["name"], **told, "ok": False}
 

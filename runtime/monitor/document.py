@@ -15,11 +15,19 @@ if TYPE_CHECKING:
     from tinsmith.runtime.monitor.watching import DriftWatch
     from tinsmith.runtime.server.serving import ServedModel, Watcher
 
-__all__ = ["ALARMS", "SCHEMA", "alarms_of", "monitor_document"]
+__all__ = ["ALARMS", "SCHEMA", "alarms_of", "is_monitor_document", "monitor_document"]
 
 SCHEMA = 1
 # by part of the document, the state that calls for somebody
 ALARMS = {"drift": "drift", "latency": "slow", "errors": "errors"}
+# what whoever reads a document counts on
+_PARTS = {
+    "drift": {"state", "statistics"},
+    "latency": {"state", "p50_ms", "promised_p50_ms"},
+    "errors": {"state", "requests", "faults", "failures"},
+}
+_WATCHED = {"samples", "began_s", "reference_samples", "false_alarm"}
+_FOUND = {"side", "tensor", "statistic", "test", "figure", "threshold", "drifted"}
 
 
 def monitor_document(
@@ -56,6 +64,27 @@ def monitor_document(
         "capture": _capture(capture),
     }
     return {**document, "ok": not alarms_of(document)}
+
+
+def is_monitor_document(value: object) -> bool:
+    """Whether this is what ``monitor_document`` gives, or an entry for a model that does not serve."""
+    if not isinstance(value, dict) or not isinstance(value.get("model"), str) or not isinstance(value.get("ok"), bool):
+        return False
+    if "drift" not in value:
+        return isinstance(value.get("state"), str)
+    if not all(_has(value.get(part), keys) for part, keys in _PARTS.items()):
+        return False
+    drift, capture = value["drift"], value.get("capture")
+    return (
+        (drift["state"] == "no-reference" or _has(drift, _WATCHED))
+        and isinstance(drift["statistics"], list)
+        and all(_has(found, _FOUND) for found in drift["statistics"])
+        and (capture is None or _has(capture, {"samples", "path"}))
+    )
+
+
+def _has(value: object, keys: set[str]) -> bool:
+    return isinstance(value, dict) and keys <= value.keys()
 
 
 def alarms_of(document: dict[str, Any]) -> list[str]:

@@ -122,11 +122,9 @@ def _of_many(rows: Array) -> Named:
         return
     yield "min", np.minimum.reduce(x, axis=1)
     yield "max", np.maximum.reduce(x, axis=1)
-    # row by row: along an axis it takes ten times as long
-    yield "zeros", 1 - np.asarray([np.count_nonzero(row) for row in x]) / entries
-    x = x - mean[:, None]
-    x *= x
-    yield "std", np.sqrt(np.add.reduce(x, axis=1) / entries)
+    # row by row: along an axis, counting takes ten times as long, and a sum of squares four times
+    yield "zeros", np.array([1 - np.count_nonzero(row) / entries for row in x])
+    yield "std", np.sqrt(np.array([row.dot(row) for row in x - mean[:, None]]) / entries)
 
 
 def _some(rows: Array) -> Array:
@@ -165,8 +163,13 @@ def _of_scores(rows: Array) -> Named:
 
 
 def _shares(x: Floats, top: Floats) -> Floats:
-    are_shares = (np.minimum.reduce(x, axis=1) >= 0) & (abs(np.add.reduce(x, axis=1) - 1) <= _SUMS_TO_ONE)
-    return x if are_shares.all() else np.where(are_shares[:, None], x, _parts(np.exp(x - top[:, None])))
+    are_shares = [
+        abs(total - 1) <= _SUMS_TO_ONE and most <= 1 + _SUMS_TO_ONE
+        for total, most in zip(np.add.reduce(x, axis=1).tolist(), top.tolist(), strict=True)
+    ]
+    if all(are_shares):
+        return x
+    return np.where(np.array(are_shares)[:, None], x, _parts(np.exp(x - top[:, None])))
 
 
 def _parts(x: Floats) -> Floats:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tinsmith.runtime.monitor.drift import DriftReport
-    from tinsmith.runtime.monitor.reference import Reference, Statistic
+    from tinsmith.runtime.monitor.reference import Reference
 
     Feeds = Mapping[str, NDArray[np.generic]]
 
@@ -38,7 +38,7 @@ class _Block:
 
     began_s: float
     samples: int = 0
-    counts: dict[Statistic, list[int]] = field(default_factory=dict)
+    counts: list[list[int]] = field(default_factory=list)
 
 
 class DriftWatch:
@@ -68,11 +68,12 @@ class DriftWatch:
         self._reference = reference
         self._false_alarm = false_alarm
         self._clock = clock
-        self._edges = {statistic: histogram.edges for statistic, histogram in reference.histograms()}
+        self._edges = [histogram.edges for _, histogram in reference.histograms()]
+        self._places = {statistic: place for place, (statistic, _) in enumerate(reference.histograms())}
         self._turn = itertools.count()
         self._lock = threading.Lock()
         self._blocks: deque[_Block] = deque()
-        self._current = _Block(began_s=clock())
+        self._current = self._empty()
 
     def saw(self, feeds: Feeds, outputs: Feeds) -> None:
         """One request; see ``serving.Watcher``."""
@@ -86,29 +87,34 @@ class DriftWatch:
         with self._lock:
             self._count(found)
 
-    def _measured(self, feeds: Feeds, outputs: Feeds) -> list[tuple[Statistic, list[int]]]:
-        """The bin of each sample, statistic by statistic."""
-        return [
-            (statistic, [bisect_right(self._edges[statistic], value) for value in values.tolist()])
-            for statistic, values in summarise(feeds, outputs)
-            if statistic in self._edges
-        ]
+    def _empty(self) -> _Block:
+        return _Block(began_s=self._clock(), counts=[[0] * (len(edges) + 1) for edges in self._edges])
 
-    def _count(self, found: list[tuple[Statistic, list[int]]]) -> None:
+    def _measured(self, feeds: Feeds, outputs: Feeds) -> list[tuple[int, list[int]]]:
+        """The bin of each sample, by the place of the statistic."""
+        found = []
+        for statistic, values in summarise(feeds, outputs):
+            place = self._places.get(statistic)
+            if place is not None:
+                edges = self._edges[place]
+                found.append((place, [bisect_right(edges, value) for value in values.tolist()]))
+        return found
+
+    def _count(self, found: list[tuple[int, list[int]]]) -> None:
         block = self._current
-        for statistic, bins in found:
-            counts = block.counts.get(statistic)
-            if counts is None:
-                counts = block.counts[statistic] = [0] * (len(self._edges[statistic]) + 1)
-            for place in bins:
-                counts[place] += 1
+        if not block.samples:
+            block.began_s = self._clock()
+        for place, bins in found:
+            counts = block.counts[place]
+            for number in bins:
+                counts[number] += 1
         block.samples += max((len(bins) for _, bins in found), default=0)
         if block.samples * _BLOCKS >= self.window:
             self._slide()
 
     def _slide(self) -> None:
         self._blocks.append(self._current)
-        self._current = _Block(began_s=self._clock())
+        self._current = self._empty()
         while sum(block.samples for block in self._blocks) - self._blocks[0].samples >= self.window:
             self._blocks.popleft()
 
@@ -117,9 +123,8 @@ class DriftWatch:
         with self._lock:
             blocks = [*self._blocks, self._current]
             window = {
-                statistic: [sum(bins) for bins in zip(*held, strict=True)]
-                for statistic in self._edges
-                if (held := [block.counts[statistic] for block in blocks if statistic in block.counts])
+                statistic: [sum(bins) for bins in zip(*(block.counts[place] for block in blocks), strict=True)]
+                for statistic, place in self._places.items()
             }
             samples = sum(block.samples for block in blocks)
         return compare_windows(self._reference, window, samples=samples, false_alarm=self._false_alarm)

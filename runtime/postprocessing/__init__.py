@@ -6,9 +6,9 @@ The outputs of one sample go through a row of operations, each of which takes wh
         └── boxes, detections ──→ detections ── threshold, top-k, labels ──→ detections
 """
 
+from tinsmith.runtime.box import Box
 from tinsmith.runtime.postprocessing.answers import (
     Answer,
-    Box,
     Class,
     Classes,
     Detection,

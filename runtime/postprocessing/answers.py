@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Answer", "Box", "Class", "Classes", "Detection", "Detections", "Numbers", "Probabilities", "Scores"]
+    from tinsmith.runtime.box import Box
+
+__all__ = ["Answer", "Class", "Classes", "Detection", "Detections", "Numbers", "Probabilities", "Scores"]
+
+_EDGES = ("top", "left", "bottom", "right")
 
 
 class Answer(abc.ABC):
@@ -121,32 +125,11 @@ class Classes(Answer):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
-    """A rectangle in fractions of the picture that the model was fed; it may jut out.
-
-    Attributes:
-        top: 0 is the upper edge, 1 the lower one.
-        left: 0 is the left edge, 1 the right one.
-        bottom: At least ``top``.
-        right: At least ``left``.
-    """
-
-    top: float
-    left: float
-    bottom: float
-    right: float
-
-    def to_json(self) -> dict[str, float]:
-        """Its four edges by name."""
-        return {name: _plain(getattr(self, name)) for name in ("top", "left", "bottom", "right")}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Detection:
     """Something that the model sees at some place.
 
     Attributes:
-        box: Where.
+        box: Where, in fractions of the picture that the model was fed; see ``Detections.inside``.
         index: The number of its class, from 0.
         score: How sure the model is.
         label: The name of its class; None where nobody said.
@@ -164,7 +147,12 @@ class Detection:
     def to_json(self) -> dict[str, Any]:
         """``label`` only where there is one."""
         label = {} if self.label is None else {"label": self.label}
-        return {**label, "index": self.index, "score": _plain(self.score), "box": self.box.to_json()}
+        return {
+            **label,
+            "index": self.index,
+            "score": _plain(self.score),
+            "box": {edge: _plain(getattr(self.box, edge)) for edge in _EDGES},
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +166,10 @@ class Detections(Answer):
     noun: ClassVar[str] = "detections"
 
     found: tuple[Detection, ...]
+
+    def inside(self, part: Box) -> Detections:
+        """The same in fractions of the picture of which the model was fed that part."""
+        return Detections(found=tuple(replace(item, box=item.box.inside(part)) for item in self.found))
 
     def to_json(self) -> dict[str, Any]:
         """A list under ``detections``."""

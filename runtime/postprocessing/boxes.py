@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from tinsmith.runtime.box import Box
 from tinsmith.runtime.errors import ModelError
 from tinsmith.runtime.operation import check_choice, check_count, check_numbers
-from tinsmith.runtime.postprocessing.answers import Box, Detection, Detections, Numbers
+from tinsmith.runtime.postprocessing.answers import Detection, Detections, Numbers
 from tinsmith.runtime.postprocessing.operation import Operation, output_named
 from tinsmith.runtime.postprocessing.suppression import suppress_by_class
 

@@ -10,13 +10,15 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tinsmith.runtime.box import Box
 from tinsmith.runtime.operation import OperationAsData
 
 Array = NDArray[np.generic]
 Raw = Path | bytes | str | Array
+Size = tuple[int, int]
 Content = Literal["file", "text", "numbers"]
 
-__all__ = ["Array", "Content", "Operation", "Raw", "as_array"]
+__all__ = ["Array", "Content", "Operation", "Raw", "Size", "as_array"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,10 @@ class Operation(OperationAsData, abc.ABC):
         Raises:
             DataError: It is not made for such a sample.
         """
+
+    def framing(self, size: Size) -> tuple[Box, Size]:
+        """Which part of a picture of a height and a width it keeps, and the height and width that come out."""
+        return Box(), size
 
 
 def as_array(operation: Operation, sample: Raw) -> Array:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from tinsmith.runtime.box import Box
 from tinsmith.runtime.errors import MissingDependencyError, UnreadableSampleError, first_line
 from tinsmith.runtime.operation import check_choice, check_count
 from tinsmith.runtime.preprocessing.operation import Operation, as_array
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tinsmith.runtime.preprocessing.operation import Array, Content, Raw
+    from tinsmith.runtime.preprocessing.operation import Array, Content, Raw, Size
 
 __all__ = ["CenterCrop", "ChannelsFirst", "Decode", "Resize", "picture_size"]
 
@@ -73,7 +74,10 @@ class Decode(Operation):
         if isinstance(sample, str):
             raise self.refuse("the sample is text, not an image file")
         with _opened(sample, _MOST_PIXELS) as image:
-            pixels = np.asarray(image.convert(mode), dtype=np.uint8)
+            # a conversion to the same mode is a copy, and large pictures have no room for it
+            picture = image if image.mode == mode else image.convert(mode)
+            picture.load()
+            pixels = np.asarray(picture, dtype=np.uint8)
         return pixels.reshape(*pixels.shape[:2], count)
 
 
@@ -111,10 +115,19 @@ class Resize(Operation):
         picture = _as_picture(self, sample)
         if self.fit == "stretch":
             return self._scaled(picture, self.height, self.width)
-        ratios = self.height / picture.shape[0], self.width / picture.shape[1]
-        ratio = max(ratios) if self.fit == "cover" else min(ratios)
-        height, width = (max(1, round(n * ratio)) for n in picture.shape[:2])
+        height, width = self._in_ratio(picture.shape[0], picture.shape[1])
         return _centred(self._scaled(picture, height, width), self.height, self.width)
+
+    def framing(self, size: Size) -> tuple[Box, Size]:
+        """All of it, or more or less of it where the aspect ratio is kept."""
+        scaled = (self.height, self.width) if self.fit == "stretch" else self._in_ratio(*size)
+        return _centre(scaled, (self.height, self.width)), (self.height, self.width)
+
+    def _in_ratio(self, height: int, width: int) -> Size:
+        """The size at which it covers, or is contained, with its aspect ratio."""
+        ratios = self.height / height, self.width / width
+        ratio = max(ratios) if self.fit == "cover" else min(ratios)
+        return max(1, round(height * ratio)), max(1, round(width * ratio))
 
     def _scaled(self, picture: Array, height: int, width: int) -> Array:
         pillow = _pillow()
@@ -159,6 +172,10 @@ class CenterCrop(Operation):
             )
         return _centred(picture, self.height, self.width)
 
+    def framing(self, size: Size) -> tuple[Box, Size]:
+        """The middle."""
+        return _centre(size, (self.height, self.width)), (self.height, self.width)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelsFirst(Operation):
@@ -191,6 +208,17 @@ def _centred(picture: Array, height: int, width: int) -> Array:
     )
     result[to_y : to_y + rows, to_x : to_x + columns] = picture[from_y : from_y + rows, from_x : from_x + columns]
     return result
+
+
+def _centre(have: Size, want: Size) -> Box:
+    """The part of a picture that ``_centred`` keeps; beyond its edges where it is filled up."""
+    (top, bottom), (left, right) = (_span(*lengths) for lengths in zip(have, want, strict=True))
+    return Box(top=top, left=left, bottom=bottom, right=right)
+
+
+def _span(have: int, want: int) -> tuple[float, float]:
+    start = (have - want) // 2 if have > want else -((want - have) // 2)
+    return start / have, (start + want) / have
 
 
 def picture_size(sample: Path | bytes, *, most_pixels: int = _MOST_PIXELS) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinsmith.runtime.box import Box
 from tinsmith.runtime.errors import DataError
 from tinsmith.runtime.operation import operation_of_kind
 from tinsmith.runtime.preprocessing.numbers import Normalize, Scale
@@ -62,6 +63,14 @@ class Preprocessing:
             )
         with np.errstate(over="ignore"):
             return sample.astype(np.float32) if sample.dtype == np.float64 else sample
+
+    def framing(self, height: int, width: int) -> Box:
+        """The part of a picture of that size that the model is fed; beyond its edges where it is filled up."""
+        part, size = Box(), (height, width)
+        for operation in self.operations:
+            kept, size = operation.framing(size)
+            part = kept.inside(part)
+        return part
 
     def to_json(self) -> list[dict[str, Any]]:
         """The form that stands in a bundle."""

@@ -12,8 +12,16 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from tinsmith.runtime.errors import BusyError, ExpiredError, ModelError, ModelTimeoutError, TinsmithError, UsageError
-from tinsmith.runtime.pool import Ran, Slot
+from tinsmith.runtime.errors import (
+    BusyError,
+    ModelError,
+    ModelLostError,
+    ModelTimeoutError,
+    TinsmithError,
+    UsageError,
+)
+from tinsmith.runtime.pool import Ran
+from tinsmith.runtime.turns import Slot, expired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +83,8 @@ class Batcher:
 
     def check_room(self) -> None:
         """Raise what ``run`` would raise now."""
+        if self.pool.lost is not None:
+            raise ModelLostError(self.pool.lost.message, hint=self.pool.lost.hint)
         if self._inside >= self._room:
             raise BusyError(f"{self._inside} requests are at work or wait already, and no more may")
 
@@ -92,7 +102,7 @@ class Batcher:
                 self.forget(batch)
                 self.pool.serve()
             return batch
-        batch = _Batch(self, shape, member, ripe_s=self._clock() + (0.0 if shape is None else self._max_delay_s))
+        batch = _Batch(self, shape, member, delay_s=0.0 if shape is None else self._max_delay_s, now_s=self._clock())
         if shape is not None:
             self._open[shape] = batch
         try:
@@ -104,15 +114,20 @@ class Batcher:
 
     def _await(self, member: _Member, batch: _Batch) -> Slot | None:
         """The interpreter in which to run the batch, or None when somebody else has seen to it."""
-        now_s = self._clock()
-        while not member.wait(min(batch.ripe_s if now_s < batch.ripe_s else math.inf, member.deadline_s) - now_s):
-            now_s = self._clock()
+        # somebody must look once when it is ripe, however late the thread wakes up for it
+        wake_s = batch.ripe_s if batch.ripens else math.inf
+        while not member.wait(min(wake_s - self._clock(), self._patience_s(member, batch))):
+            if self._clock() >= wake_s:
+                wake_s = math.inf
             with self.pool.lock:
-                if now_s >= member.deadline_s:
+                if self._patience_s(member, batch) <= 0:
                     batch.leave(member)
                 else:
                     self.pool.serve()
         return member.slot
+
+    def _patience_s(self, member: _Member, batch: _Batch) -> float:
+        return member.deadline_s - self._clock() if batch.runs else self.pool.patience_s(member.deadline_s)
 
     def _lead(self, batch: _Batch, slot: Slot) -> None:
         with self.pool.lock:
@@ -148,7 +163,7 @@ class Batcher:
         for member in members:
             started_ns = time.perf_counter_ns()
             if self._clock() >= member.deadline_s:
-                self._settle([(member, _expired())])
+                self._settle([(member, expired())])
                 continue
             try:
                 outputs = self.pool.execute(slot, member.feeds)
@@ -210,17 +225,19 @@ class _Member:
     def answer(self) -> Ran:
         if isinstance(self._outcome, Ran):
             return self._outcome
-        error = self._outcome or _expired()
+        error = self._outcome or expired()
         raise type(error).revive(error.message, error.hint)  # one traceback each
 
 
 class _Batch:
     """A turn in the pool's line that others may join; see ``tinsmith.runtime.pool.Turn``."""
 
-    def __init__(self, batcher: Batcher, shape: Shape | None, first: _Member, *, ripe_s: float) -> None:
+    def __init__(self, batcher: Batcher, shape: Shape | None, first: _Member, *, delay_s: float, now_s: float) -> None:
         self.members = [first]
         self.shape = shape
-        self.ripe_s = ripe_s
+        self.ripe_s = now_s + delay_s
+        self.ripens = delay_s > 0
+        self.runs = False
         self._batcher = batcher
 
     def due(self, now_s: float) -> bool:
@@ -234,6 +251,7 @@ class _Batch:
 
     def settle(self, outcome: Slot | TinsmithError) -> None:
         self._batcher.forget(self)
+        self.runs = isinstance(outcome, Slot)
         if not isinstance(outcome, Slot):
             for member in self.members:
                 member.settle(outcome)
@@ -245,15 +263,15 @@ class _Batch:
         """Refuse the members whose deadlines have passed, and give the others; with the lock held."""
         for member in self.members:
             if member.deadline_s <= now_s:
-                member.settle(_expired())
+                member.settle(expired())
         self.members = [member for member in self.members if member.deadline_s > now_s]
         return self.members
 
     def leave(self, member: _Member) -> None:
-        """Its deadline has passed; with the lock held."""
+        """It has no time left to be run, or to be answered; with the lock held."""
         if member.slot is not None or member.settled:
             return
-        member.settle(_expired())
+        member.settle(expired() if self.runs else self._batcher.pool.no_time(member.deadline_s))
         if self.shape is not None and len(self.members) > 1:
             self.members = [other for other in self.members if other is not member]
             return
@@ -334,7 +352,3 @@ def _split(outputs: Outputs, rows: Sequence[int]) -> list[Outputs]:
             part[name] = array[start : start + count]
             start += count
     return parts
-
-
-def _expired() -> ExpiredError:
-    return ExpiredError("the deadline passed before the batch ran")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import time
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime.server.coding import check_coding, compress, unfold
 from tinsmith.runtime.server.counting import Counted
@@ -17,6 +16,7 @@ from tinsmith.runtime.server.messages import Refusal, Response
 from tinsmith.runtime.server.oip.counts import model_statistics
 from tinsmith.runtime.server.oip.description import model_configuration, model_metadata, server_metadata
 from tinsmith.runtime.server.oip.repository import RepositoryCalls
+from tinsmith.runtime.server.refusing import refused
 from tinsmith.runtime.server.routes import Call, Route, Routes
 
 if TYPE_CHECKING:
@@ -28,21 +28,12 @@ if TYPE_CHECKING:
     from tinsmith.runtime.server.routes import Found
     from tinsmith.runtime.server.serving import Limits, Repository, ServedModel
 
-__all__ = ["Pages", "Predict", "ServerHandler"]
+__all__ = ["Pages", "ServerHandler"]
 
 logger = logging.getLogger(__name__)
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_RETRY_S = 1
 _MODEL_PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
-
-
-class Predict(Protocol):
-    """The predict call: from a file or text to an answer with labels."""
-
-    def __call__(self, model: ServedModel, head: Head, body: bytes, deadline_s: float) -> Response:
-        """Answer; raises ``Refusal``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +90,7 @@ class ServerHandler:
             else:
                 _check_length(head.body_bytes, found.route.max_body_bytes)
         except Refusal as refusal:
-            return self._refused(refusal)
+            return refused(refusal)
         except Exception as defect:  # noqa: BLE001 - here a defect becomes an answer
             return self._defective(head, defect)
         return None
@@ -121,7 +112,7 @@ class ServerHandler:
             )
             return compress(found.route.endpoint(call), head.headers.get("accept-encoding", ""))
         except Refusal as refusal:
-            return self._refused(refusal)
+            return refused(refusal)
         except Exception as defect:  # noqa: BLE001 - here a defect becomes an answer
             return self._defective(head, defect)
 
@@ -159,13 +150,6 @@ class ServerHandler:
                 model.statistics.failed(refusal.reason, total_ns=0, now_ms=time.time_ns() // 1_000_000)
                 raise
 
-    def _refused(self, refusal: Refusal) -> Response:
-        headers = refusal.headers
-        retry_s = refusal.retry_after_s or (_RETRY_S if refusal.status in {429, 503} else None)
-        if retry_s is not None:
-            headers = (*headers, ("Retry-After", str(retry_s)))
-        return self._json({"error": refusal.message}, status=refusal.status, headers=headers)
-
     def _defective(self, head: Head, defect: Exception) -> Response:
         """One line in the log, and nothing of what is inside to the client."""
         frame = traceback.extract_tb(defect.__traceback__)[-1]
@@ -179,10 +163,10 @@ class ServerHandler:
             frame.lineno,
         )
         logger.debug("its traceback", exc_info=defect)
-        return self._json({"error": "a defect in the server; its log says where"}, status=500)
+        return refused(Refusal(500, "defect", "a defect in the server; its log says where"))
 
-    def _json(self, document: Any, *, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-        return Response(status=status, body=self._documents.text(document), headers=headers)
+    def _json(self, document: Any) -> Response:
+        return Response(status=200, body=self._documents.text(document))
 
     def _server_routes(self) -> list[Route]:
         return [
@@ -257,7 +241,8 @@ class ServerHandler:
         return self._inference(call)
 
     def _predict(self, call: Call) -> Response:
-        predict: Predict = importlib.import_module("tinsmith.runtime.server.predict").predict
+        from tinsmith.runtime.server.predict import predict
+
         with (
             self._repository.lease(call.model, call.version) as model,
             Counted(model, started_ns=call.started_ns) as counted,

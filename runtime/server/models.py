@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from tinsmith.runtime.errors import TinsmithError, VerificationError, first_line
 from tinsmith.runtime.memory import give_memory_back
 from tinsmith.runtime.server.messages import Refusal
+from tinsmith.runtime.server.servables import named_as
 from tinsmith.runtime.server.served import open_served
 from tinsmith.runtime.server.serving import ModelState
 from tinsmith.runtime.server.vetting import vet_in_child
@@ -120,11 +121,18 @@ class Models:
         with self._lock:
             return [entry.describe() for entry in self._entries.values()]
 
-    def load_all(self) -> None:
+    def load_all(self, *, by: str = "start") -> None:
         """Load every model; one that is refused is unavailable, and ``index`` says why."""
         for name in self._entries:
-            with contextlib.suppress(TinsmithError):
-                self.load(name)
+            self._try_load(name, by)
+
+    def refresh(self, name: str, *, by: str = "file change") -> None:
+        """Load a model if other bytes lie there than those that serve; for a ``FileWatcher``, and so never raises."""
+        entry = self._entry(name)
+        held = entry.held
+        if held is not None and self._store.still_holds(held.served.servable, entry.source):
+            return
+        self._try_load(name, by)
 
     def load(self, name: str, *, by: str = "") -> None:
         """Load a model, or swap it for what lies there now; returns when it serves and the old one is freed.
@@ -164,6 +172,14 @@ class Models:
         self._watchdog.close()
         self._store.close()
 
+    def _try_load(self, name: str, by: str) -> None:
+        try:
+            self.load(name, by=by)
+        except TinsmithError:
+            return  # logged, and in the index
+        except Exception:  # noqa: BLE001 - a defect that one model brings out is not to stop the others
+            _LOG.exception("%s can't be loaded", name)
+
     def _entry(self, name: str) -> _Entry:
         if name not in self._entries:
             raise Refusal(404, "unknown-model", f"there is no model {name!r}; there are: {', '.join(self._entries)}")
@@ -191,8 +207,11 @@ class Models:
             entry.tried = servable.version
             if entry.held is not None:
                 _check_version(servable, entry.held.served.servable)
-            self._vet(servable, entry.source.limits)
-            served = self._open(servable, entry.source)
+            try:
+                self._vet(servable, entry.source.limits)
+                served = self._open(servable, entry.source)
+            except TinsmithError as error:
+                raise named_as(entry.source, error, servable.path) from error
             undo.callback(served.close)
             self._record(entry.event, servable, by)
             undo.pop_all()

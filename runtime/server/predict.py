@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.runtime.box import Box
 from tinsmith.runtime.errors import MissingDependencyError, TinsmithError
 from tinsmith.runtime.server.content import File, Text, read_content
 from tinsmith.runtime.server.documents import open_documents
@@ -27,15 +29,23 @@ if TYPE_CHECKING:
 
 __all__ = ["predict"]
 
-_MOST_PIXELS = 50_000_000
+# Decoding takes ten bytes a pixel for a while: 250 MB for the largest, so large ones are decoded one at a time.
+_MOST_PIXELS = 25_000_000
 _LARGE_PIXELS = 4_000_000
-# A large picture takes six bytes a pixel while it is decoded: on a board, one of them at a time.
 _large_picture = threading.Lock()
 _WORDS = {
     "file": "an image file (Content-Type image/png, image/jpeg, ...)",
     "text": "text (Content-Type text/plain)",
     "numbers": 'numbers (JSON {"data": [...]})',
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sample:
+    """What the model is fed, without a batch axis, and which part of the picture that was sent it shows."""
+
+    array: Array
+    part: Box
 
 
 def predict(
@@ -54,7 +64,7 @@ def predict(
 
     Returns:
         ``model_name``, ``model_version``, and ``classes``, ``detections``, ``scores`` or ``outputs``, as the model's
-        postprocessing gives them.
+        postprocessing gives them. Boxes are in fractions of the picture that was sent.
 
     Raises:
         Refusal: 400 for a body that is not what it says or does not fit the model, 415 for a kind of content that the
@@ -66,8 +76,8 @@ def predict(
     wanted = model.servable.preprocessing.takes if model.servable.preprocessing else "numbers"
     content = read_content(head.headers.get("content-type", ""), body, wanted=wanted, documents=documents)
     sample = _prepared(model, content, wanted, deadline_s, most_pixels)
-    answered = model.infer({spec.name: _fed(sample, spec)}, deadline_s=deadline_s)
-    document = _answer(model, spec, answered.outputs)
+    answered = model.infer({spec.name: _fed(sample.array, spec)}, deadline_s=deadline_s)
+    document = _answer(model, spec, answered.outputs, sample.part)
     return Response(status=200, body=documents.text(document))
 
 
@@ -84,19 +94,21 @@ def _only_input(model: ServedModel) -> TensorSpec:
     return spec
 
 
-def _prepared(model: ServedModel, content: Content, wanted: str, deadline_s: float, most_pixels: int) -> Array:
-    """The sample after preprocessing, without a batch axis."""
+def _prepared(model: ServedModel, content: Content, wanted: str, deadline_s: float, most_pixels: int) -> _Sample:
+    """The sample after preprocessing."""
     from tinsmith.runtime.preprocessing import Preprocessing
 
     steps = model.servable.preprocessing or Preprocessing()
     try:
         if isinstance(content, File) and wanted == "file":
-            with _room_for(content.body, deadline_s, most_pixels):
-                return steps.apply(content.body)
+            with _room_for(content.body, deadline_s, most_pixels) as size:
+                return _Sample(array=steps.apply(content.body), part=steps.framing(*size))
         if isinstance(content, Text) and wanted == "text":
-            return steps.apply(content.text)
+            return _Sample(array=steps.apply(content.text), part=Box())
         if not isinstance(content, File | Text) and wanted != "text":
-            return steps.apply(_array(content.data))
+            array = _array(content.data)
+            part = steps.framing(*array.shape[:2]) if wanted == "file" and array.ndim == 3 else Box()
+            return _Sample(array=steps.apply(array), part=part)
     except MissingDependencyError as error:
         raise Refusal(501, "dependency", f"{error.message}; {error.hint}") from error
     except TinsmithError as error:
@@ -115,18 +127,18 @@ def _unwanted(model: ServedModel, content: Content, wanted: str) -> Refusal:
 
 
 @contextlib.contextmanager
-def _room_for(body: bytes, deadline_s: float, most_pixels: int) -> Iterator[None]:
-    """Wait until there is room to decode a picture; small ones need not wait."""
+def _room_for(body: bytes, deadline_s: float, most_pixels: int) -> Iterator[tuple[int, int]]:
+    """Wait until there is room to decode a picture, and tell its height and width; small ones need not wait."""
     from tinsmith.runtime.preprocessing import picture_size
 
     height, width = picture_size(body, most_pixels=most_pixels)
     if height * width <= _LARGE_PIXELS:
-        yield
+        yield height, width
         return
     if not _large_picture.acquire(timeout=max(0.0, deadline_s - time.monotonic())):
         raise Refusal(504, "deadline", "the deadline passed while other large pictures were decoded")
     try:
-        yield
+        yield height, width
     finally:
         _large_picture.release()
 
@@ -169,14 +181,15 @@ def _fed(sample: Array, spec: TensorSpec) -> Array:
         raise Refusal(400, "content", f"{error.message} (the first axis is the batch)") from error
 
 
-def _answer(model: ServedModel, fed: TensorSpec, outputs: Mapping[str, Array]) -> dict[str, Any]:
-    from tinsmith.runtime.postprocessing import Postprocessing
+def _answer(model: ServedModel, fed: TensorSpec, outputs: Mapping[str, Array], part: Box) -> dict[str, Any]:
+    from tinsmith.runtime.postprocessing import Detections, Postprocessing
     from tinsmith.runtime.session import to_real
 
     steps = model.servable.postprocessing or Postprocessing()
     sample = {spec.name: _first(to_real(outputs[spec.name], spec), spec, fed) for spec in model.outputs}
     try:
-        said = steps.apply(sample).to_json()
+        answer = steps.apply(sample)
+        said = (answer.inside(part) if isinstance(answer, Detections) else answer).to_json()
     except TinsmithError as error:
         raise Refusal(500, "postprocessing", f"{model.servable.name} gave no answer: {error.message}") from error
     return {"model_name": model.servable.name, "model_version": model.servable.version, **said}

@@ -1,4 +1,4 @@
-"""What a transport answers by itself: refusals, and a handler's defects."""
+"""Refusals as answers, and what a transport answers by itself when a handler is defective."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from tinsmith.runtime.server.messages import Refusal, Response
 
 __all__ = ["busy", "defective", "refused"]
 
+_RETRY_S = 1
+_RETRIED = {429, 503}
+
 
 def refused(refusal: Refusal) -> Response:
     """A refusal as the Open Inference Protocol words errors: ``{"error": message}``."""
-    retry_s = refusal.retry_after_s
+    retry_s = refusal.retry_after_s or (_RETRY_S if refusal.status in _RETRIED else None)
+    retry = () if retry_s is None else (("Retry-After", str(retry_s)),)
     return Response(
         status=refusal.status,
         body=json.dumps({"error": refusal.message}).encode(),
-        headers=refusal.headers if retry_s is None else (*refusal.headers, ("Retry-After", str(retry_s))),
+        headers=(*refusal.headers, *retry),
     )
 
 

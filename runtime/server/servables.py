@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tinsmith.runtime.artifact import manifest_path, read_artifact
-from tinsmith.runtime.errors import ModelLoadError, OutputError, VerificationError
+from tinsmith.runtime.errors import DataError, ModelError, ModelLoadError, OutputError, TinsmithError, VerificationError
 from tinsmith.runtime.files import sha256_of
 from tinsmith.runtime.server.serving import Limits, Servable
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-__all__ = ["Servables", "Source", "Unpack"]
+__all__ = ["Servables", "Source", "Unpack", "named_as"]
 
 _BUNDLE_MAGIC = b"PK\x03\x04"
 _CHUNK_BYTES = 1 << 20
@@ -99,7 +99,7 @@ class Servables:
             raise OutputError.from_os_error(root, error) from error
 
     def open(self, source: Source) -> Servable:
-        """Copy what lies at a source's path now, verified.
+        """Copy what lies at a source's path now, verified; the same bytes have the same path.
 
         Raises:
             ModelLoadError: It can't be read, or was written to meanwhile.
@@ -111,8 +111,19 @@ class Servables:
         try:
             servable = self._lay(source, staged)
             return self._keep(_as_asked(servable, source), staged)
+        except (DataError, ModelError, VerificationError) as error:
+            raise named_as(source, error, staged / source.path.name) from error
         finally:
             shutil.rmtree(staged, ignore_errors=True)
+
+    def still_holds(self, servable: Servable, source: Source) -> bool:
+        """Whether what lies at a source's path now has the bytes of ``servable``; False where it can't be opened."""
+        try:
+            there = self.open(source)
+        except TinsmithError:
+            return False
+        self.release(there)
+        return there.path == servable.path
 
     def release(self, servable: Servable) -> None:
         """Remove what ``open`` gave, unless it was given more than once; what is still mapped stays readable."""
@@ -155,6 +166,12 @@ class Servables:
                 staged.rename(kept)
             self._uses[kept] = self._uses.get(kept, 0) + 1
         return replace(servable, path=kept / servable.path.relative_to(staged))
+
+
+def named_as(source: Source, error: TinsmithError, copy: Path) -> TinsmithError:
+    """The same error, with the path that the user knows in place of that of the copy."""
+    said = (text.replace(str(copy), str(source.path)) for text in (error.message, error.hint))
+    return type(error).revive(*said)
 
 
 def _as_asked(servable: Servable, source: Source) -> Servable:

@@ -5,7 +5,6 @@ import functools
 import http.client
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -15,6 +14,7 @@ from hypothesis import settings
 from tinsmith.runtime.errors import ModelLoadError
 from tinsmith.runtime.files import sha256_of
 from tinsmith.runtime.server.handler import ServerHandler
+from tinsmith.runtime.server.listener import Listener, listen
 from tinsmith.runtime.server.messages import Head, Refusal, Request
 from tinsmith.runtime.server.serving import Answered, Limits, ModelState, Servable
 from tinsmith.runtime.server.statistics import Statistics
@@ -156,52 +156,10 @@ def send(handler, method, path, body=b"", headers=None, *, timeout_s=5.0):
     )
 
 
-class Adapter(BaseHTTPRequestHandler):
-    """The thinnest transport there can be."""
-
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-    disable_nagle_algorithm = True
-
-    def do_GET(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        response = send(self.server.handler, self.command, self.path, body, dict(self.headers))
-        self.send_response(response.status)
-        self.send_header("Content-Type", response.content_type)
-        self.send_header("Content-Length", str(len(response.body)))
-        for name, value in response.headers:
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(response.body)
-        self.wfile.flush()
-
-    do_POST = do_HEAD = do_PUT = do_GET  # noqa: N815 - the base class names them so
-
-    def log_message(self, *arguments):
-        pass
-
-
-@contextlib.contextmanager
-def started(handler):
-    """A server on a port of the system's choice."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Adapter)
-    server.daemon_threads = True
-    server.handler = handler
-    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01))
-    thread.start()
-    try:
-        yield SimpleNamespace(address=f"127.0.0.1:{server.server_address[1]}")
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 @pytest.fixture
 def server(handler):
-    with started(handler) as running:
-        yield running
+    with Listener(listen("127.0.0.1", 0), handler) as running:
+        yield SimpleNamespace(address=running.url.removeprefix("http://"))
 
 
 @pytest.fixture

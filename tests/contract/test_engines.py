@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinsmith.runtime.engine_tables import order
 from tinsmith.runtime.engines import ENGINES, choose_engine, open_engine
 from tinsmith.runtime.errors import AcceleratorError, ModelError, ModelLoadError, UsageError
 from tinsmith.runtime.placement import Placement
@@ -136,8 +137,10 @@ def test_tells_where_each_operator_runs_before_and_after_a_new_shape(engine):
 
     assert engine.placement() == before
     assert set(before.units) <= {"cpu", "xnnpack"}
-    # one layer: the engines call it FULLY_CONNECTED, Gemm, MatMul and Add
-    assert 1 <= sum(before.counts.values()) <= 2
+    if engine.name != "onnxruntime" or order(engine.version) >= (1, 24):
+        # one layer: the engines call it FULLY_CONNECTED, Gemm, or MatMul and Add
+        assert 1 <= sum(before.counts.values()) <= 2
+    assert str(before).startswith(tuple(before.units))
     assert before.refusals == ()
     assert Placement.from_json(json.loads(json.dumps(before.to_json()))) == before
 

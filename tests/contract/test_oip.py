@@ -1,13 +1,20 @@
 """The Open Inference Protocol, judged by Triton's own client and by curl."""
 
+import contextlib
 import json
 import shutil
 import subprocess
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tinsmith.runtime.server.handler import ServerHandler
+from tinsmith.runtime.server.models import Models
+from tinsmith.runtime.server.servables import Servables, Source
+from tinsmith.runtime.server.serving import Limits
 from tinsmith.runtime.session import dequantize
 
 with warnings.catch_warnings():
@@ -24,6 +31,37 @@ MODELS = {
 }
 
 
+@pytest.fixture(params=["fake", "models"])
+def repository(request, open_repository, golden, tmp_path):
+    """The golden models behind the fake repository of these tests, and behind the real one."""
+    if request.param == "fake":
+        yield open_repository()
+        return
+    paths = {model: shutil.copy(golden / model.replace("_tflite", ".tflite").replace("_onnx", ".onnx"), tmp_path)
+             for model in MODELS}  # fmt: skip
+    sources = [Source(name=name, path=Path(path)) for name, path in paths.items()]
+    with contextlib.closing(
+        # the trial in a child process has tests of its own, and takes seconds
+        Models(sources, Servables(tmp_path / "store", unpack=None), vet=lambda servable, limits: None)
+    ) as models:
+        models.load_all()
+        models.paths = paths
+        yield models
+
+
+@pytest.fixture
+def damage(repository):
+    """Makes the next load of a model fail: (name)."""
+
+    def damaged(name):
+        if isinstance(repository, Models):
+            Path(repository.paths[name]).write_bytes(b"this is no model")
+        else:
+            repository.damaged.add(name)
+
+    return damaged
+
+
 @pytest.fixture
 def client(server):
     opened = triton.InferenceServerClient(server.address)
@@ -32,14 +70,21 @@ def client(server):
 
 
 @pytest.fixture
-def bare(repository):
-    """The stored outputs of a bare session, without any server: (model, array) -> arrays by name."""
+def session(open_repository):
+    """Bare sessions, without any server, by model."""
+    fake = open_repository()
 
-    def answered(model, array):
-        with repository.lease(model) as served:
-            return served.session.run_raw({served.inputs[0].name: array})
+    def opened(model):
+        with fake.lease(model) as served:
+            return served.session
 
-    return answered
+    return opened
+
+
+@pytest.fixture
+def bare(session):
+    """What a bare session gives, in the stored types: (model, array) -> arrays by name."""
+    return lambda model, array: session(model).run_raw({session(model).inputs[0].name: array})
 
 
 def sample(model, batch=1, seed=0):
@@ -82,7 +127,7 @@ def test_triton_client_gets_what_a_bare_session_gives(client, bare, model, binar
 def test_all_outputs_come_where_none_is_named(client, bare):
     array = sample("cnn_onnx")
 
-    result = client.infer("cnn_onnx", [tensor(client, "cnn_onnx", array, binary=True)])
+    result = client.infer("cnn_onnx", [tensor(client, "cnn_onnx", array, binary=True)], model_version="1")
 
     for name, expected in bare("cnn_onnx", array).items():
         np.testing.assert_array_equal(result.as_numpy(name), expected)
@@ -136,17 +181,16 @@ def test_model_metadata_shows_stored_types_and_free_axes(client):
     assert client.get_model_metadata("cnn_onnx")["platform"] == "onnx_onnxv1"
 
 
-def test_a_quantized_input_takes_real_numbers_too(client, repository):
+def test_a_quantized_input_takes_real_numbers_too(client, session):
     real = np.random.default_rng(3).random((2, 8, 8, 1), np.float32)
 
     result = client.infer("cnn_int8_tflite", [given("image", real)])
 
-    with repository.lease("cnn_int8_tflite") as served:
-        expected = served.session.run({"image": real})["output_0"]
-        quantization = served.outputs[0].quantization
+    expected = session("cnn_int8_tflite").run({"image": real})["output_0"]
+    (answer,) = session("cnn_int8_tflite").outputs
     stored = result.as_numpy("output_0")
     assert stored.dtype == np.int8
-    np.testing.assert_array_equal(dequantize(stored, quantization), expected)
+    np.testing.assert_array_equal(dequantize(stored, answer.quantization), expected)
 
 
 def test_configuration_leaves_the_batch_out_of_the_dimensions(client):
@@ -182,7 +226,31 @@ def test_statistics_count_requests_samples_and_failures(client):
     assert {entry["name"] for entry in client.get_inference_statistics()["model_stats"]} == {*MODELS}
 
 
-def test_models_are_unloaded_and_loaded_again(client, repository):
+def test_batches_are_told_apart_however_they_came_about(golden, tmp_path, ask):
+    limits = Limits(max_batch=4, max_delay_ms=5)
+    source = Source(name="dense_onnx", path=golden / "dense.onnx", limits=limits)
+    body = sample("dense_onnx").tobytes()
+    with contextlib.closing(
+        Models([source], Servables(tmp_path / "store", unpack=None), vet=lambda servable, limits: None)
+    ) as models:
+        models.load_all()
+        handler = ServerHandler(models, limits=limits)
+        raw = {"Inference-Header-Content-Length": "0"}
+        with ThreadPoolExecutor(6) as pool:
+            statuses = {
+                *pool.map(lambda _: ask(handler, "POST", "/v2/models/dense_onnx/infer", body, raw).status, range(60))
+            }
+        (told,) = json.loads(ask(handler, "GET", "/v2/models/dense_onnx/stats").body)["model_stats"]
+
+    assert statuses == {200}
+    assert told["inference_count"] == 60
+    runs = {batch["batch_size"]: batch["compute_infer"]["count"] for batch in told["batch_stats"]}
+    assert sum(size * count for size, count in runs.items()) == 60
+    assert sum(runs.values()) == told["execution_count"]
+    assert all(batch["compute_infer"]["ns"] > 0 for batch in told["batch_stats"])
+
+
+def test_models_are_unloaded_and_loaded_again(client, damage):
     assert {entry["name"]: entry["state"] for entry in client.get_model_repository_index()} == dict.fromkeys(
         MODELS, "READY"
     )
@@ -190,7 +258,7 @@ def test_models_are_unloaded_and_loaded_again(client, repository):
     client.unload_model("cnn_onnx")
 
     assert not client.is_model_ready("cnn_onnx")
-    with pytest.raises(InferenceServerException, match="not loaded") as caught:
+    with pytest.raises(InferenceServerException) as caught:
         client.infer(
             "cnn_onnx", [triton.InferInput("image", [1, 8, 8, 1], "FP32").set_data_from_numpy(sample("cnn_onnx"))]
         )
@@ -202,9 +270,10 @@ def test_models_are_unloaded_and_loaded_again(client, repository):
 
     assert client.is_model_ready("cnn_onnx", "1")
 
-    repository.damaged.add("dense_onnx")
-    with pytest.raises(InferenceServerException, match="dense_onnx is damaged; get it again"):
+    damage("dense_onnx")
+    with pytest.raises(InferenceServerException, match=r"dense.onnx") as caught:
         client.load_model("dense_onnx")
+    assert caught.value.status() == "400"
     assert client.is_model_ready("dense_onnx")
     with pytest.raises(InferenceServerException, match="load takes no parameters"):
         client.load_model("dense_onnx", config="{}")
@@ -242,4 +311,4 @@ def test_curl_is_told_what_was_wrong(server):
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
 
-    assert said == """{"error":"there is no input 'imag'; the model takes 'image'"} 400"""
+    assert said == """{"error": "there is no input 'imag'; the model takes 'image'"} 400"""

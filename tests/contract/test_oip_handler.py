@@ -1,10 +1,13 @@
 """What the handler lets through, what it refuses, and how it says so; no network in between."""
 
+import gzip
 import json
 import logging
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -176,6 +179,48 @@ def test_pages_are_served_where_there_are_some(open_handler, ask):
     assert ask(handler, "GET", "/") == page
     assert ask(handler, "GET", "/metrics").body == b"up 1\n"
     assert ask(handler, "GET", "/metrics").content_type.startswith("text/plain; version=0.0.4")
+
+
+def test_predict_is_given_the_unfolded_body_and_counted(handler, repository, ask, monkeypatch):
+    def predict(model, head, body, deadline_s):
+        answered = model.infer({"x": np.frombuffer(body, np.float32)[None]}, deadline_s=deadline_s)
+        return Response(status=200, body=answered.outputs["y"].tobytes(), content_type=head.headers["content-type"])
+
+    module = SimpleNamespace(predict=predict)
+    monkeypatch.setitem(sys.modules, "tinsmith.runtime.server.predict", module)
+    row = np.arange(4, dtype=np.float32)
+
+    response = ask(
+        handler,
+        "POST",
+        "/v2/models/dense_onnx/versions/1/predict",
+        gzip.compress(row.tobytes()),
+        {"Content-Type": "image/x-own", "Content-Encoding": "gzip"},
+    )
+
+    with repository.lease("dense_onnx") as model:
+        assert response.body == model.session.run_raw({"x": row[None]})["y"].tobytes()
+        assert model.statistics.snapshot().success.count == 1
+    assert response.content_type == "image/x-own"
+
+
+def test_many_clients_at_once_get_each_its_own_answer(handler, repository, ask):
+    rows = np.random.default_rng(1).standard_normal((200, 1, 4)).astype(np.float32)
+    with repository.lease("dense_onnx") as model:
+        expected = [model.session.run_raw({"x": row})["y"].ravel() for row in rows]
+
+    def one(number):
+        if number % 3 == 2:
+            return ask(handler, "POST", INFER, BODY[: number % len(BODY)]).status
+        data = rows[number].ravel().tolist()
+        response = ask(handler, "POST", INFER, json.dumps({"inputs": [{**GOOD["inputs"][0], "data": data}]}).encode())
+        return np.array(json.loads(response.body)["outputs"][0]["data"], np.float32)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(one, range(len(rows))))
+
+    for number, answer in enumerate(answers):
+        np.testing.assert_array_equal(answer, 400 if number % 3 == 2 else expected[number])
 
 
 def failing(repository, error):

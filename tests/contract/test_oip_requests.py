@@ -383,14 +383,15 @@ def requests(draw):
     document = draw(documents())
     headers = {}
     body = json.dumps(document).encode()
-    if draw(st.booleans()):
-        data = draw(st.binary(max_size=64))
-        size = draw(st.sampled_from([len(data), 16, 32]))
+    if draw(st.integers(0, 2)) == 0:
+        size = draw(st.sampled_from([16, 32, 48]))
+        held = size + draw(st.sampled_from([0, 0, 0, 0, 0, -1, 16]))
+        data = draw(st.binary(min_size=held, max_size=held))
         body = json.dumps(request({"parameters": {"binary_data_size": size}, "shape": [size // 16, 4]})).encode()
-        length = len(body) + draw(st.sampled_from([0, 0, 0, 0, 1, -1]))
-        headers["Inference-Header-Content-Length"] = draw(st.sampled_from([str(length), "0", "x"]))
+        length = len(body) + draw(st.sampled_from([0, 0, 0, 0, 0, 0, 1, -1]))
+        headers["Inference-Header-Content-Length"] = draw(st.sampled_from([str(length)] * 6 + ["0", "x"]))
         body += data
-    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
+    for _ in range(draw(st.sampled_from([0, 0, 0, 0, 0, 0, 1, 2]))):
         at = draw(st.integers(0, len(body)))
         body = body[:at] + draw(st.binary(max_size=4)) + body[at + draw(st.integers(0, 4)) :]
     if draw(st.integers(0, 9)) == 0:

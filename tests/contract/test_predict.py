@@ -12,9 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from tinsmith.runtime.postprocessing import Labels, Output, Postprocessing, Softmax, Threshold, TopK
+from tinsmith.runtime.postprocessing import Boxes, Labels, Output, Postprocessing, Softmax, Threshold, TopK
 from tinsmith.runtime.preprocessing import ChannelsFirst, Decode, Pad, Preprocessing, Resize, Scale, Tokenise
 from tinsmith.runtime.server import predict as predicting
 from tinsmith.runtime.session import Session
@@ -171,7 +173,7 @@ def bomb(side=20_000):
     )
 
 
-@pytest.mark.parametrize("side", [7_100, 20_000, 2**31 - 1])
+@pytest.mark.parametrize("side", [5_001, 20_000, 2**31 - 1])
 def test_a_picture_that_would_fill_the_memory_is_refused_by_its_head(serve, predict, side):
     serve("cnn_tflite", PICTURES, BEST)
 
@@ -222,6 +224,20 @@ def test_outputs_that_the_postprocessing_is_not_made_for_are_the_servers_fault(s
     assert "has no output 'logits'" in document["error"]
 
 
+def test_boxes_are_those_of_the_picture_that_was_sent(serve, predict, repository):
+    with repository.lease("dense_tflite") as model:
+        session = Session(Fixed(model.inputs[0]))
+    fitted = Preprocessing(operations=(Decode(channels="grey"), Resize(height=2, width=2, fit="cover")))
+    found = Postprocessing(operations=(Boxes(boxes="boxes", scores="scores", format="xyxy"),))
+    serve("dense_tflite", fitted, found, session=session, inputs=session.inputs, outputs=session.outputs, batches=False)
+
+    _, document = predict("dense_tflite", "image/png", png(10, 20))
+
+    # the model sees the middle half of the picture's width, and says all of it
+    (detection,) = document["detections"]
+    assert detection["box"] == {"top": 0.0, "left": 0.25, "bottom": 1.0, "right": 0.75}
+
+
 def test_an_empty_answer_is_an_answer(serve, predict):
     serve("cnn_tflite", PICTURES, Postprocessing(operations=(Threshold(least=2),)))
 
@@ -252,11 +268,14 @@ class Fixed:
     name, version, accelerator, refusals = "fixed", "0", "cpu", ()
 
     def __init__(self, spec):
-        self.inputs = (replace(spec, name="x", shape=(1, 2)),)
-        self.outputs = (replace(spec, name="y", shape=(1, 2)), replace(spec, name="boxes", shape=(None, 4)))
+        self.inputs = (replace(spec, name="x", shape=(1, 2, 2, 1)),)
+        self.outputs = tuple(
+            replace(spec, name=name, shape=shape)
+            for name, shape in (("y", (1, 1)), ("boxes", (None, 4)), ("scores", (None, 1)))
+        )
 
     def run(self, feeds):
-        return [feeds[0] * 2, np.ones((1, 4), np.float32)]
+        return [feeds[0][0, 0, :1] * 2, np.array([[0, 0, 1, 1]], np.float32), np.ones((1, 1), np.float32)]
 
     def close(self):
         pass
@@ -267,9 +286,9 @@ def test_a_free_first_axis_is_no_batch_where_the_input_has_none(serve, predict, 
         session = Session(Fixed(model.inputs[0]))
     serve("dense_tflite", session=session, inputs=session.inputs, outputs=session.outputs, batches=False)
 
-    _, document = predict("dense_tflite", "application/json", b'{"data": [1, 2]}')
+    _, document = predict("dense_tflite", "application/json", b'{"data": [[[2], [0]], [[0], [0]]]}')
 
-    assert document["outputs"] == {"y": [2.0, 4.0], "boxes": [[1.0, 1.0, 1.0, 1.0]]}
+    assert document["outputs"] == {"y": [4.0], "boxes": [[0.0, 0.0, 1.0, 1.0]], "scores": [[1.0]]}
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -306,3 +325,33 @@ def test_many_at_once_get_their_own_answers(serve, predict):
         thread.join()
 
     assert together == [[answer] * 5 for answer in alone]
+
+
+KINDS = (
+    "image/png", "application/octet-stream", "text/plain", "application/json", "multipart/form-data; boundary=x", "x",
+)  # fmt: skip
+PICTURE_FORMATS = ("png", "jpeg", "gif", "bmp", "tiff", "webp", "ppm", "ico", "tga")
+
+
+@st.composite
+def damaged_pictures(draw):
+    stream = io.BytesIO()
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8))
+    picture.save(stream, draw(st.sampled_from(PICTURE_FORMATS)))
+    content = bytearray(stream.getvalue())
+    for at in draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
+        content[at] = draw(st.integers(0, 255))
+    return bytes(content[: draw(st.integers(0, len(content)))] if draw(st.booleans()) else content)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(("cnn_tflite", "dense_tflite")),
+    st.sampled_from([None, PICTURES, WORDS]),
+    st.sampled_from(KINDS),
+    st.one_of(st.binary(max_size=60), damaged_pictures(), st.text(max_size=20).map(str.encode)),
+)
+def test_whatever_is_sent_is_answered_or_refused(serve, predict, name, preprocessing, kind, body):
+    serve(name, preprocessing, BEST)
+
+    assert predict(name, kind, body)[0] in {200, 400, 415}

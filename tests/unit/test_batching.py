@@ -1,6 +1,7 @@
 """Batching: whatever comes together, each client gets the answer that it would get alone."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -151,11 +152,28 @@ def test_no_batch_is_larger_than_allowed():
 
 
 def test_a_batch_that_is_not_full_runs_after_its_delay():
-    engine = Sums()
-    batcher = batcher_of(engine, max_delay_s=0.001, clock=None)
-    batcher._clock = batcher.pool._clock = __import__("time").monotonic
+    batcher = batcher_of(Sums(), max_delay_s=0.001, clock=time.monotonic)
 
     assert batcher.run({"x": np.ones((1, 2), np.int64)}, deadline_s=1e9).outputs["y"] == 2
+
+
+class Jumping:
+    """A clock that is a millisecond later whenever it is looked at: a machine where threads wake up late."""
+
+    def __init__(self):
+        self.now_s = 0.0
+
+    def __call__(self):
+        self.now_s += 0.001
+        return self.now_s
+
+
+@pytest.mark.parametrize("delay_s", [0.0005, 0.0015, 0.0025, 0.0035, 0.0045, 0.0055])
+def test_a_thread_that_wakes_up_late_does_not_miss_its_batch(delay_s):
+    batcher = batcher_of(Sums(), max_delay_s=delay_s, clock=Jumping())
+    caller = Caller(batcher, [[1]], deadline_s=1e9)
+
+    caller.is_right()
 
 
 def test_other_shapes_go_into_another_batch():

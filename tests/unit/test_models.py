@@ -1,7 +1,10 @@
 """The repository of models: swaps that nobody notices, refusals that harm nobody, leases that hold."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 
@@ -103,6 +106,15 @@ def house(tmp_path):
     opened = House(tmp_path)
     yield opened
     opened.models.close()
+
+
+def test_a_server_that_waits_for_its_first_model_has_not_loaded_numpy():
+    code = (
+        "import sys, tinsmith.runtime.audit, tinsmith.runtime.server.models, tinsmith.runtime.server.watching; "
+        "sys.exit('numpy' in sys.modules)"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_before_it_is_loaded_a_model_is_unavailable_and_the_server_not_ready(house):
@@ -250,6 +262,33 @@ def test_unloaded_and_loaded_again_even_in_an_older_version(house):
     house.load("1 3")
     assert house.ask() == 3
     assert house.events() == ["load", "unload", "load"]
+
+
+def test_a_changed_file_is_swapped_in_and_one_that_only_looks_changed_is_not(house):
+    house.load("1 2")
+    house.write("1 2")
+    house.models.refresh("m")
+    assert len(house.engines) == 1
+    house.write("2 3")
+    house.models.refresh("m")
+    assert house.ask() == 3
+    (house.folder / "m").unlink()
+    house.models.refresh("m")
+
+    assert house.ask() == 3
+    assert "cannot read" in house.state().reason
+    assert [json.loads(line)["by"] for line in house.log.read_text().splitlines()] == ["", "file change", "file change"]
+
+
+def test_a_defect_that_one_model_brings_out_does_not_keep_the_others_from_serving(tmp_path):
+    house = House(tmp_path, names=("a", "b"))
+    house.write("1 none", "a")
+    house.write("1 2", "b")
+    house.models.load_all()
+
+    assert house.ask("b") == 2
+    assert (house.state("a").state, "none" in house.state("a").reason) == ("UNAVAILABLE", True)
+    house.models.close()
 
 
 def test_several_models_do_not_know_each_other(tmp_path):
@@ -430,7 +469,7 @@ class TestRealModels:
         with repository.lease("m") as served:
             before = served.infer({"image": image}, deadline_s=LATER_S).outputs["score"]
             path.write_bytes(path.read_bytes()[:700])
-            with pytest.raises(ModelLoadError):
+            with pytest.raises(ModelLoadError, match=re.escape(f"can't load {path}: ")):
                 repository.load("m")
             after = served.infer({"image": image}, deadline_s=LATER_S).outputs["score"]
 

@@ -1,6 +1,8 @@
 """Forms and JSON as browsers and programs wrap a sample, and as nobody should."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -166,3 +168,11 @@ class TestContent:
     def test_any_json_is_content_or_a_refusal(self, value):
         for document in (value, {"text": value}, {"data": value}, {"data": value, "more": 1}):
             unless_refused(read, "application/json", json.dumps(document).encode())
+
+
+def test_the_predict_call_waits_without_numpy():
+    code = "import sys, tinsmith.runtime.server.predict; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert "tinsmith.runtime.server.content" in loaded
+    assert not {"numpy", "PIL", "orjson"} & set(loaded)

@@ -3,13 +3,21 @@
 import json
 import string
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tinsmith.runtime.server.documents import MAX_DEPTH, OrjsonDocuments, PlainDocuments, open_documents, shown
+from tinsmith.runtime.server.documents import (
+    MAX_DEPTH,
+    MAX_TEXT_BYTES,
+    OrjsonDocuments,
+    PlainDocuments,
+    open_documents,
+    shown,
+)
 from tinsmith.runtime.server.messages import Refusal
 
 BOTH = (OrjsonDocuments(), PlainDocuments())
@@ -82,6 +90,34 @@ def test_utf_16_is_no_json(documents):
 def test_depth_is_bounded_before_anything_is_parsed(documents, text):
     with pytest.raises(Refusal, match="nested deeper than 40"):
         documents.read(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"[0]" + b" " * MAX_TEXT_BYTES, b"[" + b"[]," * 600_000 + b"[]]", b"[" + b'"11",' * 600_000 + b"0]"],
+    ids=["long", "lists", "strings"],
+)
+def test_what_would_fill_the_memory_is_never_parsed(documents, text):
+    tracemalloc.start()
+    with pytest.raises(Refusal) as caught:
+        documents.read(text)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert caught.value.status == 413
+    assert peak < 5_000_000
+
+
+def test_the_worst_that_is_taken_grows_less_than_tenfold(documents):
+    text = b"[" + b"1.5," * 100_000 + b"0]"
+
+    tracemalloc.start()
+    value = documents.read(text).value
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert len(value) == 100_001
+    assert held < 10 * len(text)
 
 
 def test_brackets_beside_each_other_and_in_strings_are_no_depth(documents):

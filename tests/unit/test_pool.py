@@ -1,6 +1,7 @@
 """Interpreters in a pool: one run at a time each, a fair line, deadlines, and runs that never end."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -250,6 +251,25 @@ def test_whose_turn_comes_too_late_for_a_run_is_refused_and_not_run():
     assert isinstance(hasty.outcome(), BusyError)
     assert not isinstance(hasty.outcome(), ExpiredError)
     assert engine.seen == [1, 3]
+
+
+def test_who_has_no_time_left_for_a_run_leaves_the_line_before_the_deadline():
+    engine = Doubling()
+    engine.gate.clear()
+    pool = pool_of(engine, clock=time.monotonic, time_limit_s=100.0)
+    first = Caller(pool, 1, deadline_s=time.monotonic() + 100.0)
+    assert engine.entered.acquire(timeout=PATIENCE_S)
+    pool._mean_s = 40.0  # runs take so long, as it seems now
+    deadline_s = time.monotonic() + 40.001
+    pool.check_room = lambda **_: None
+
+    with pytest.raises(BusyError, match="no time is left"):
+        pool.run(feeds(2), deadline_s=deadline_s)
+
+    assert time.monotonic() < deadline_s - 20.0
+    assert pool.waiting == 0
+    engine.gate.set()
+    assert first.outcome() == 2
 
 
 def test_a_wrong_estimate_can_not_refuse_for_ever():

@@ -133,6 +133,27 @@ class TestPictures:
         with pytest.raises(DataError, match="is no rgb picture"):
             Decode().apply(picture(channels=1))
 
+    @given(
+        sizes.map(lambda n: n + 8), sizes.map(lambda n: n + 8), st.sampled_from(FITS), sizes.map(lambda n: n + 8),
+        st.booleans(),
+    )  # fmt: skip
+    def test_framing_tells_which_part_of_a_picture_is_left(self, height, width, fit, side, cropped):
+        rows, columns = np.mgrid[0:height, 0:width].astype(np.float32) + np.float32(0.5)
+        picture = np.stack([rows / height, columns / width], axis=-1)  # each pixel says where it was
+        crop = (CenterCrop(height=max(1, side // 2), width=max(1, side - 3)),) if cropped else ()
+        steps = Preprocessing(operations=(Resize(height=side, width=side + 3, fit=fit), *crop))
+
+        seen, part = steps.apply(picture), steps.framing(height, width)
+
+        edges = (part.top, part.bottom), (part.left, part.right)
+        for axis, (low, high) in enumerate(edges):
+            steps_of_axis = (np.arange(seen.shape[axis]) + 0.5) / seen.shape[axis]
+            expected = low + steps_of_axis * (high - low)
+            middle = np.take(seen[..., axis], seen.shape[1 - axis] // 2, axis=1 - axis)
+            inner = (expected > 0.2) & (expected < 0.8)  # at the edges the filter has less to mix
+            blur = 1.1 / min(picture.shape[axis], seen.shape[axis] / (high - low))
+            np.testing.assert_allclose(middle[inner], expected[inner], atol=blur)
+
     def test_channels_first(self):
         assert ChannelsFirst().apply(picture(2, 3)).shape == (3, 2, 3)
 

@@ -106,6 +106,15 @@ def test_nothing_is_left_of_what_was_refused(store, tmp_path, content):
     assert [path.name for path in store.folder.iterdir()] == ["lock"]
 
 
+def test_errors_name_the_path_that_the_user_knows(store, tmp_path):
+    path = tmp_path / "m.bin"
+    path.write_bytes(b"no model at all")
+
+    with pytest.raises(ModelLoadError) as refusal:
+        store.open(source(path))
+    assert refusal.value.message == f"{path} is no .tflite or .onnx file"
+
+
 def test_a_folder_or_a_trained_model_is_refused(store, tmp_path, golden):
     with pytest.raises(ModelLoadError, match="Is a directory"):
         store.open(source(tmp_path))

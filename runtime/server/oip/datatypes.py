@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["DATATYPES"]
+__all__ = ["datatype_of"]
 
-# by numpy's names, as TensorSpec has them
-DATATYPES = {
+_DATATYPES = {
     "bool": "BOOL",
     "uint8": "UINT8",
     "uint16": "UINT16",
@@ -21,3 +20,8 @@ DATATYPES = {
     "bfloat16": "BF16",
     "str": "BYTES",
 }
+
+
+def datatype_of(dtype: str) -> str:
+    """The protocol's name for numpy's; a type that the protocol does not know keeps its own, in capitals."""
+    return _DATATYPES.get(dtype, dtype.upper())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime._version import __version__
-from tinsmith.runtime.server.oip.datatypes import DATATYPES
+from tinsmith.runtime.server.oip.datatypes import datatype_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ def _tensors(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
     return [
         {
             "name": spec.name,
-            "datatype": DATATYPES[spec.dtype],
+            "datatype": datatype_of(spec.dtype),
             "shape": [-1 if length is None else length for length in spec.shape],
         }
         for spec in specs

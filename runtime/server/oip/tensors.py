@@ -12,7 +12,7 @@ import numpy as np
 
 from tinsmith.runtime.server.documents import shown
 from tinsmith.runtime.server.messages import Refusal
-from tinsmith.runtime.server.oip.datatypes import DATATYPES
+from tinsmith.runtime.server.oip.datatypes import datatype_of
 from tinsmith.runtime.session import quantize, shape_text
 
 if TYPE_CHECKING:
@@ -64,12 +64,12 @@ class InputTensor:
     def __init__(self, spec: TensorSpec, *, finite: bool) -> None:
         self.name = spec.name
         self.shape = spec.shape
-        self.datatype = DATATYPES[spec.dtype]
+        self.datatype = datatype_of(spec.dtype)
         self._stored = np.dtype(spec.dtype)
         self._finite = finite
         self._forms = {self.datatype: _Form(self._stored, None)}
         quantization = spec.quantization
-        if quantization is not None and self._stored.kind in "iu" and quantization.scale[0] > 0:
+        if quantization is not None and quantization.axis is None and self._stored.kind in "iu":
             self._forms["FP32"] = _Form(_REAL, quantization)
 
     def check_shape(self, shape: Any) -> tuple[int, ...]:
@@ -231,7 +231,7 @@ class OutputTensor:
 
     def __init__(self, spec: TensorSpec) -> None:
         self.name = spec.name
-        self.datatype = DATATYPES[spec.dtype]
+        self.datatype = datatype_of(spec.dtype)
         self._wire = np.dtype(spec.dtype).newbyteorder("<")
         self._real = self._wire.kind == "f"
 
