@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tinsmith.runtime.bundle.container import check_name
 from tinsmith.runtime.bundle.manifest import Promise, Settings, check_bundle_name
 from tinsmith.runtime.bundle.reading import open_bundle
 from tinsmith.runtime.bundle.trust import AllowUnsigned
 from tinsmith.runtime.engines import ENGINES, choose_engine
-from tinsmith.runtime.errors import TinsmithError, UnsupportedOperatorError, UsageError
+from tinsmith.runtime.errors import DataError, TinsmithError, UnsupportedOperatorError, UsageError
 from tinsmith.runtime.files import check_writable
 from tinsmith.runtime.profile import engines_of, load_profile
 from tinsmith.runtime.seeds import check_seed
@@ -37,7 +38,7 @@ class BundleJob:
         output: The bundle; ends in .tin.
         data: Samples for golden inputs and the drift reference, whose preprocessing and class names the device gets;
             None takes seeded random inputs.
-        name: Under which it is served; None takes the output's.
+        name: What devices know it by; None takes the output's name.
         version: From 1; None takes one more than that of the bundle at ``output``, or 1.
         device: The profile that settles how the artifact is run.
         engine: Its name; None takes the profile's preferred one.
@@ -112,6 +113,7 @@ def plan_bundle(job: BundleJob) -> Plan:
     name = job.output.stem if job.name is None else job.name
     check_bundle_name(name)
     format_ = artifact_format(job.artifact)
+    _check_file_name(job.artifact.name)
     profile = load_profile(job.device)
     return Plan(
         job=job,
@@ -121,6 +123,16 @@ def plan_bundle(job: BundleJob) -> Plan:
         profile=profile,
         settings=_settings(job, profile, format_),
     )
+
+
+def _check_file_name(name: str) -> None:
+    try:
+        check_name(name)
+    except DataError:
+        raise UsageError(
+            f"{name!r} is a name that not every device can give a file, and an artifact keeps its name in a bundle",
+            hint="rename it, and the .json beside it, to letters, digits, dots, dashes and underscores",
+        ) from None
 
 
 def _check_output(job: BundleJob) -> None:

@@ -263,4 +263,4 @@ def _try_unpacking(made: Bundle, key: bytes) -> None:
 
 
 def _json(document: Any) -> bytes:
-    return (json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()

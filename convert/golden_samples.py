@@ -108,18 +108,19 @@ def take_samples(inputs: Sequence[TensorSpec], dataset: Dataset | None, *, sampl
     Args:
         inputs: What the model takes.
         dataset: The user's samples; None takes seeded random numbers, which say nothing of drift.
-        samples: How many golden ones; more where the model runs a larger batch at once.
+        samples: How many golden ones; fewer where there are fewer, more where the model runs a larger batch at once.
         seed: Of the draw.
 
     Raises:
         DataError: A sample can't be read or does not fit.
     """
     together = max((spec.batch or 1 for spec in inputs if spec.shape), default=1)
-    count = -(-samples // together) * together
     if dataset is None:
+        count = _whole_batches(samples, together)
         feeds = seeded_feeds(tuple(inputs), samples=count, seed=seed)
         return Taken(golden=_stored(feeds, inputs), origin=f"{count} seeded random samples", reference=None)
     part = Roles(dataset, seed=seed).calibration
+    count = _whole_batches(min(samples, len(part)), together)
     order = np.random.default_rng(seed).permutation(len(part))
     chosen = _drawn(part, order[:count])
     feeds = {name: _repeated(array, count) for name, array in next(chosen.batches(count)).feeds.items()}
@@ -205,6 +206,10 @@ def _run_all(model: Stored, dataset: Dataset) -> Iterator[tuple[Feeds, Feeds]]:
     for batch in dataset.batches(_BATCH):
         feeds = _stored(batch.feeds, model.inputs)
         yield feeds, model.answers(feeds)
+
+
+def _whole_batches(samples: int, together: int) -> int:
+    return -(-samples // together) * together
 
 
 def _drawn(dataset: Dataset, positions: NDArray[np.int64]) -> Dataset:

@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from tinsmith.runtime.engines import Interruptible
-from tinsmith.runtime.errors import BusyError, ModelLostError, ModelTimeoutError, TinsmithError
+from tinsmith.runtime.errors import BusyError, ModelLostError, ModelTimeoutError, TinsmithError, first_line
 from tinsmith.runtime.turns import SingleTurn, Slot, expired, too_late
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Pool:
         self._free = [Slot(session) for session in sessions]
         self._taken: set[Slot] = set()
         self._line: deque[Turn] = deque()
-        self._hanging = 0
+        self._hanging = self._opening = 0
         self._mean_s = self._deviation_s = 0.0
         self._end: ModelLostError | None = None
 
@@ -207,12 +207,12 @@ class Pool:
             overdue = [slot for slot, since in runs if since is not None and now_s - since >= self.time_limit_s]
             for slot in overdue:
                 self._give_up(slot)
-            missing = 0 if self._end else len(overdue)
+            missing = 0 if self._end else self._instances - len(self._free) - len(self._taken) - self._opening
         for slot in overdue:
             if isinstance(slot.session.engine, Interruptible):
                 slot.session.engine.interrupt()
         for _ in range(missing):
-            threading.Thread(target=self._replace, name="tinsmith-replace", daemon=True).start()
+            self._start_replacing()
         ends = [since + self.time_limit_s - now_s for _, since in runs if since is not None]
         return min([left for left in ends if left > 0], default=self.time_limit_s)
 
@@ -279,14 +279,23 @@ class Pool:
         while self._line:
             self._line.popleft().settle(self._end)
 
+    def _start_replacing(self) -> None:
+        """Raises ``RuntimeError`` where the system gives no thread; the next look tries again."""
+        threading.Thread(target=self._replace, name="tinsmith-replace", daemon=True).start()
+        with self.lock:
+            self._opening += 1
+
     def _replace(self) -> None:
         try:
             session = self._open_another()
-        except TinsmithError as error:
+        except Exception as error:  # noqa: BLE001 - memory may be short, and nobody else would hear of it
+            reason = error.message if isinstance(error, TinsmithError) else first_line(error)
             with self.lock:
-                self._finish(ModelLostError(f"a run was given up, and no new interpreter opens: {error.message}"))
+                self._opening -= 1
+                self._finish(ModelLostError(f"a run was given up, and no new interpreter opens: {reason}"))
             return
         with self.lock:
+            self._opening -= 1
             if self._end is None:
                 self._free.append(Slot(session))
                 self.serve()

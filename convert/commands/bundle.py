@@ -36,9 +36,9 @@ _MS = {"ms": 1.0, "s": 1000.0}
 @click.argument("artifact", type=_FILE, required=False)
 @click.option("-o", "--output", type=_FILE, help="The bundle to write; ends in .tin.")
 @options.data_option
-@click.option("--name", help="Under which it is served; the output's name unless given.")
+@click.option("--name", help="What devices know it by; the output's name unless given.")
 @click.option("--version", type=click.IntRange(1), help="One more than that of the bundle at --output unless given.")
-@options.device_option
+@click.option("-d", "--device", default="local", show_default=True, help="The profile that settles how it is run.")
 @options.engine_option
 @options.accelerator_option
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of a run; the profile's unless given.")

@@ -142,7 +142,7 @@ class Manifest:
     """All that a bundle says of itself.
 
     Attributes:
-        name: Under which the model is served.
+        name: What devices know it by; whoever serves it may give it another.
         version: Rises with every bundle of that name; devices refuse to go back.
         artifact: What is served; its sha256 is that of the file when it is not encrypted.
         parts: Every other file of the bundle, in the order in which they lie there.

@@ -135,8 +135,8 @@ def _write(bundle: Bundle, part: str, path: Path, key: bytes | None) -> None:
     with path.open("wb") as out:
         if bundle.manifest.encryption is None or key is None:
             out.writelines(bundle.chunks(part))
-        else:
-            _decrypt(bundle, part, key, out)
+            return
+        _decrypt(bundle, part, key, out)
     sha256, _ = bundle.manifest.artifact_parts[part]
     if sha256_of(path) != sha256:
         raise VerificationError(f"{part} is not what the manifest says: sha256 differs after decryption")

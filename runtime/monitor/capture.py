@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import random
 import threading
 import time
 import zipfile
@@ -62,6 +63,7 @@ class _Bucket:
     def __init__(self, began_s: float, room: int, *, seed: int) -> None:
         self.began_s = began_s
         self.samples: list[Sample] = []
+        self._chance = random.Random(seed)  # noqa: S311 - a draw of samples keeps no secret
         self._reservoir = Reservoir(room, seed=seed)
 
     def offer(self) -> int | None:
@@ -70,11 +72,15 @@ class _Bucket:
     def keep(self, place: int, sample: Sample) -> None:
         self.samples[place : place + 1] = [sample]
 
+    def thin(self, room: int) -> None:
+        """Make room for later ones; an even draw of an even draw is one."""
+        self.samples = self._chance.sample(self.samples, min(room, len(self.samples)))
+
 
 class Capture:
     """A bounded, evenly drawn sample of inputs, in a private file; a ``serving.Watcher``.
 
-    The age limit is cut into eighths, each with an eighth of the room, and within each every sample has the same chance
+    The age limit is cut into eighths that share the room alike, and within each every sample has the same chance
     (``Reservoir``); so a busy hour can't push out a quiet week, and what is too old goes as a whole. The file is one
     that ``--data`` reads: ``x``, or one array an input name, and the scale of quantized inputs. What an earlier server
     left there is replaced at the first write.
@@ -142,8 +148,8 @@ class Capture:
             self._shapes = shapes
             sample_bytes = sum(array.nbytes for array in sample.values())
             affordable = self.limits.most_bytes // max(1, sample_bytes)
-            self._room = min(self.limits.most_samples, affordable) // _BUCKETS
-        return self._room > 0 and shapes == self._shapes
+            self._room = min(self.limits.most_samples, affordable)
+        return self._room >= _BUCKETS and shapes == self._shapes
 
     def _bucket(self) -> _Bucket:
         now_s, span_s = self._clock(), self.limits.most_age_s / _BUCKETS
@@ -151,7 +157,10 @@ class Capture:
         if not self._buckets or now_s >= self._buckets[-1].began_s + span_s:
             if len(self._buckets) == _BUCKETS:
                 self._buckets.popleft()
-            self._buckets.append(_Bucket(now_s, self._room, seed=next(self._seeds)))
+            share = self._room // (len(self._buckets) + 1)
+            for bucket in self._buckets:
+                bucket.thin(share)
+            self._buckets.append(_Bucket(now_s, share, seed=next(self._seeds)))
         return self._buckets[-1]
 
     def _expire(self, now_s: float) -> None:

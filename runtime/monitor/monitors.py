@@ -8,6 +8,7 @@ import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.runtime.files import check_writable
 from tinsmith.runtime.monitor.document import monitor_document
 from tinsmith.runtime.monitor.drift import FALSE_ALARM, WINDOW
 
@@ -71,6 +72,7 @@ class Monitors:
 
         Raises:
             UsageError: Its inputs can't be captured.
+            OutputError: There is no folder for the capture that can be written to.
         """
         with self._lock:
             watched = self._models.setdefault(servable.name, _Watched())
@@ -125,6 +127,7 @@ class Monitors:
             if watched.capture is not None:
                 watched.capture.close()
             path = self._settings.capture / f"{urllib.parse.quote(name, safe=' ')}.npz"
+            check_writable(path)
             watched.capture = Capture(path, inputs, limits=self._settings.capture_limits)
             watched.capture.start()
         return watched.capture

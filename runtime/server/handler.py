@@ -57,7 +57,7 @@ class ServerHandler:
     Args:
         repository: The models.
         limits: Of the server.
-        token: Tells in constant time whether an Authorization header lets in; None where none is needed.
+        token: Tells in constant time whether a bearer token is right; None where none is needed.
         pages: What is served beside the protocol.
         documents: The JSON library; None takes the fastest that is installed.
     """
@@ -130,7 +130,10 @@ class ServerHandler:
         return found
 
     def _check_token(self, head: Head) -> None:
-        if self._token is None or self._token(head.headers.get("authorization", "")):
+        if self._token is None:
+            return
+        scheme, _, token = head.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self._token(token.strip()):
             return
         raise Refusal(
             401,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ __all__ = ["Watchdog"]
 # A run is given up at most this part of its time limit too late.
 _PART = 0.25
 _LEAST_S = 0.05
+_AGAIN_S = 1.0
+_LOG = logging.getLogger(__name__)
 
 
 class Watchdog:
@@ -53,7 +56,11 @@ class Watchdog:
 
     def _keep_looking(self) -> None:
         while True:
-            wait_s = self.look()
+            try:
+                wait_s = self.look()
+            except RuntimeError:  # the system gives no further thread; it may later
+                _LOG.exception("an interpreter could not be replaced")
+                wait_s = _AGAIN_S
             with self._changed:
                 if self._closed:
                     return

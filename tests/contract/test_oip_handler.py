@@ -17,10 +17,12 @@ from tinsmith.runtime.server.documents import PlainDocuments
 from tinsmith.runtime.server.handler import Pages
 from tinsmith.runtime.server.messages import Head, Refusal, Request, Response
 from tinsmith.runtime.server.serving import Limits
+from tinsmith.runtime.server.tokens import Tokens
 
 INFER = "/v2/models/dense_onnx/infer"
 GOOD = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
 BODY = json.dumps(GOOD).encode()
+TOKEN = "right-and-long-enough"
 
 
 def error(response):
@@ -96,25 +98,31 @@ def test_a_body_of_unknown_length_is_held_to_the_limit_afterwards(open_handler):
     assert handler.answer(Request(head=head, body=bytes(1001), deadline_s=time.monotonic() + 5)).status == 413
 
 
-@pytest.mark.parametrize("sent", [None, "Bearer wrong", "Basic right", "Bearer", "right"])
-def test_without_the_token_nothing_is_told_but_health(open_handler, ask, sent):
-    handler = open_handler(token=lambda token: token == "right")
+@pytest.fixture
+def guarded(open_handler, tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"{TOKEN}\n")
+    tokens.chmod(0o600)
+    return open_handler(token=Tokens(tokens).admit)
+
+
+@pytest.mark.parametrize("sent", [None, "Bearer wrong", f"Basic {TOKEN}", "Bearer", TOKEN])
+def test_without_the_token_nothing_is_told_but_health(guarded, ask, sent):
+    handler = guarded
     headers = {} if sent is None else {"Authorization": sent}
 
     for method, path in (("GET", "/v2"), ("POST", INFER), ("GET", "/nothing"), ("DELETE", "/v2")):
         response = ask(handler, method, path, BODY, headers)
         assert response.status == 401
         assert ("WWW-Authenticate", "Bearer") in response.headers
-        assert "right" not in error(response)
+        assert TOKEN not in error(response)
     assert ask(handler, "GET", "/v2/health/live", b"", headers).status == 200
     assert ask(handler, "GET", "/v2/health/ready", b"", headers).status == 200
 
 
-@pytest.mark.parametrize("sent", ["Bearer right", "bearer right", "Bearer  right"])
-def test_with_the_token_all_is_served(open_handler, ask, sent):
-    handler = open_handler(token=lambda token: token == "right")
-
-    assert ask(handler, "POST", INFER, BODY, {"Authorization": sent}).status == 200
+@pytest.mark.parametrize("sent", [f"Bearer {TOKEN}", f"bearer {TOKEN}", f"Bearer  {TOKEN}"])
+def test_with_the_token_all_is_served(guarded, ask, sent):
+    assert ask(guarded, "POST", INFER, BODY, {"Authorization": sent}).status == 200
 
 
 def test_a_transport_that_forgets_to_ask_first_gets_no_further(open_handler):

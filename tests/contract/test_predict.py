@@ -229,7 +229,15 @@ def test_boxes_are_those_of_the_picture_that_was_sent(serve, predict, repository
         session = Session(Fixed(model.inputs[0]))
     fitted = Preprocessing(operations=(Decode(channels="grey"), Resize(height=2, width=2, fit="cover")))
     found = Postprocessing(operations=(Boxes(boxes="boxes", scores="scores", format="xyxy"),))
-    serve("dense_tflite", fitted, found, session=session, inputs=session.inputs, outputs=session.outputs, batches=False)
+    serve(
+        "dense_tflite",
+        fitted,
+        found,
+        run=session.run_raw,
+        inputs=session.inputs,
+        outputs=session.outputs,
+        batches=False,
+    )
 
     _, document = predict("dense_tflite", "image/png", png(10, 20))
 
@@ -284,7 +292,7 @@ class Fixed:
 def test_a_free_first_axis_is_no_batch_where_the_input_has_none(serve, predict, repository):
     with repository.lease("dense_tflite") as model:
         session = Session(Fixed(model.inputs[0]))
-    serve("dense_tflite", session=session, inputs=session.inputs, outputs=session.outputs, batches=False)
+    serve("dense_tflite", run=session.run_raw, inputs=session.inputs, outputs=session.outputs, batches=False)
 
     _, document = predict("dense_tflite", "application/json", b'{"data": [[[2], [0]], [[0], [0]]]}')
 

@@ -6,8 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
+from tinsmith.convert.bundle_plan import BundleJob, plan_bundle
 from tinsmith.convert.bundling import bundle
-from tinsmith.convert.golden_samples import tolerances
+from tinsmith.convert.data import open_dataset
+from tinsmith.convert.golden_samples import take_samples, tolerances
 from tinsmith.convert.measured import read_reports
 from tinsmith.convert.model import identify
 from tinsmith.runtime.artifact import Artifact, Lineage, OperatorUse
@@ -70,19 +72,40 @@ def test_what_a_device_gets_is_what_it_must_answer(golden, tmp_path, data, name)
 def test_golden_samples_are_drawn_from_what_the_user_gave(golden, tmp_path, data):
     made = bundle(golden / "cnn_int8.tflite", tmp_path / "a.tin", data=data, golden=5, seed=3)
     again = bundle(golden / "cnn_int8.tflite", tmp_path / "b.tin", data=data, golden=5, seed=3, name="a")
-    other = bundle(golden / "cnn_int8.tflite", tmp_path / "c.tin", data=data, golden=5, seed=4, name="a")
 
     assert made.path.read_bytes() == again.path.read_bytes()
-    assert made.path.read_bytes() != other.path.read_bytes()
     samples = np.load(data.parent / "d.npz")["x"] * 0.5
     with open_bundle(made.path, trust=ANYONE) as opened:
         inputs = opened.golden().inputs["image"]
         spec = opened.manifest.artifact.inputs[0]
+    other = take_samples([spec], open_dataset(data, (spec,)), samples=5, seed=4).golden["image"]
+    assert not np.array_equal(other, inputs)
     (scale,), (zero,) = spec.quantization.scale, spec.quantization.zero_point
     stored = np.clip(np.rint(samples / scale) + zero, -128, 127).astype(np.int8)
     assert inputs.dtype == np.int8
     assert len({array.tobytes() for array in inputs} & {array.tobytes() for array in stored}) == 5
     assert "5 samples of data.yaml, drawn by seed 3" in made.manifest.golden.origin
+
+
+def test_few_samples_are_not_repeated_but_where_a_batch_is_fixed(tmp_path):
+    spec = TensorSpec(name="x", dtype="float32", shape=(None, 2))
+    np.savez(tmp_path / "d.npz", x=np.arange(6, dtype=np.float32).reshape(3, 2))
+
+    for batch, count in ((None, 3), (1, 3), (2, 4), (5, 5)):
+        fixed = TensorSpec(name="x", dtype="float32", shape=(batch, 2))
+        dataset = open_dataset(tmp_path / "d.npz", (spec,))
+        taken = take_samples([fixed], dataset, samples=8, seed=0)
+        assert taken.golden["x"].shape == (count, 2)
+        assert "3 samples of d.npz" in taken.origin
+        assert len(taken.reference) == 3
+        assert len(take_samples([fixed], None, samples=8, seed=0).golden["x"]) == (10 if batch == 5 else 8)
+
+
+def test_a_file_name_that_a_device_may_not_take_is_refused(golden, tmp_path):
+    for name in ("a:b.tflite", "a\\b.tflite", "con?.tflite"):
+        shutil.copy(golden / "dense.tflite", tmp_path / name)
+        with pytest.raises(UsageError, match="not every device"):
+            bundle(tmp_path / name, tmp_path / "a.tin")
 
 
 def test_without_samples_inputs_are_random_and_it_is_said(golden, tmp_path):
@@ -99,13 +122,13 @@ def test_versions_rise_by_themselves_and_never_fall(golden, tmp_path):
     output = tmp_path / "a.tin"
 
     def version(**settings):
-        return bundle(golden / "dense.tflite", output, golden=1, **settings).manifest.version
+        return plan_bundle(BundleJob(artifact=golden / "dense.tflite", output=output, **settings)).version
 
-    assert [version(version=7), version(version=7), version()] == [7, 7, 8]
-    before = output.read_bytes()
+    assert (version(), version(version=7)) == (1, 7)
+    assert bundle(golden / "dense.tflite", output, golden=1, version=7).manifest.version == 7
+    assert (version(), version(version=7), version(version=9)) == (8, 7, 9)
     with pytest.raises(UsageError, match="versions only rise"):
         version(version=3)
-    assert output.read_bytes() == before
     assert version(name="other") == 1
 
 

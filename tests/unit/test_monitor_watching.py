@@ -156,25 +156,31 @@ class TestCapture:
 
     @staticmethod
     def _drawn(tmp_path, seed):
-        limits = CaptureLimits(most_samples=64)
+        limits = CaptureLimits(most_samples=8)
         capture = Capture(tmp_path / "x.npz", [X], limits=limits, clock=lambda: 0.0, seed=seed)
         feed(capture, range(80))
         return written(capture)["x"][:, 0].astype(int)
 
     def test_bytes_are_bounded(self, tmp_path):
-        capture = capture_of(tmp_path, most_bytes=8 * 2 * 12)
+        capture = capture_of(tmp_path, most_bytes=9 * 12)
         feed(capture, range(100))
 
-        assert len(written(capture)["x"]) == 2
+        assert len(written(capture)["x"]) == 9
 
     def test_a_busy_hour_does_not_push_out_a_quiet_week(self, tmp_path):
         now = [0.0]
         capture = capture_of(tmp_path, lambda: now[0], most_samples=16, most_age_s=80)
         for hour in range(8):
             now[0] = hour * 10.0
-            feed(capture, [hour] * (1000 if hour == 7 else 2))
+            feed(capture, [hour] * (1000 if hour in {0, 7} else 2))
 
         assert sorted(written(capture)["x"][:, 0]) == sorted([*range(8)] * 2)
+
+    def test_one_hour_alone_has_all_of_the_room(self, tmp_path):
+        capture = capture_of(tmp_path, most_samples=16)
+        feed(capture, range(100))
+
+        assert len(written(capture)["x"]) == 16
 
     def test_what_is_too_old_leaves_memory_and_file(self, tmp_path):
         now = [0.0]
@@ -276,7 +282,8 @@ class TestHealth:
             ([13.0] * 100, "slow"),
             ([9.0] * 70 + [26.0] * 30, "slow"),
             ([9.0] * 90 + [26.0] * 10, "ok"),
-            ([13.0] * 6 + [9.0] * 6, "ok"),
+            ([13.0] * 58 + [9.0] * 42, "ok"),
+            ([13.0] * 65 + [9.0] * 35, "slow"),
             ([99.0] * 10, "waiting"),
         ],
     )
@@ -348,8 +355,9 @@ class TestMonitors:
         assert told["drift"]["state"] == "drift"
         assert told["latency"]["state"] == told["errors"]["state"] == "ok"
         assert told["ok"] is False
-        assert told["capture"]["samples"] == 64  # an eighth of the age limit, and of the room
-        assert (tmp_path / "a b.npz").exists()
+        assert told["capture"]["samples"] == 500
+        with np.load(tmp_path / "a b.npz") as captured:
+            assert captured["x"].shape == (500, 20)
         assert monitors.drift(servable).state == "drift"
 
     def test_one_without_a_reference_has_nothing_to_drift_from(self, tmp_path):
@@ -371,6 +379,12 @@ class TestMonitors:
 
         assert [monitors.drift(version) is not None for version in versions] == [False, False, True, True]
         assert monitors.drift(versions[3]).samples == 60
+
+    def test_a_folder_that_is_not_there_is_said_at_once(self, tmp_path):
+        monitors = Monitors(MonitorSettings(capture=tmp_path / "none"))
+
+        with pytest.raises(OutputError, match="none"):
+            monitors.watch(servable_of(tmp_path), [X])
 
     def test_the_next_version_goes_on_with_the_capture(self, tmp_path):
         monitors = Monitors(MonitorSettings(capture=tmp_path))

@@ -300,6 +300,27 @@ def test_a_run_beyond_its_time_limit_loses_its_interpreter_and_its_answer():
     assert stuck.seen == [1]
 
 
+def test_an_interpreter_that_finds_no_thread_to_be_opened_in_is_opened_later(monkeypatch):
+    clock, stuck = Clock(), Doubling()
+    stuck.gate.clear()
+    pool = pool_of(stuck, spares=[Doubling(), Doubling()], clock=clock)
+    hanging = Caller(pool, 1)
+    assert stuck.entered.acquire(timeout=PATIENCE_S)
+    clock.now_s = 1.0
+    start = pool._start_replacing
+    monkeypatch.setattr(pool, "_start_replacing", lambda: (_ for _ in ()).throw(RuntimeError("can't start new thread")))
+    with pytest.raises(RuntimeError):
+        pool.give_up_overdue()
+    pool._start_replacing = start
+    pool.give_up_overdue()
+
+    assert pool.run(feeds(2)).outputs["y"] == 4
+    pool.give_up_overdue()
+    assert len(pool._free) == 1
+    stuck.gate.set()
+    assert isinstance(hanging.outcome(), ModelTimeoutError)
+
+
 def test_a_run_within_its_time_limit_is_left_alone():
     clock, engine = Clock(), Doubling()
     engine.gate.clear()
@@ -347,12 +368,13 @@ def test_two_runs_that_hang_are_the_end_of_the_model():
     assert all(isinstance(caller.outcome(), ModelTimeoutError) for caller in hanging)
 
 
-def test_a_model_that_can_not_be_opened_again_is_lost_and_says_why():
+@pytest.mark.parametrize("error", [ModelLoadError("the file is gone"), MemoryError("the file is gone")])
+def test_a_model_that_can_not_be_opened_again_is_lost_and_says_why(error):
     clock, stuck = Clock(), Doubling()
     stuck.gate.clear()
 
     def refuse():
-        raise ModelLoadError("the file is gone")
+        raise error
 
     pool = WatchedPool([Session(stuck)], refuse, queue=8, time_limit_s=1.0, clock=clock)
     hanging = Caller(pool, 1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tinsmith.runtime.monitor.drift import Comparison, DriftReport
@@ -149,6 +149,7 @@ class TestPage:
         assert len(kinds) == len(set(kinds))
         assert pieces == kinds
 
+    @example('a \\n \\ "b"\n', '{le="1"} #')
     @settings(max_examples=30)
     @given(LABELS, LABELS)
     def test_any_name_comes_back(self, name, version):
