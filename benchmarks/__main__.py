@@ -18,6 +18,7 @@ from benchmarks import (
     overhead,
     overload,
     peer,
+    serving,
     startup,
     swaps,
     training,
@@ -36,12 +37,13 @@ PARTS = {
     "calibration": calibration.figures,
     "training": training.figures,
     "large": large.figures,
+    "serving": serving.figures,
     "swaps": swaps.figures,
     "overload": overload.figures,
     "damaged": damaged.figures,
 }
 # Only when asked for by name.
-_HOURS = ("training", "fragile", "large", "swaps", "overload", "damaged")
+_HOURS = ("training", "fragile", "large", "serving", "swaps", "overload", "damaged")
 
 
 def main(asked: list[str]) -> int:

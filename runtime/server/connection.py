@@ -27,6 +27,7 @@ __all__ = ["Connection", "ConnectionLimits"]
 Answer = TypeVar("Answer", Response, "Response | None")
 
 _RECEIVE_BYTES = 64 << 10
+_MOST_BYTES = 1 << 20
 # an answer up to this long is joined to its head; a longer one goes to the kernel beside it, uncopied
 _JOIN_BYTES = 16 << 10
 # what a refused request has still to send is read and dropped up to here, so that its connection can go on
@@ -185,7 +186,12 @@ class Connection:
 
     def _receive(self, incoming: Incoming) -> bool:
         """Feed what comes next; gives False where the client has left in the middle of a request."""
-        data = self._sock.recv(_RECEIVE_BYTES)
+        left_bytes = incoming.left_bytes
+        if left_bytes and self._tls is None:
+            # one call for the rest, in which the kernel waits, and not a thread of ours for each piece
+            data = self._sock.recv(min(left_bytes, _MOST_BYTES), socket.MSG_WAITALL)
+        else:
+            data = self._sock.recv(_RECEIVE_BYTES)
         if not data and self._expired:
             raise Refusal(408, "slow", "the request did not arrive in time")
         incoming.feed(data)

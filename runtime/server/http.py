@@ -82,6 +82,11 @@ class Incoming:
         """Whether bytes are here that were not asked for yet."""
         return bool(self._buffer)
 
+    @property
+    def left_bytes(self) -> int:
+        """What is missing of the body that is being read, as far as that is known."""
+        return self._body.left_bytes
+
     def feed(self, data: bytes) -> None:
         """Take what came in."""
         self._buffer = self._buffer + data if self._buffer else data

@@ -21,25 +21,28 @@ class CountedBody:
 
     Attributes:
         whole: All of it, or None where more bytes are needed.
+        left_bytes: How many are still to come.
     """
 
     def __init__(self, length_bytes: int) -> None:
-        self._left = length_bytes
-        self._parts = bytearray()
+        self._parts: bytes | bytearray = b""
+        self.left_bytes = length_bytes
         self.whole: bytes | None = None if length_bytes else b""
 
     def take(self, buffer: bytes) -> bytes:
         """Use up what belongs to the body; gives back what does not."""
         if self.whole is not None:
             return buffer
-        if not self._parts and len(buffer) >= self._left:
-            self.whole = buffer[: self._left]
-            return buffer[self._left :]
-        part = buffer[: self._left]
-        self._parts += part
-        self._left -= len(part)
-        if not self._left:
-            self.whole, self._parts = bytes(self._parts), bytearray()
+        part = buffer[: self.left_bytes]  # no copy where all of it belongs
+        self.left_bytes -= len(part)
+        if not self.left_bytes:
+            self.whole, self._parts = b"".join((self._parts, part)), b""
+        elif not self._parts:
+            self._parts = part
+        else:  # a body in two pieces is copied once; one in many must not be copied for each
+            if isinstance(self._parts, bytes):
+                self._parts = bytearray(self._parts)
+            self._parts += part
         return buffer[len(part) :]
 
 
@@ -48,7 +51,10 @@ class ChunkedBody:
 
     Attributes:
         whole: As of ``CountedBody``.
+        left_bytes: Always 0: nobody knows.
     """
+
+    left_bytes = 0
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
