@@ -101,7 +101,8 @@ class Application:
         self._room.take(room_bytes)
         try:
             body = await self._within(self._body(receive), deadline_s)
-            return await self._answer(Request(head=head, body=body, deadline_s=deadline_s), receive)
+            late_s = deadline_s + self._handler.extra_s(head)
+            return await self._answer(Request(head=head, body=body, deadline_s=late_s), receive)
         finally:
             self._room.give_back(room_bytes)
 

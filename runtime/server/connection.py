@@ -218,7 +218,8 @@ class Connection:
             body = self._read_body(incoming, received)
             if body is None:
                 return False
-            response = self._answer(Request(head=received.head, body=body, deadline_s=self._deadline_s))
+            deadline_s = self._deadline_s + self._handler.extra_s(received.head)
+            response = self._answer(Request(head=received.head, body=body, deadline_s=deadline_s))
         finally:
             self._room.give_back(room_bytes)
         return response is not None and self._write(response, keep_alive=True)

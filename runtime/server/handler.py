@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
 import traceback
@@ -33,6 +34,8 @@ __all__ = ["Pages", "ServerHandler"]
 logger = logging.getLogger(__name__)
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+# A child process opens the model, runs its golden inputs and perhaps a batch, each in a minute at most.
+_LOADING_S = 240.0
 _MODEL_PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
 
 
@@ -94,6 +97,13 @@ class ServerHandler:
         except Exception as defect:  # noqa: BLE001 - here a defect becomes an answer
             return self._defective(head, defect)
         return None
+
+    def extra_s(self, head: Head) -> float:
+        """As ``Handler.extra_s``."""
+        try:
+            return self._routes.find(head.method, head.path).route.extra_s
+        except Refusal:
+            return 0.0
 
     def answer(self, request: Request) -> Response:
         """As ``Handler.answer``."""
@@ -184,8 +194,15 @@ class ServerHandler:
         base = "/v2/repository/models/{model}"
         return [
             Route(method="POST", path="/v2/repository/index", endpoint=lambda call: self._json(calls.index(call))),
-            Route(method="POST", path=f"{base}/load", endpoint=lambda call: self._done(calls.load, call)),
-            Route(method="POST", path=f"{base}/unload", endpoint=lambda call: self._done(calls.unload, call)),
+            *(
+                Route(
+                    method="POST",
+                    path=f"{base}/{name}",
+                    endpoint=functools.partial(self._done, change),
+                    extra_s=_LOADING_S,
+                )
+                for name, change in (("load", calls.load), ("unload", calls.unload))
+            ),
         ]
 
     def _model_routes(self) -> list[Route]:

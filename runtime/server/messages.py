@@ -94,7 +94,7 @@ class Refusal(Exception):  # noqa: N818 - it is no fault of the server's
 
 
 class Handler(Protocol):
-    """Answers requests, whatever carried them; called from many threads at once. Neither method raises."""
+    """Answers requests, whatever carried them; called from many threads at once. No method raises."""
 
     def refuse(self, head: Head) -> Response | None:
         """Look at a head alone, before a byte of the body is read or room is made for it.
@@ -102,6 +102,10 @@ class Handler(Protocol):
         Returns:
             Why it is not served (no token, no such path, a body beyond the limit, no room in the queue), or None.
         """
+        ...
+
+    def extra_s(self, head: Head) -> float:
+        """Seconds beyond the usual deadline that answering such a request may take; 0 for all but loading models."""
         ...
 
     def answer(self, request: Request) -> Response:

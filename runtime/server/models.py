@@ -131,6 +131,8 @@ class Models:
         entry = self._entry(name)
         held = entry.held
         if held is not None and self._store.still_holds(held.served.servable, entry.source):
+            with self._lock:
+                entry.reason = ""  # whatever was refused has gone again
             return
         self._try_load(name, by)
 

@@ -50,6 +50,7 @@ class Route:
         max_body_bytes: Of a request.
         runs: Whether it runs the model that the path names, which must be ready before a body is read.
         open: Whether it needs no token.
+        extra_s: Beyond the usual deadline, for an endpoint that runs whole programs.
     """
 
     method: str
@@ -58,6 +59,7 @@ class Route:
     max_body_bytes: int = 1 << 16
     runs: bool = False
     open: bool = False
+    extra_s: float = 0.0
 
     def takes(self, method: str) -> bool:
         """Whether this is the method, or HEAD for GET."""

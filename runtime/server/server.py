@@ -54,7 +54,7 @@ class Server:
             audit=None if settings.audit is None else AuditLog(settings.audit),
             watchers_of=self._monitors.watch,
         )
-        self._files = FileWatcher({model.name: model.path for model in settings.models}, self._swap)
+        self._files = FileWatcher({model.name: model.path for model in settings.models}, self._models.refresh)
         self._started_s = time.monotonic()
         tokens = None if settings.tokens is None else Tokens(settings.tokens)
         handler = ServerHandler(
@@ -93,9 +93,9 @@ class Server:
             self._files.start()
 
     def reload(self) -> None:
-        """Swap every model for what lies at its path now; each that is refused goes on as it was."""
+        """Swap every model whose file holds other bytes now; each that is refused goes on as it was."""
         for model in self._settings.models:
-            self._swap(model.name)
+            self._models.refresh(model.name, by="signal")
 
     def stop(self) -> None:
         """Finish what is under way, and let go of everything."""
@@ -119,10 +119,6 @@ class Server:
         except TinsmithError as error:
             return error
         return None
-
-    def _swap(self, name: str) -> None:
-        with contextlib.suppress(TinsmithError, Refusal):  # the index, the audit log and the log say why
-            self._models.load(name, by="file")
 
     def _metrics(self) -> str:
         with contextlib.ExitStack() as leases:

@@ -24,6 +24,9 @@ class Echo:
         self.bodies = 0
         self.go_on = threading.Event()
 
+    def extra_s(self, head):
+        return 0.0
+
     def refuse(self, head):
         if head.path == "/refused":
             return Response(status=401, body=b'{"error": "no"}', headers=(("WWW-Authenticate", "Bearer"),))

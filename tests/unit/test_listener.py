@@ -30,6 +30,9 @@ class Handler:
         self.may.set()
         self.body = body
 
+    def extra_s(self, head):
+        return 0.0
+
     def refuse(self, head):
         return Response(status=429, body=b"full") if head.path == "/full" else None
 
