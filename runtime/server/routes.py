@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ __all__ = ["Call", "Route", "Routes"]
 
 _MODEL = "{model}"
 _VERSION = "{version}"
+_REMEMBERED = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,20 +78,24 @@ class Found:
 
 
 class Routes:
-    """A table of routes; where two fit a path, the earlier one counts."""
+    """A table of routes; where two fit a path, the earlier one counts.
+
+    Attributes:
+        find: Gives the route of a method and a path; raises ``Refusal`` where there is no such path (404), or it does
+            not take this method (405).
+    """
+
+    find: Callable[[str, str], Found]
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._by_length: dict[int, list[tuple[list[str], Route]]] = {}
         for route in routes:
             parts = route.path.split("/")
             self._by_length.setdefault(len(parts), []).append((parts, route))
+        # clients ask for the same few paths again and again; refusals are not kept
+        self.find = functools.lru_cache(maxsize=_REMEMBERED)(self._find)
 
-    def find(self, method: str, path: str) -> Found:
-        """The route of a request.
-
-        Raises:
-            Refusal: There is no such path (404), or it does not take this method (405).
-        """
+    def _find(self, method: str, path: str) -> Found:
         parts = path.split("/")
         methods: set[str] = set()
         for pattern, route in self._by_length.get(len(parts), ()):
