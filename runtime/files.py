@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import tempfile
@@ -35,6 +34,8 @@ def sha256_of(path: Path, *beside: Path) -> str:
 
     The names of all but the first file, relative to the folder, and their sizes count too.
     """
+    import hashlib  # brings OpenSSL, which a server of bare artifacts need not load
+
     digest = hashlib.sha256()
     files = [path, *beside] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     for file in files:

@@ -109,20 +109,20 @@ class Monitors:
             return watched.watches.get((servable.version, servable.sha256)), watched.capture
 
     def _drift_watch(self, servable: Servable) -> DriftWatch | None:
-        from tinsmith.runtime.monitor.watching import DriftWatch
-
         if servable.reference is None:
             return None
+        from tinsmith.runtime.monitor.watching import DriftWatch
+
         settings = self._settings
         return DriftWatch(
             servable.reference, window=settings.window, every=settings.every, false_alarm=settings.false_alarm
         )
 
     def _capture(self, watched: _Watched, name: str, inputs: Sequence[TensorSpec]) -> Capture | None:
-        from tinsmith.runtime.monitor.capture import Capture
-
         if self._settings.capture is None:
             return None
+        from tinsmith.runtime.monitor.capture import Capture
+
         if watched.capture is None or watched.capture.inputs != tuple(inputs):
             if watched.capture is not None:
                 watched.capture.close()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import functools
-import hashlib
 import re
 from pathlib import Path
 
+from tinsmith.runtime.hashing import light_sha256
 from tinsmith.runtime.server.messages import Response
 
 __all__ = ["status_page"]
@@ -40,5 +40,7 @@ def status_page() -> Response:
 
 def _hashed(text: str, tag: str) -> str:
     """The source that Content Security Policy Level 3 knows an inline element by."""
+    digest = light_sha256()
     (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
-    return f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
+    digest.update(inside.encode())
+    return f"'sha256-{base64.b64encode(digest.digest()).decode()}'"

@@ -7,7 +7,6 @@ SIGBUS, or change its weights under its feet; so each is copied first, and the c
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from tinsmith.runtime.artifact import manifest_path, read_artifact
 from tinsmith.runtime.errors import DataError, ModelError, ModelLoadError, OutputError, TinsmithError, VerificationError
 from tinsmith.runtime.files import sha256_of
+from tinsmith.runtime.hashing import light_sha256
 from tinsmith.runtime.server.serving import Limits, Servable
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def _copy(source: Path, to: Path) -> str:
         reading = source.open("rb")
     except OSError as error:
         raise ModelLoadError(f"cannot read {source}: {error.strerror}", hint="check the path") from error
-    digest = hashlib.sha256()
+    digest = light_sha256()
     with reading:
         before = _stamp(reading)
         try:

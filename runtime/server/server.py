@@ -9,14 +9,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinsmith.runtime.audit import AuditLog
 from tinsmith.runtime.errors import TinsmithError
 from tinsmith.runtime.monitor.monitors import Monitors, MonitorSettings
 from tinsmith.runtime.server.connection import ConnectionLimits
 from tinsmith.runtime.server.handler import Pages, ServerHandler
 from tinsmith.runtime.server.listener import Listener, ListenerLimits, listen
 from tinsmith.runtime.server.messages import Refusal
-from tinsmith.runtime.server.metrics import ServerFacts, metrics_text
 from tinsmith.runtime.server.models import Models
 from tinsmith.runtime.server.page import status_page
 from tinsmith.runtime.server.servables import Servables, Source
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    from tinsmith.runtime.audit import AuditLog
+    from tinsmith.runtime.bundle.minisign import PublicKey
     from tinsmith.runtime.server.servables import Unpack
     from tinsmith.runtime.server.serving import Servable, ServedModel
     from tinsmith.runtime.server.settings import ServerSettings
@@ -51,7 +51,7 @@ class Server:
         self._models = Models(
             [Source(name=model.name, path=model.path, limits=settings.limits) for model in settings.models],
             Servables(_state_folder(), _unpacker(settings), only_bundles=bool(settings.trust)),
-            audit=None if settings.audit is None else AuditLog(settings.audit),
+            audit=_audit(settings),
             watchers_of=self._monitors.watch,
         )
         self._files = FileWatcher({model.name: model.path for model in settings.models}, self._models.refresh)
@@ -121,6 +121,8 @@ class Server:
         return None
 
     def _metrics(self) -> str:
+        from tinsmith.runtime.server.metrics import ServerFacts, metrics_text
+
         with contextlib.ExitStack() as leases:
             models = []
             for state in self._models.index():
@@ -137,6 +139,14 @@ class Server:
 
     def _monitor(self, model: ServedModel) -> dict[str, Any]:
         return self._monitors.document(model, promise=model.servable.promise)
+
+
+def _audit(settings: ServerSettings) -> AuditLog | None:
+    if settings.audit is None:
+        return None
+    from tinsmith.runtime.audit import AuditLog
+
+    return AuditLog(settings.audit)
 
 
 def _monitoring(settings: ServerSettings) -> MonitorSettings:
@@ -157,15 +167,13 @@ def _listening(settings: ServerSettings) -> ListenerLimits:
 
 
 def _unpacker(settings: ServerSettings) -> Unpack:
-    """What verifies and unpacks bundles; its keys are read once, now."""
-    from tinsmith.runtime.bundle.trust import AllowUnsigned, TrustedKeys
-
-    trust: AllowUnsigned | TrustedKeys = AllowUnsigned()
+    """What verifies and unpacks bundles; its keys are read now, and nothing more is imported before it is used."""
+    keys: tuple[PublicKey, ...] = ()
     key = None
     if settings.trust:
         from tinsmith.runtime.bundle.minisign import load_public_key
 
-        trust = TrustedKeys(keys=tuple(load_public_key(str(path)) for path in settings.trust))
+        keys = tuple(load_public_key(str(path)) for path in settings.trust)
     if settings.decryption_key is not None:
         from tinsmith.runtime.bundle.encryption import load_encryption_key
 
@@ -173,9 +181,10 @@ def _unpacker(settings: ServerSettings) -> Unpack:
 
     def unpack(path: Path, folder: Path) -> Servable:
         from tinsmith.runtime.bundle.reading import open_bundle
+        from tinsmith.runtime.bundle.trust import AllowUnsigned, TrustedKeys
         from tinsmith.runtime.bundle.unpacking import servable_of
 
-        with open_bundle(path, trust=trust) as bundle:
+        with open_bundle(path, trust=TrustedKeys(keys=keys) if keys else AllowUnsigned()) as bundle:
             return servable_of(bundle, folder, key=key)
 
     return unpack
