@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 __all__ = ["monitor_view"]
 
 _MOST_ROWS = 12
+# states that say that there is nothing to say
+_WORDS = {"no-reference": "-", "no-promise": "-"}
 
 
 def monitor_view(documents: list[dict[str, Any]]) -> list[RenderableType]:
     """A line a model, then what drifted, then remarks."""
     view: list[RenderableType] = [
         table(
-            ["model", "version", "drift", "samples", "latency", "p50 ms", "promised", "errors", "faults", "of"],
+            ["model", "version", "drift", "samples", "latency", "p50 ms", "p90 ms", "errors", "faults", "of"],
             _rows(documents),
         )
     ]
@@ -38,11 +40,11 @@ def _row(document: dict[str, Any]) -> list[object]:
     return [
         document["model"],
         document["version"],
-        drift["state"],
+        _WORDS.get(drift["state"], drift["state"]),
         drift.get("samples"),
-        latency["state"],
+        _WORDS.get(latency["state"], latency["state"]),
         latency["p50_ms"],
-        latency["promised_p50_ms"],
+        latency["p90_ms"],
         errors["state"],
         errors["faults"],
         errors["requests"],
@@ -72,7 +74,7 @@ def _remarks(document: dict[str, Any]) -> list[str]:
     if "drift" not in document:
         return [f"{name} does not serve: {document.get('reason') or document.get('state')}"]
     drift, errors, capture = document["drift"], document["errors"], document["capture"]
-    remarks = []
+    remarks = [_promised(name, document["latency"])]
     if drift["state"] != "no-reference":
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(drift["began_s"]))
         remarks.append(
@@ -84,4 +86,10 @@ def _remarks(document: dict[str, Any]) -> list[str]:
         remarks.append(f"{name}: requests not answered since it was loaded: {told}.")
     if capture is not None:
         remarks.append(f"{name}: {capture['samples']:,} inputs captured to {capture['path']}.")
-    return remarks
+    return [remark for remark in remarks if remark]
+
+
+def _promised(name: str, latency: dict[str, Any]) -> str:
+    promised = {percent: latency[f"promised_{percent}_ms"] for percent in ("p50", "p90")}
+    told = " and ".join(f"{percent} of {ms:g} ms" for percent, ms in promised.items() if ms)
+    return f"{name}: its bundle promises a {told}; {latency['allowed'] - 1:.0%} more is allowed." if told else ""
