@@ -12,7 +12,7 @@ import rich_click as click
 
 from tinsmith.runtime.commands.handover import Handover
 from tinsmith.runtime.server.serving import Limits
-from tinsmith.runtime.server.settings import Capturing, ModelSource, ServerSettings
+from tinsmith.runtime.server.settings import TRANSPORTS, Capturing, ModelSource, ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,8 @@ _FILE = click.Path(path_type=Path)
               help="How many a model.")  # fmt: skip
 @click.option("--capture-age", "age_h", type=click.FloatRange(0), default=_CAPTURING.age_h, show_default=True,
               help="Hours after which they are dropped.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the port.")
+@click.option("--transport", type=click.Choice(TRANSPORTS), default="sockets", show_default=True,
+              help="Our own HTTP server, or uvicorn.")  # fmt: skip
 @click.option("--max-connections", type=click.IntRange(1), default=128, show_default=True, help="At once.")
 @click.option("--instances", type=click.IntRange(1), default=_LIMITS.instances, show_default=True,
               help="Requests that a model runs at once, each in an interpreter of its own.")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -10,24 +11,31 @@ from typing import TYPE_CHECKING, Any
 from tinsmith.runtime.errors import MissingDependencyError
 from tinsmith.runtime.server.connection import ConnectionLimits
 from tinsmith.runtime.server.http import BODILESS, MAX_HEAD_BYTES, checked_field
+from tinsmith.runtime.server.listener import url_of
 from tinsmith.runtime.server.messages import Head, Refusal, Request
 from tinsmith.runtime.server.refusing import busy, defective, refused
 from tinsmith.runtime.server.room import Room
 from tinsmith.runtime.server.target import split_target
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     import uvicorn
 
+    from tinsmith.runtime.server.listener import ListenerLimits
     from tinsmith.runtime.server.messages import Handler, Response
 
     Message = dict[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
 
-__all__ = ["Application", "uvicorn_server"]
+__all__ = ["Application", "UvicornListener", "uvicorn_server"]
+
+
+# For closing what is left when the requests under way have ended.
+_END_S = 5.0
 
 
 class _Gone(Exception):  # noqa: N818 - it is no fault
@@ -243,3 +251,36 @@ def uvicorn_server(
         ssl_keyfile=key,
     )
     return uvicorn.Server(config)
+
+
+class UvicornListener:
+    """A uvicorn in a thread of its own, started and stopped as a ``Listener`` is."""
+
+    def __init__(
+        self, sock: socket.socket, handler: Handler, *, limits: ListenerLimits, tls: tuple[Path, Path] | None = None
+    ) -> None:
+        """Take a socket that listens.
+
+        Raises:
+            MissingDependencyError: uvicorn is not installed.
+        """
+        self._sock = sock
+        self.url = url_of(sock, encrypted=tls is not None)
+        application = Application(handler, limits=limits.connection, bodies_bytes=limits.bodies_bytes)
+        self._server = uvicorn_server(application, idle_s=limits.connection.idle_s, tls=tls)
+        self._thread = threading.Thread(target=self._run, name="uvicorn", daemon=True)
+
+    def start(self) -> None:
+        """Accept from now on; returns at once."""
+        self._thread.start()
+
+    def stop(self, *, drain_s: float = 30.0) -> int:
+        """Accept no more, and finish what is under way within ``drain_s``; gives 1 where it did not end, else 0."""
+        self._server.config.timeout_graceful_shutdown = max(1, round(drain_s))
+        self._server.should_exit = True
+        self._thread.join(drain_s + _END_S)
+        self._sock.close()
+        return int(self._thread.is_alive())
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._sock])

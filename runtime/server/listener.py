@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tinsmith.runtime.server.messages import Handler
 
-__all__ = ["Listener", "ListenerLimits", "listen"]
+__all__ = ["Listener", "ListenerLimits", "listen", "url_of"]
 
 _BACKLOG = 128
 _HINTS = {
@@ -81,6 +81,13 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     return sock
 
 
+def url_of(sock: socket.socket, *, encrypted: bool) -> str:
+    """The address of a socket that listens, such as ``http://127.0.0.1:8080``."""
+    name, port = sock.getsockname()[:2]
+    host = f"[{name}]" if sock.family == socket.AF_INET6 else name
+    return f"{'https' if encrypted else 'http'}://{host}:{port}"
+
+
 def _cannot_listen(host: str, port: int, error: OSError) -> HostError:
     reason = error.strerror or str(error)
     return HostError(
@@ -104,7 +111,7 @@ class Listener:
         self._limits = limits or ListenerLimits()
         self._tls = tls
         self._room = Room(self._limits.bodies_bytes)
-        self._address = sock.getsockname()
+        self._url = url_of(sock, encrypted=tls is not None)
         self._changed = threading.Condition()
         self._open: set[Connection] = set()
         self._stopping = False
@@ -117,13 +124,12 @@ class Listener:
     @property
     def port(self) -> int:
         """The one that it got."""
-        return int(self._address[1])
+        return int(self._url.rsplit(":", 1)[1])
 
     @property
     def url(self) -> str:
         """Such as ``http://127.0.0.1:8080``."""
-        host = f"[{self._address[0]}]" if self._sock.family == socket.AF_INET6 else self._address[0]
-        return f"{'http' if self._tls is None else 'https'}://{host}:{self.port}"
+        return self._url
 
     @property
     def connections(self) -> int:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from tinsmith.runtime.audit import AuditLog
     from tinsmith.runtime.bundle.minisign import PublicKey
+    from tinsmith.runtime.server.asgi import UvicornListener
     from tinsmith.runtime.server.servables import Unpack
     from tinsmith.runtime.server.serving import Servable, ServedModel
     from tinsmith.runtime.server.settings import ServerSettings
@@ -63,12 +64,7 @@ class Server:
             token=None if tokens is None else tokens.admit,
             pages=Pages(status=status_page, metrics=self._metrics, monitor=self._monitor),
         )
-        self._listener = Listener(
-            listen(settings.host, settings.port),
-            handler,
-            limits=_listening(settings),
-            tls=server_context(settings.certificate, settings.key) if settings.certificate and settings.key else None,
-        )
+        self._listener = _transport(settings, handler)
 
     @property
     def url(self) -> str:
@@ -156,6 +152,18 @@ def _monitoring(settings: ServerSettings) -> MonitorSettings:
 
     limits = CaptureLimits(most_samples=settings.capture.samples, most_age_s=settings.capture.age_h * 3600)
     return MonitorSettings(capture=settings.capture.folder, capture_limits=limits)
+
+
+def _transport(settings: ServerSettings, handler: ServerHandler) -> Listener | UvicornListener:
+    """What carries requests to the handler; its port is bound."""
+    tls = (settings.certificate, settings.key) if settings.certificate and settings.key else None
+    limits = _listening(settings)
+    if settings.transport == "sockets":
+        context = server_context(*tls) if tls else None
+        return Listener(listen(settings.host, settings.port), handler, limits=limits, tls=context)
+    from tinsmith.runtime.server.asgi import UvicornListener
+
+    return UvicornListener(listen(settings.host, settings.port), handler, limits=limits, tls=tls)
 
 
 def _listening(settings: ServerSettings) -> ListenerLimits:

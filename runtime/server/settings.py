@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tinsmith.runtime.errors import UsageError
 from tinsmith.runtime.facts import Facts
@@ -14,8 +14,9 @@ from tinsmith.runtime.server.serving import Limits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Capturing", "ModelSource", "ServerSettings", "read_settings"]
+__all__ = ["TRANSPORTS", "Capturing", "ModelSource", "ServerSettings", "read_settings"]
 
+TRANSPORTS = ("sockets", "uvicorn")
 _LARGEST_PORT = 65535
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 _HINT = "`tinsmith serve --print settings` shows a whole file"
@@ -73,7 +74,7 @@ class ServerSettings:
         watch: Whether a file that changes is swapped in.
         audit: The file of the audit log; None for none.
         capture: What to keep of what comes in; None for nothing.
-        workers: Processes that share the port.
+        transport: ``sockets``, a thread for each connection, which needs nothing; or ``uvicorn``, for hosts.
         limits: Of each model.
         max_connections: At once; one more is sent away.
     """
@@ -90,7 +91,7 @@ class ServerSettings:
     watch: bool = True
     audit: Path | None = None
     capture: Capturing | None = None
-    workers: int = 1
+    transport: Literal["sockets", "uvicorn"] = "sockets"
     limits: Limits = field(default_factory=Limits)
     max_connections: int = 128
 
@@ -150,7 +151,8 @@ def _rest(facts: Facts) -> Mapping[str, Any]:
         **dict.fromkeys(("insecure", "watch"), facts.flag),
         "trust": lambda key: tuple(Path(name) for name in facts.names(key)),
         "capture": lambda key: _capturing(facts.table(key)),
-        **dict.fromkeys(("workers", "max_connections"), facts.count),
+        "max_connections": facts.count,
+        "transport": lambda key: facts.one_of(key, TRANSPORTS),
         "limits": lambda key: _limits(facts.table(key)),
     }
     return {key: read(key) for key, read in readers.items() if key in facts}

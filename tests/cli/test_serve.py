@@ -163,6 +163,14 @@ def test_a_signal_ends_it_and_frees_its_port_and_files(folder, tmp_path):
     assert not list(tmp_path.rglob("*.tflite"))
 
 
+def test_uvicorn_serves_the_same(folder, tmp_path):
+    running = Running(folder / "dense.tflite", "--no-watch", "--transport", "uvicorn", home=tmp_path)
+
+    assert states(running) == {"dense": ("READY", "")}
+    assert running.ask("GET", "/v2/models/none")[0] == 404
+    assert running.end() == (0, "")
+
+
 def test_settings_without_sense_are_a_usage_error(tmp_path):
     path = tmp_path / "serve.json"
     path.write_text('{"models": []}')

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tinsmith.runtime.errors import UsageError
 from tinsmith.runtime.server.serving import Limits
-from tinsmith.runtime.server.settings import Capturing, ModelSource, ServerSettings, read_settings
+from tinsmith.runtime.server.settings import TRANSPORTS, Capturing, ModelSource, ServerSettings, read_settings
 
 names = st.text("abcXYZ019.-_", min_size=1, max_size=8)
 paths = st.text("abc/._", min_size=1, max_size=12).map(Path)
@@ -37,7 +37,7 @@ settings = st.builds(
     watch=st.booleans(),
     audit=st.none() | paths,
     capture=st.none() | st.builds(Capturing, folder=paths, samples=st.integers(1, 1000), age_h=st.floats(0, 1e6)),
-    workers=st.integers(1, 8),
+    transport=st.sampled_from(TRANSPORTS),
     limits=limits,
     max_connections=st.integers(1, 1000),
 )
