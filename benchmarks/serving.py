@@ -36,7 +36,7 @@ _DATATYPES = {"float32": "FP32", "int8": "INT8", "uint8": "UINT8"}
 _IMAGE_BYTES = 224 * 224 * 3
 
 
-def figures(workers=1):
+def figures():
     yield from _import_time()
     yield from _memory()
     yield from _overhead()
@@ -45,7 +45,7 @@ def figures(workers=1):
         yield Figure(name="requests a second beside MLServer and LitServe", value=None, bar=3,
                      seen="set TINSMITH_DATA, and install wrk")  # fmt: skip
         return
-    yield from _throughput(model, workers)
+    yield from _throughput(model)
 
 
 def _mnist():
@@ -79,10 +79,10 @@ def _port_of(process):
     raise RuntimeError(f"the server ended with {process.wait()}")
 
 
-def _throughput(model, workers):
+def _throughput(model):
     """Requests a second and p99, by server, body and clients, round by round."""
     servers = {
-        "tinsmith": lambda: tinsmith({"mnist": model}, workers=workers),
+        "tinsmith": lambda: tinsmith({"mnist": model}),
         "MLServer": lambda: mlserver(model),
         "LitServe": lambda: litserve(model),
     }
