@@ -222,7 +222,11 @@ def remove_device(name: str, *, path: Path | None = None) -> Device:
         known = ", ".join(d.name for d in before.devices) or "none"
         raise UsageError(f"{before.path} has no device {name!r}", hint=f"devices there: {known}")
     text = _without(name, _text(before.path))
-    if _inventory(before.path, text).devices != tuple(d for d in before.devices if d != device):
+    try:
+        left = _inventory(before.path, text).devices
+    except UsageError:
+        raise _by_hand(before.path, name) from None
+    if left != tuple(d for d in before.devices if d != device):
         raise _by_hand(before.path, name)
     _write(before.path, text)
     return device

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from tinsmith.runtime.cpu import ARCHITECTURES, FEATURES, Cpu, read_cpu
 from tinsmith.runtime.engines import ENGINES
@@ -177,10 +178,7 @@ def list_profiles() -> tuple[str, ...]:
 
 def find_profile(name: str) -> str | None:
     """The name of the built-in profile that has this name or alias; None where there is none."""
-    known = list_profiles()
-    if name in known:
-        return name
-    return next((found for found in known if name in _read(_FOLDER / f"{found}.toml").get("aliases", ())), None)
+    return _names().get(name)
 
 
 def load_profile(name: str) -> Profile:
@@ -190,15 +188,32 @@ def load_profile(name: str) -> Profile:
         UsageError: There is none, or it is not a whole profile.
     """
     if name.endswith(".toml"):
-        path = Path(name)
-    elif found := find_profile(name):
-        path = _FOLDER / f"{found}.toml"
-    else:
+        return _load(Path(name))
+    found = find_profile(name)
+    if found is None:
         raise _missing(name)
+    return _built_in(found)
+
+
+@cache
+def _names() -> dict[str, str]:
+    """The built-in profiles by all their names."""
+    names = {}
+    for profile in map(_built_in, list_profiles()):
+        names |= dict.fromkeys((profile.name, *profile.aliases), profile.name)
+    return names
+
+
+@cache
+def _built_in(name: str) -> Profile:
+    return _load(_FOLDER / f"{name}.toml")
+
+
+def _load(path: Path) -> Profile:
     try:
-        document = _read(path)
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise _missing(name) from None
+        raise _missing(str(path)) from None
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the profile {path}: {error}") from error
     hint = "`tinsmith.runtime.profile` lists the keys"
@@ -207,10 +222,6 @@ def load_profile(name: str) -> Profile:
 
 def _missing(name: str) -> UsageError:
     return UsageError(f"there is no profile {name!r}", hint=f"built in: {', '.join(list_profiles())}")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def cpu_of(profile: Profile) -> Cpu:

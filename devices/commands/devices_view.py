@@ -72,9 +72,9 @@ def fit_view(load: Load, fits: Sequence[Fit]) -> list[RenderableType]:
     view: list[RenderableType] = []
     for fit in fits:
         kind = "" if fit.device == fit.profile else f" ({fit.profile})"
-        view += ["" if view else None, f"{load.name} {'fits' if fit.fits else 'does not fit'} {fit.device}{kind}"]
+        view.append(f"{load.name} {'fits' if fit.fits else 'does not fit'} {fit.device}{kind}")
         view.append(table(["what", "fits", "why"], [[f.what, _verdict(f), f.said] for f in fit.findings]))
-    return [part for part in view if part is not None]
+    return view
 
 
 def _facts(profile: Profile) -> Iterator[tuple[str, object]]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+    _TextType = click.ParamType[str]
+else:
+    _TextType = click.ParamType
 
 __all__ = [
     "DATA_HELP",
@@ -47,7 +50,7 @@ metric_option = click.option(
 )
 
 
-class _DeviceName(click.ParamType):
+class _DeviceName(_TextType):
     """What ``-d`` takes where a profile is meant: a device of the inventory stands for its profile.
 
     The inventory is read by another package, which ``__main__`` has wired; without it, names are those of profiles.
