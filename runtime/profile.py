@@ -198,7 +198,7 @@ def load_profile(name: str) -> Profile:
 @cache
 def _names() -> dict[str, str]:
     """The built-in profiles by all their names."""
-    names = {}
+    names: dict[str, str] = {}
     for profile in map(_built_in, list_profiles()):
         names |= dict.fromkeys((profile.name, *profile.aliases), profile.name)
     return names
