@@ -1,13 +1,17 @@
 """``tinsmith devices``, and names of devices where profiles are meant."""
 
+import importlib
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
+from tinsmith.__main__ import COMMANDS
 from tinsmith.devices.inventory import inventory_path
 from tinsmith.runtime.artifact import Artifact, Lineage, OperatorUse, manifest_path, manifest_text
+from tinsmith.runtime.commands.options import DEVICE_NAME
 from tinsmith.runtime.files import sha256_of
 from tinsmith.runtime.profile import list_profiles
 
@@ -88,6 +92,19 @@ def test_check_says_by_exit_code_whether_it_fits_every_device(cli, kitchen, dyna
     assert [(device["device"], device["fits"]) for device in document["devices"]] == [("kitchen", True), ("bbb", False)]
 
 
+def test_a_bundle_is_checked_by_what_its_maker_found_out(cli, kitchen, golden):
+    assert cli("bundle", golden / "cnn_int8.tflite", "-o", "app.tin", "-d", "kitchen")[0] == 0
+
+    code, out, _ = cli("devices", "check", "app.tin", "-d", "kitchen", "-d", "pi5", "--format", "json")
+
+    assert code == 0
+    kitchen_, pi5 = ({f["what"]: f for f in device["findings"]} for device in json.loads(out)["devices"])
+    assert re.search(r"activations [1-9][\d,]* \(estimated\)", kitchen_["RAM"]["said"])
+    assert kitchen_["dtypes"]["said"].startswith("int8")
+    assert "made for" not in kitchen_
+    assert "made for raspberry-pi-4" in pi5["made for"]["said"]
+
+
 def test_what_can_t_be_checked_is_an_error(cli, kitchen, tmp_path, dynamic):
     assert cli("devices", "check", tmp_path / "none.tflite", "-d", "kitchen")[0] == 2
     assert cli("devices", "check", dynamic, "-d", "attic")[0] == 2
@@ -102,6 +119,14 @@ def test_a_device_stands_for_its_profile_wherever_one_is_meant(cli, kitchen, gol
     code, _, err = cli("inspect", golden / "cnn_int8.tflite", "-d", "kitchn")
     assert code == 2
     assert "there is no profile 'kitchn'" in err
+
+
+@pytest.mark.parametrize("name", ["compress", "convert", "inspect", "bundle"])
+def test_every_command_that_means_a_profile_takes_a_device(name):
+    module, attribute = COMMANDS[name][0].split(":")
+    command = getattr(importlib.import_module(module), attribute)
+
+    assert {p.type for p in command.params if "-d" in p.opts} == {DEVICE_NAME}
 
 
 def test_a_typo_in_the_inventory_is_told_by_every_command_that_reads_it(cli, kitchen, golden):
