@@ -202,11 +202,13 @@ def add_device(entry: Entry, *, path: Path | None = None) -> Device:
         raise UsageError(f"{before.path} has a device {entry.name} already, at {there.address}", hint=hint)
     old = _text(before.path).rstrip()
     text = f"{old}\n\n{entry.text}" if old else entry.text
-    after = _inventory(before.path, text)
-    if after.devices[:-1] != before.devices:
-        raise _by_hand(before.path, entry.name)
+    try:
+        tomllib.loads(text)
+    except ValueError:
+        raise _by_hand(before.path, entry.name) from None
+    added = _inventory(before.path, text).devices[-1]
     _write(before.path, text)
-    return after.devices[-1]
+    return added
 
 
 def remove_device(name: str, *, path: Path | None = None) -> Device:

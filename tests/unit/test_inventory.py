@@ -171,6 +171,16 @@ def test_adding_keeps_all_that_is_there_and_its_comments(path):
     assert added.base == "/opt/a b"
 
 
+def test_nothing_is_added_behind_an_inline_inventory(path):
+    text = 'devices = {a = {profile = "pi4", address = "local"}}\n'
+    path.write_text(text)
+
+    with pytest.raises(UsageError, match="can't be added or taken out"):
+        add_device(entry())
+
+    assert path.read_text() == text
+
+
 def test_what_is_wrong_is_not_added(path):
     for wrong in (
         entry("kitchen"), entry("a b"), entry("local"), entry(profile="pi44"), entry(address="tcp://x"),
