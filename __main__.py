@@ -82,6 +82,10 @@ SECTIONS = {
             "tinsmith.convert.commands.bundle:bundle",
             "Put an artifact and all it needs on its device into one file.",
         ),
+        "devices": (
+            "tinsmith.devices.commands.devices:devices",
+            "Keep your devices, and say what runs on them.",
+        ),
     },
     "Run": {
         "serve": (
@@ -160,6 +164,13 @@ class Wiring:
         from tinsmith.devices.benchmark import benchmark
 
         return benchmark
+
+    @staticmethod
+    def profile_name_of(name: str) -> str:
+        """What ``load_profile`` takes for a device of the inventory, or for a profile."""
+        from tinsmith.devices.inventory import profile_name_of
+
+        return profile_name_of(name)
 
 
 def run(arguments: Sequence[str], *, log: Path | None = None) -> int:

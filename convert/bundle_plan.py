@@ -154,10 +154,10 @@ def _settings(job: BundleJob, profile: Profile, format_: str) -> Settings:
     if profile.kind != "host" and engine not in there:
         raise UsageError(f"{profile.name} has no engine {engine}", hint=f"choose one of {', '.join(able)}")
     wanted = {name.strip() for name in job.accelerator.split(",")}
-    if profile.kind != "host" and not wanted <= {"cpu", *profile.accelerators}:
+    if profile.kind != "host" and not wanted <= set(profile.accelerator_names):
         raise UsageError(
-            f"{profile.name} has no accelerator {', '.join(sorted(wanted - {'cpu', *profile.accelerators}))}",
-            hint=f"choose among {', '.join(profile.accelerators)}",
+            f"{profile.name} has no accelerator {', '.join(sorted(wanted - set(profile.accelerator_names)))}",
+            hint=f"choose among {', '.join(profile.accelerator_names)}",
         )
     return Settings(
         device=profile.name,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tinsmith.convert.bundle_plan import BundleJob, plan_bundle
 from tinsmith.convert.external_data import data_files
 from tinsmith.convert.golden_samples import build_reference, real_numbers, run_golden, take_samples
-from tinsmith.convert.inspection import operator_precisions, requirements_of
+from tinsmith.convert.inspection import requirements_of
 from tinsmith.convert.measured import read_reports
 from tinsmith.runtime.artifact import Artifact, DataFile, Lineage, manifest_path, read_artifact
 from tinsmith.runtime.bundle.arrays import npy_bytes
@@ -104,7 +104,7 @@ def _described(plan: Plan, sandbox: Sandbox) -> Artifact:
     path, format_ = plan.job.artifact, plan.format
     if manifest_path(path).exists():
         return read_artifact(path)
-    opened = sandbox.open(path)
+    opened, required = sandbox.open(path), requirements_of(path)
     sha256 = sha256_of(path)
     return Artifact(
         path=path,
@@ -113,10 +113,11 @@ def _described(plan: Plan, sandbox: Sandbox) -> Artifact:
         size_bytes=path.stat().st_size,
         inputs=opened.inputs,
         outputs=opened.outputs,
-        operators=operator_precisions(path),
+        operators=required.operators,
         lineage=Lineage(source=path.name, source_format=format_, source_sha256=sha256, steps=()),
         data=_beside(path) if format_ == "onnx" else (),
-        needs=requirements_of(path).needs,
+        needs=required.needs,
+        activation_bytes=required.activation_bytes,
     )
 
 

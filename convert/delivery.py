@@ -363,6 +363,7 @@ def _describe(
     proof: Proof,
     lineage: Lineage,
 ) -> Artifact:
+    required = requirements_of(produced)
     return Artifact(
         path=job.output,
         format=job.output.suffix.removeprefix("."),
@@ -373,7 +374,8 @@ def _describe(
         operators=proof.operators,
         lineage=lineage,
         data=data_of(produced),
-        needs=requirements_of(produced).needs,
+        needs=required.needs,
+        activation_bytes=required.activation_bytes,
     )
 
 

@@ -105,6 +105,7 @@ class Artifact:
         lineage: Where it comes from.
         data: Files beside it that it can't do without; none but for large .onnx models.
         needs: What else the engine must have: ``ONNX IR``, or the ``TFLite runtime`` that the file names.
+        activation_bytes: What activations take at once at batch 1, an estimate; None where nobody could say.
     """
 
     path: Path
@@ -117,6 +118,7 @@ class Artifact:
     lineage: Lineage
     data: tuple[DataFile, ...] = ()
     needs: Mapping[str, str] = field(default_factory=dict)
+    activation_bytes: int | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -126,6 +128,7 @@ class Artifact:
     def to_json(self) -> dict[str, Any]:
         """The manifest."""
         data = {"data": [asdict(file) for file in self.data]} if self.data else {}
+        activations = {} if self.activation_bytes is None else {"activation_bytes": self.activation_bytes}
         return {
             "schema": _SCHEMA,
             "file": self.path.name,
@@ -138,6 +141,7 @@ class Artifact:
             "needs": dict(self.needs),
             "lineage": {**asdict(self.lineage), "steps": list(self.lineage.steps)},
             **data,
+            **activations,
         }
 
 
@@ -204,6 +208,7 @@ def artifact_of(path: Path, fields: Fields) -> Artifact:
         lineage=_lineage(fields.table("lineage")),
         data=tuple(_data_file(file) for file in fields.many("data")) if "data" in fields else (),
         needs=fields.table("needs").each(Fields.word) if "needs" in fields else {},
+        activation_bytes=fields.maybe_count("activation_bytes", least=0),
     )
     fields.end()
     return artifact

@@ -6,7 +6,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ARCHITECTURES", "FEATURES", "Cpu", "read_cpu"]
+__all__ = ["ARCHITECTURES", "FEATURES", "Cpu", "parse_cpuinfo", "read_cpu"]
 
 ARCHITECTURES = ("x86_64", "aarch64", "armv7l")
 
@@ -102,13 +102,22 @@ def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo"), *, machine: str = "") -> Cpu
     Returns:
         The CPU; None where the system does not tell its features, as outside Linux.
     """
-    arch = machine or platform.machine().lower()
-    arch = _SAME.get(arch, arch)
     try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return parse_cpuinfo(text, machine=machine or platform.machine())
+
+
+def parse_cpuinfo(text: str, *, machine: str) -> Cpu | None:
+    """The CPU that ``/proc/cpuinfo`` describes, what it says of the last core; None where it tells no features.
+
+    Args:
+        text: Its content.
+        machine: As ``uname -m`` prints it.
+    """
+    arch = _SAME.get(machine.lower(), machine.lower())
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
     said = fields.get("flags", fields.get("Features"))
     if said is None:
         return None

@@ -57,6 +57,10 @@ class Facts:
             raise self._unfit(key, found, f"a whole number from {least} on")
         return found
 
+    def maybe_count(self, key: str, *, least: int = 1) -> int | None:
+        """As ``count``; None where the key is not there."""
+        return self.count(key, least=least) if key in self else None
+
     def number(self, key: str, *, least: float) -> float:
         """A number, not below ``least``."""
         found = self._take(key)
@@ -78,9 +82,11 @@ class Facts:
             raise self._unfit(key, found, f"one of {', '.join(choices)}")
         return str(found)
 
-    def names(self, key: str, *, known: Sequence[str] | None = None) -> tuple[str, ...]:
-        """A list of texts; of known ones, where it is said which are."""
-        found = self._take(key)
+    def names(
+        self, key: str, *, known: Sequence[str] | None = None, default: Sequence[str] | None = None
+    ) -> tuple[str, ...]:
+        """A list of texts; of known ones, where it is said which are; ``default`` where it is not there."""
+        found = self._take(key, None if default is None else list(default))
         if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
             raise self._unfit(key, found, "a list of texts")
         for name in found:
@@ -107,10 +113,10 @@ class Facts:
         """A table inside this one."""
         return self._inner(self._take(key), key)
 
-    def tables(self, key: str) -> tuple[Self, ...]:
-        """A list of tables, at least one."""
-        found = self._take(key)
-        if not isinstance(found, list) or not found:
+    def tables(self, key: str, *, least: int = 1) -> tuple[Self, ...]:
+        """A list of tables, at least one; where ``least`` is 0, the key may be missing too."""
+        found = self._take(key, [] if least == 0 else None)
+        if not isinstance(found, list) or len(found) < least:
             raise self._unfit(key, found, f"one table [[{key}]] or more")
         return tuple(self._inner(table, f"{key}[{number}]") for number, table in enumerate(found))
 

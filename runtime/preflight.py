@@ -184,7 +184,7 @@ def _verdict(engine: EngineThere, wanted: Sequence[_Wanted], profile: Profile, *
     release = table.at(engine.newest)
     if release is None:
         return _by_statement(engine, stated, oldest=table.releases[0].version)
-    brought = table.custom | ({_EDGETPU} if "edgetpu" in profile.accelerators else set())
+    brought = table.custom | ({_EDGETPU} if "edgetpu" in profile.accelerator_names else set())
     missing = [w for w in wanted if release.newest.get(w.name, 0) < w.version and w.name not in brought]
     if missing:
         obstacles = tuple(_obstacle(w, release.newest.get(w.name, 0), table) for w in _once(missing))

@@ -20,6 +20,12 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def own_inventory(tmp_path, monkeypatch):
+    """No test sees the devices of whoever runs it."""
+    monkeypatch.setenv("TINSMITH_DEVICES", str(tmp_path / "devices.toml"))
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk of 24 KiB, where mounting is allowed."""

@@ -38,7 +38,14 @@ _MS = {"ms": 1.0, "s": 1000.0}
 @options.data_option
 @click.option("--name", help="What devices know it by; the output's name unless given.")
 @click.option("--version", type=click.IntRange(1), help="One more than that of the bundle at --output unless given.")
-@click.option("-d", "--device", default="local", show_default=True, help="The profile that settles how it is run.")
+@click.option(
+    "-d",
+    "--device",
+    type=options.DEVICE_NAME,
+    default="local",
+    show_default=True,
+    help="The device or profile that settles how it is run.",
+)
 @options.engine_option
 @options.accelerator_option
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of a run; the profile's unless given.")

@@ -25,7 +25,12 @@ __all__ = ["inspect"]
 @click.command()
 @options.model_argument
 @click.option(
-    "-d", "--device", "devices", multiple=True, help="Say whether it runs, and computes right, on this profile."
+    "-d",
+    "--device",
+    "devices",
+    type=options.DEVICE_NAME,
+    multiple=True,
+    help="Say whether it runs, and computes right, on this device or profile.",
 )
 @options.format_option
 def inspect(model: Path, devices: tuple[str, ...], output_format: str) -> None:

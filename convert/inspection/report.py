@@ -165,11 +165,13 @@ class Requirements:
         format: ``tflite`` or ``onnx``.
         operators: By name, version and true precision.
         needs: What must be there besides: version of the runtime, opsets.
+        activation_bytes: What activations take at once, an estimate; None where a shape is open.
     """
 
     format: str
     operators: tuple[OperatorUse, ...]
     needs: Mapping[str, str]
+    activation_bytes: int | None
 
 
 def operator_precisions(path: Path) -> tuple[OperatorUse, ...]:
@@ -181,7 +183,8 @@ def requirements_of(path: Path) -> Requirements:
     """What an artifact needs; raises as ``inspect_model``, and ``ModelLoadError`` for a model that is none."""
     graph = _artifact_graph(path)
     uses = _translated(path, lambda: count_uses(graph))
-    return Requirements(format=graph.format, operators=uses, needs=graph.needs)
+    activations = _translated(path, lambda: activation_bytes(graph))
+    return Requirements(format=graph.format, operators=uses, needs=graph.needs, activation_bytes=activations)
 
 
 def saturation_of(path: Path) -> Saturation:

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+    _TextType = click.ParamType[str]
+else:
+    _TextType = click.ParamType
 
 __all__ = [
     "DATA_HELP",
+    "DEVICE_NAME",
     "accelerator_option",
     "data_option",
     "device_option",
@@ -44,10 +48,29 @@ metric_option = click.option(
     "--metric",
     help="What judges: accuracy, top-5, auc, map, mae, mse, or module:function. [default: accuracy; mae for numbers]",
 )
+
+
+class _DeviceName(_TextType):
+    """What ``-d`` takes where a profile is meant: a device of the inventory stands for its profile.
+
+    The inventory is read by another package, which ``__main__`` has wired; without it, names are those of profiles.
+    """
+
+    name = "device"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        """The name of a profile, as ``load_profile`` takes it."""
+        wiring = None if ctx is None else ctx.find_root().obj
+        return value if wiring is None else str(wiring.profile_name_of(value))
+
+
+DEVICE_NAME = _DeviceName()
 device_option = click.option(
     "-d",
     "--device",
-    help="The profile that the artifact is made for: it decides which integers are multiplied, and what may be in it.",
+    type=DEVICE_NAME,
+    help="The device or profile that the artifact is made for: "
+    "it decides which integers are multiplied, and what may be in it.",
 )
 engine_option = click.option("--engine", help="Run it with this engine: litert, onnxruntime or tflite-runtime.")
 accelerator_option = click.option(

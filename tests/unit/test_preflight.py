@@ -15,7 +15,7 @@ from tinsmith.runtime.engine_tables import order, table_of
 from tinsmith.runtime.engines import ENGINES
 from tinsmith.runtime.errors import UnsupportedOperatorError
 from tinsmith.runtime.preflight import check_operators, refuse_unless_runs
-from tinsmith.runtime.profile import EngineThere, Profile, load_profile
+from tinsmith.runtime.profile import Accelerator, EngineThere, Profile, load_profile
 
 ENGINE_NAMES = [choice.name for choice in ENGINES]
 
@@ -24,11 +24,12 @@ def uses(*operators, custom=False):
     return [OperatorUse(name=n, version=v, count=1, precision="-", custom=custom) for n, v in operators]
 
 
-def device(*engines, accelerators=("cpu",)):
+def device(*engines, accelerators=()):
     there = tuple(EngineThere(name=n, oldest=o, newest=w) for n, o, w in engines)
     return Profile(
         name="board", title="", kind="board", engines=there,
-        accelerators=accelerators, threads=1, soc="", cpu=None, ram_bytes=None, sources={},
+        accelerators=tuple(Accelerator(name=a) for a in accelerators), threads=1, soc="",
+        cpu=None, ram_bytes=None, sources={},
     )  # fmt: skip
 
 
@@ -115,7 +116,7 @@ def test_custom_and_flex_operators_are_named():
 
 
 def test_custom_operators_that_the_engine_or_the_device_brings_run():
-    coral = device(("litert", "2.3.0", "2.3.0"), accelerators=("edgetpu", "cpu"))
+    coral = device(("litert", "2.3.0", "2.3.0"), accelerators=("edgetpu",))
 
     assert check(uses(("edgetpu-custom-op", 1), custom=True), coral).runs is True
     assert check(uses(("TFLite_Detection_PostProcess", 1), custom=True), NEW).runs is True

@@ -1,0 +1,110 @@
+"""``tinsmith devices``: list, show, add, remove, check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+from click.exceptions import Exit
+
+from tinsmith.runtime.commands import options
+from tinsmith.runtime.commands.output import print_result
+from tinsmith.runtime.errors import ModelError
+
+__all__ = ["devices"]
+
+
+@click.group()
+def devices() -> None:
+    """Keep your devices, and say what runs on them.
+
+    A device is a profile and an address. Yours are kept in one file, which you may edit too: $TINSMITH_DEVICES, or
+    tinsmith/devices.toml in the folder for configuration.
+    """
+
+
+@devices.command("list")
+@options.format_option
+def list_(output_format: str) -> None:
+    """List your devices, and the profiles that tinsmith brings."""
+    from tinsmith.devices.commands.devices_view import overview_of, profile_document
+    from tinsmith.devices.inventory import read_inventory
+    from tinsmith.runtime.profile import list_profiles, load_profile
+
+    inventory = read_inventory()
+    profiles = [load_profile(name) for name in list_profiles()]
+    document = {
+        "inventory": str(inventory.path),
+        "devices": [device.to_json() for device in inventory.devices],
+        "profiles": [profile_document(profile) for profile in profiles],
+    }
+    print_result(output_format, document, overview_of(inventory, profiles))
+
+
+@devices.command()
+@click.argument("name")
+@options.format_option
+def show(name: str, output_format: str) -> None:
+    """Show a device or a profile: what it has, where that is known from, and latencies that were published for it."""
+    from tinsmith.devices.commands.devices_view import device_facts, profile_document, profile_view
+    from tinsmith.devices.inventory import profile_of, read_inventory
+
+    inventory = read_inventory()
+    device = inventory.find(name)
+    profile = profile_of(name, inventory=inventory)
+    document: dict[str, Any] = {"profile": profile_document(profile)}
+    if device is not None:
+        document = {"device": device.to_json(), **document}
+    view = profile_view(profile) if device is None else [device_facts(device), "", *profile_view(profile)]
+    print_result(output_format, document, view)
+
+
+@devices.command()
+@click.argument("name")
+@click.option("--profile", required=True, help="What it is: a profile's name or alias, or a .toml file of yours.")
+@click.option("--address", required=True, help="How it is reached: local, ssh://USER@HOST or adb:SERIAL.")
+@click.option("--group", "groups", multiple=True, help="A name that stands for several devices at once.")
+@click.option("--tag", "tags", multiple=True, help="A word about it, by which it can be named as well.")
+@click.option("--host-key", default="", help="The host key that it must show, as `ssh-keygen -l` prints it.")
+@click.option("--base", default="", help="The folder there that everything goes into.")
+@options.format_option
+def add(*, output_format: str, **facts: Any) -> None:
+    """Write a device into your inventory."""
+    from tinsmith.devices.commands.devices_view import device_facts
+    from tinsmith.devices.inventory import Entry, add_device
+
+    device = add_device(Entry(**facts))
+    print_result(output_format, {"device": device.to_json()}, [device_facts(device)])
+
+
+@devices.command()
+@click.argument("name")
+@options.format_option
+def remove(name: str, output_format: str) -> None:
+    """Take a device out of your inventory; nothing changes on the device."""
+    from tinsmith.devices.inventory import remove_device
+
+    device = remove_device(name)
+    print_result(output_format, {"removed": device.to_json()}, [f"removed {device.name} ({device.address})"])
+
+
+@devices.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-d", "--device", "names", multiple=True, required=True, help="A device, a group, a tag or a profile.")
+@options.format_option
+def check(file: Path, names: tuple[str, ...], output_format: str) -> None:
+    """Say whether a bundle or an artifact fits, before anything is sent.
+
+    Engine, operators, accelerator, dtypes and disk decide; what is estimated decides nothing. Exit code 4 where it does
+    not fit on one of them.
+    """
+    from tinsmith.devices.commands.devices_view import fit_view
+    from tinsmith.devices.fit import check_fit, read_load
+    from tinsmith.devices.inventory import profiles_of
+
+    load = read_load(file)
+    fits = [check_fit(load, profile, device=name) for name, profile in profiles_of(names)]
+    print_result(output_format, {"file": file.name, "devices": [fit.to_json() for fit in fits]}, fit_view(load, fits))
+    if not all(fit.fits for fit in fits):
+        raise Exit(ModelError.exit_code)
