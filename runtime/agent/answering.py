@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tinsmith.runtime.agent.inquiry import facts_of, status_of
 from tinsmith.runtime.agent.installing import install
 from tinsmith.runtime.agent.receiving import missing, receive
-from tinsmith.runtime.agent.recovery import settle
+from tinsmith.runtime.agent.recovery import settle, sweep
 from tinsmith.runtime.agent.requests import Activate, Boot, Commit, Facts, Install, Missing, Receive, Rollback, Status
 from tinsmith.runtime.agent.switching import activate, commit, rollback
 from tinsmith.runtime.agent.trying import try_in_child
@@ -49,6 +49,7 @@ def _status(board: Board) -> Answer:
     try:
         with board.locked():
             state, resolved = settle(board)
+            sweep(board)
             return status_of(board, state, resolved=resolved)
     except DeviceError:
         return status_of(board, board.state(), busy=True)
@@ -72,4 +73,5 @@ def _changed(
             return commit(board, state, request)
         if isinstance(request, Rollback):
             return rollback(board, state, request)
+    sweep(board)
     return status_of(board, state, resolved=resolved)

@@ -342,6 +342,26 @@ def test_a_rollback_out_of_a_trial_that_is_cut_off_anywhere(boards, bundles, cop
     assert at > 5, "the steps were not seen"
 
 
+def test_what_was_reported_is_there_after_the_power_is_cut(boards, bundles, copy):
+    base, name = copy(boards["one"]), sha256(bundles[1])
+    asked = [
+        Receive(sha256=name, size_bytes=len(bundles[1]), part=name, form="whole"),
+        Install(sha256=name, allow_unsigned=True),
+        Activate(sha256=name, window_s=60),
+        Commit(sha256=name),
+        Rollback(reason="it was slow"),
+    ]
+    Host(base)._send(bundles[1], 0, sha256(b""))
+    for request in asked:
+        files = CutFileSystem(base.parent)
+        files.sent(base / "parts" / f"{name}.part")
+        given = Host(base, files).ask(request)
+        before = served(base), Host(base).ask(Status())
+        files.lose()
+        assert (served(base), Host(base).ask(Status())) == before
+        assert Host(base).ask(request) == given or isinstance(request, Install)
+
+
 def _flash_until_trial(host, content):
     name = sha256(content)
     host._send(content, 0, sha256(b""))
