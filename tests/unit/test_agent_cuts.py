@@ -129,8 +129,8 @@ class CutFileSystem(FileSystem):
     def _kept(self, path):
         """Gives what brings back a name as it is now."""
         if path.is_symlink():
-            to = os.readlink(path)
-            return lambda: os.symlink(to, path)
+            to = path.readlink()
+            return lambda: path.symlink_to(to)
         if path.exists() and not path.is_dir():
             spare = Path(tempfile.mkdtemp(dir=self._spare)) / "kept"
             os.link(path, spare)

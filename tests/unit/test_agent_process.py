@@ -1,5 +1,6 @@
 """The agent as hosts meet it: a program on the device, with the device's own engine, killed at any moment."""
 
+import io
 import json
 import os
 import signal
@@ -7,13 +8,13 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tinsmith.convert.bundling import bundle
 from tinsmith.runtime.agent.requests import Activate, Commit, Facts, Install, Receive, Rollback, Status, request_json
-from tinsmith.runtime.bundle.manifest import Manifest
 from tinsmith.runtime.bundle.reading import open_bundle
 from tinsmith.runtime.bundle.trust import AllowUnsigned
 from tinsmith.runtime.bundle.writing import write_bundle
@@ -60,17 +61,13 @@ def made(tmp_path_factory):
 
 
 def _golden(name):
-    from pathlib import Path
-
     return Path(__file__).parents[1] / "golden" / name
 
 
 def _again(path, other, version, *, off):
     """The same bundle with another version, and golden outputs that are off."""
-    import io
-
     with open_bundle(path, trust=AllowUnsigned()) as opened:
-        manifest: Manifest = opened.manifest
+        manifest = opened.manifest
         contents = {part.name: opened.read(part.name) for part in manifest.parts}
     for engine in manifest.golden.outputs.values():
         for part in engine.values():
@@ -136,7 +133,8 @@ def test_what_is_no_request_gets_an_answer_too(tmp_path, request_, code, said):
 def test_the_agent_needs_no_package_that_a_board_lacks(tmp_path):
     code = (
         "import sys\n"
-        "sys.modules.update(dict.fromkeys(['click', 'rich', 'pydantic', 'ruamel', 'bsdiff4', 'tensorflow', 'asyncssh']))\n"
+        "lacking = ['click', 'rich', 'pydantic', 'ruamel', 'bsdiff4', 'tensorflow', 'asyncssh']\n"
+        "sys.modules.update(dict.fromkeys(lacking))\n"
         "from tinsmith.runtime.agent import __main__ as agent\n"
         "assert 'numpy' not in sys.modules, 'numpy'\n"
         "sys.exit(agent.main())\n"
