@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tinsmith.runtime.agent.health import check_health
 from tinsmith.runtime.agent.inquiry import facts_of, status_of
-from tinsmith.runtime.agent.installing import install
+from tinsmith.runtime.agent.installing import Trying, install
 from tinsmith.runtime.agent.receiving import missing, receive
 from tinsmith.runtime.agent.recovery import settle, sweep
-from tinsmith.runtime.agent.requests import Activate, Boot, Commit, Facts, Install, Missing, Receive, Rollback, Status
+from tinsmith.runtime.agent.requests import (
+    Activate,
+    Boot,
+    Commit,
+    Facts,
+    Health,
+    Install,
+    Missing,
+    Receive,
+    Rollback,
+    Status,
+)
 from tinsmith.runtime.agent.switching import activate, commit, rollback
 from tinsmith.runtime.agent.trying import try_in_child
 from tinsmith.runtime.errors import DeviceError, OutputError
@@ -37,6 +49,8 @@ def answer(board: Board, request: Request, stages: Stages, *, attempt: Try = try
     """
     if isinstance(request, Facts):
         return facts_of(board)
+    if isinstance(request, Health):
+        return check_health(board, request, Trying(attempt, stages))
     if isinstance(request, Missing):
         return missing(board, request)
     if isinstance(request, Status):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tinsmith.runtime.bundle.reading import Bundle
     from tinsmith.runtime.bundle.trust import Trust
 
-__all__ = ["DECRYPTION_KEY", "install", "trusted_keys"]
+__all__ = ["DECRYPTION_KEY", "Trying", "install", "tried_again", "trusted_keys"]
 
 DECRYPTION_KEY = "decryption.key"
 _CHUNK_BYTES = 1 << 18
@@ -66,7 +66,7 @@ def install(board: Board, state: State, request: Install, attempt: Try, stages: 
         )
     slot = other_slot(state.committed)
     try:
-        return _install(board, state, slot, request, _Trying(attempt, stages))
+        return _install(board, state, slot, request, Trying(attempt, stages))
     except TinsmithError as error:
         with contextlib.suppress(OutputError):  # of a full disk the host learns by the error
             _refused(board, slot, request, error, stage=stages.now)
@@ -80,7 +80,7 @@ def _refused(board: Board, slot: str, request: Install, error: TinsmithError, *,
     board.record(state, "refusal", sha256=request.sha256, stage=stage, reason=error.message[:500])
 
 
-class _Trying:
+class Trying:
     """What tries a bundle, and where the durations of its stages go."""
 
     def __init__(self, attempt: Try, stages: Stages) -> None:
@@ -88,7 +88,7 @@ class _Trying:
         self.stages = stages
 
 
-def _install(board: Board, state: State, slot: str, request: Install, trying: _Trying) -> InstalledBundle:
+def _install(board: Board, state: State, slot: str, request: Install, trying: Trying) -> InstalledBundle:
     stages = trying.stages
     path = _source(board, state, slot, request.sha256)
     with stages.at("signature"):
@@ -100,7 +100,7 @@ def _install(board: Board, state: State, slot: str, request: Install, trying: _T
         if known is None or known.sha256 != request.sha256:
             with stages.at("unpack"):
                 state, known = _fill(board, state, slot, bundle, request.sha256)
-        tried = _tried(board, bundle, known, request, trying)
+        tried = tried_again(board, bundle, known, trying, time_limit_s=request.time_limit_s)
     board.save(replace(state, slots={**state.slots, slot: known}))
     board.files.unlink(whole_path(board, request.sha256))
     return InstalledBundle(
@@ -221,13 +221,14 @@ def _chunks(path: Path) -> Iterator[bytes]:
         yield from iter(functools.partial(stream.read, _CHUNK_BYTES), b"")
 
 
-def _tried(board: Board, bundle: Bundle, known: Installed, request: Install, trying: _Trying) -> Tried:
+def tried_again(board: Board, bundle: Bundle, known: Installed, trying: Trying, *, time_limit_s: float) -> Tried:
+    """Try the bundle that lies in a slot; raises as ``install``."""
     with _artifact(board, bundle, known) as path:
         candidate = Candidate(
             path=path,
             settings=bundle.manifest.settings,
             golden=bundle.golden(),
-            time_limit_s=request.time_limit_s,
+            time_limit_s=time_limit_s,
         )
         return trying.attempt(candidate, trying.stages)
 

@@ -20,6 +20,7 @@ __all__ = [
     "Boot",
     "Commit",
     "Facts",
+    "Health",
     "Install",
     "Missing",
     "Receive",
@@ -73,6 +74,24 @@ class Boot(_Request):
     """As ``Status``; asked by the device itself when it starts, before anything is served."""
 
     name = "boot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health(_Request):
+    """Whether what is served is still whole and answers as it should; changes nothing.
+
+    Attributes:
+        time_limit_s: For each answer of the child process that tries it.
+    """
+
+    name = "health"
+    changes = False
+    time_limit_s: float = 60.0
+
+    @classmethod
+    def read(cls, fields: Fields) -> Self:
+        """Take its own fields."""
+        return cls(time_limit_s=fields.number("time_limit_s", least=0.1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,9 +236,9 @@ class Rollback(_Request):
         return cls(reason=fields.text("reason")[:500])
 
 
-Request = Facts | Status | Boot | Missing | Receive | Install | Activate | Commit | Rollback
+Request = Facts | Status | Boot | Health | Missing | Receive | Install | Activate | Commit | Rollback
 _REQUESTS: dict[str, type[Request]] = {
-    kind.name: kind for kind in (Facts, Status, Boot, Missing, Receive, Install, Activate, Commit, Rollback)
+    kind.name: kind for kind in (Facts, Status, Boot, Health, Missing, Receive, Install, Activate, Commit, Rollback)
 }
 
 

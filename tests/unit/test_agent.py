@@ -31,6 +31,7 @@ from tinsmith.runtime.agent.requests import (
     Boot,
     Commit,
     Facts,
+    Health,
     Install,
     Missing,
     Receive,
@@ -326,6 +327,21 @@ class TestRefusals:
         assert str((device.base / "current").readlink()) == "slots/a"
 
 
+def test_health_is_whether_what_is_served_is_whole_and_runs(device, tmp_path):
+    with pytest.raises(UsageError, match="serves nothing"):
+        device.ask(Health())
+    one = make(tmp_path, 1)
+    done = device.flash(one)
+    with (device.base / "lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        found = device.ask(Health())
+    assert (found.bundle, found.durations_ms.keys()) == (done.active, {"hash", "load"})
+    (device.base / "slots/a/artifact/small.tflite").write_bytes(b"TFL3 rot")
+    with pytest.raises(VerificationError, match="has changed since"):
+        device.ask(Health())
+    assert device.stages.now == "hash"
+
+
 class TestReceiving:
     def test_what_has_come_is_told_with_its_hash(self, device, tmp_path):
         one = make(tmp_path, 1)
@@ -457,6 +473,7 @@ class TestDocuments:
             Facts(),
             Status(),
             Boot(),
+            Health(time_limit_s=5.0),
             Missing(sha256=A, size_bytes=5, part=A, part_bytes=4),
             Receive(sha256=A, size_bytes=5, part=A, form="whole"),
             Receive(sha256=A, size_bytes=5, part=A, form="bsdiff", base=A),

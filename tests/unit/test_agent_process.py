@@ -14,7 +14,17 @@ import numpy as np
 import pytest
 
 from tinsmith.convert.bundling import bundle
-from tinsmith.runtime.agent.requests import Activate, Commit, Facts, Install, Receive, Rollback, Status, request_json
+from tinsmith.runtime.agent.requests import (
+    Activate,
+    Commit,
+    Facts,
+    Health,
+    Install,
+    Receive,
+    Rollback,
+    Status,
+    request_json,
+)
 from tinsmith.runtime.bundle.reading import open_bundle
 from tinsmith.runtime.bundle.trust import AllowUnsigned
 from tinsmith.runtime.bundle.writing import write_bundle
@@ -102,6 +112,9 @@ def test_a_bundle_is_run_on_the_engine_of_the_device_before_it_is_served(made, t
     assert "samples" in installed["golden"]
     assert done["active"]["version"] == 1
     assert told(base, Facts())["engines"]["litert"] == installed["engine_version"]
+
+    health = told(base, Health())
+    assert (health["golden"], set(health["durations_ms"])) == (installed["golden"], {"hash", "load", "golden"})
 
     told(base, put(base, made[3]))
     ran = ask(base, Install(sha256=sha256_of(made[3]), allow_unsigned=True))
