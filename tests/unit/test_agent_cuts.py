@@ -288,6 +288,8 @@ def test_a_flash_that_is_cut_off_anywhere(boards, bundles, copy, start, form, to
         found = served(base)
         assert found in (old, new), f"step {at}"
         assert (status.active and status.active.sha256) == (found and sha256(found))
+        if status.previous is not None:
+            assert sha256((base / "slots" / status.previous.slot / BUNDLE).read_bytes()) == status.previous.sha256
         if reboot:
             assert not status.on_trial
             assert (found == new) == (status.highest.get("cats") == 3), "an update that nobody committed stayed"
