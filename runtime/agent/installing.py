@@ -58,7 +58,7 @@ def install(board: Board, state: State, request: Install, attempt: Try, stages: 
         OutputError: The disk is full.
     """
     serving = state.at(board.serving())
-    if serving is not None and serving.sha256 == request.sha256:
+    if serving is not None and serving.sha256 == request.sha256 and board.is_whole(serving):
         return InstalledBundle(bundle=Bundled.of(serving))
     if state.trial is not None:
         raise DeviceError(
@@ -97,7 +97,7 @@ def _install(board: Board, state: State, slot: str, request: Install, trying: Tr
         with stages.at("version"):
             _refuse_stale(state, bundle, request)
         known = state.at(slot)
-        if known is None or known.sha256 != request.sha256:
+        if known is None or path == whole_path(board, request.sha256):
             with stages.at("unpack"):
                 state, known = _fill(board, state, slot, bundle, request.sha256)
         tried = tried_again(board, bundle, known, trying, time_limit_s=request.time_limit_s)

@@ -30,16 +30,11 @@ def activate(board: Board, state: State, request: Activate) -> Activated:
         VerificationError: It has changed since it was installed.
     """
     serving = state.at(board.serving())
-    if serving is not None and serving.sha256 == request.sha256:
+    if serving is not None and serving.sha256 == request.sha256 and board.is_whole(serving):
         return _activated(board, state, serving)
     if state.trial is not None:
         raise DeviceError("another update is on trial on this device", hint="wait until it is committed")
-    installed = _find(state, request.sha256)
-    if not board.is_whole(installed):
-        raise VerificationError(
-            f"version {installed.version} in slot {installed.slot} has changed since it was installed",
-            hint="flash again",
-        )
+    installed = _find(board, state, request.sha256)
     now = board.now()
     trial = Trial(
         slot=installed.slot,
@@ -100,11 +95,17 @@ def rollback(board: Board, state: State, request: Rollback) -> RolledBack:
     return _rolled_back(board, take_back(board, state, target, request.reason), taken)
 
 
-def _find(state: State, sha256: str) -> Installed:
-    for installed in state.slots.values():
-        if installed.sha256 == sha256:
+def _find(board: Board, state: State, sha256: str) -> Installed:
+    """The bundle in a slot; where both have it, one of them is damaged."""
+    found = [installed for installed in state.slots.values() if installed.sha256 == sha256]
+    if not found:
+        raise DataError(f"the bundle {sha256} is not installed on the device", hint="install it first")
+    for installed in found:
+        if board.is_whole(installed):
             return installed
-    raise DataError(f"the bundle {sha256} is not installed on the device", hint="install it first")
+    raise VerificationError(
+        f"version {found[0].version} in slot {found[0].slot} has changed since it was installed", hint="flash again"
+    )
 
 
 def _lost(state: State, sha256: str) -> RolledBackError | UsageError:

@@ -342,6 +342,21 @@ def test_health_is_whether_what_is_served_is_whole_and_runs(device, tmp_path):
     assert device.stages.now == "hash"
 
 
+@pytest.mark.parametrize("slot", ["a", "b"])
+def test_flashing_a_damaged_bundle_again_mends_it(device, tmp_path, slot):
+    one, two = make(tmp_path, 1), make(tmp_path, 2)
+    device.flash(one)
+    device.flash(two)
+    content = {"a": one, "b": two}[slot]
+    (device.base / "slots" / slot / "artifact/small.tflite").write_bytes(b"TFL3 rot")
+    about = Missing(sha256=digest(content), size_bytes=9, part=digest(content), part_bytes=9)
+    assert device.ask(about).there == ""
+    done = device.flash(content, allow_downgrade=True)
+    assert device.flash(content) == done
+    assert (done.active.sha256, done.active.slot) == (digest(content), "a")
+    assert device.ask(Health()).bundle == done.active
+
+
 class TestReceiving:
     def test_what_has_come_is_told_with_its_hash(self, device, tmp_path):
         one = make(tmp_path, 1)
