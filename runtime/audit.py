@@ -1,4 +1,4 @@
-"""The audit log: one line for each load, swap, refusal, rollback and unload, which can't be changed unnoticed.
+"""The audit log: one line for each load, swap, trial, commit, refusal, rollback and unload; no change goes unnoticed.
 
 A line is a JSON document that holds the sha256 of the line before it. Changing, dropping or moving a line breaks the
 chain there. Lines cut off at the end leave no trace in the file itself: keep the newest ``head`` elsewhere to notice.
@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tinsmith.runtime.errors import OutputError, VerificationError
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["EVENTS", "AuditLog", "Verified", "verify_log"]
+__all__ = ["EVENTS", "AuditLog", "Newest", "Verified", "newest_line", "verify_log"]
 
-EVENTS = ("load", "swap", "refusal", "rollback", "unload", "repair")
+EVENTS = ("load", "swap", "trial", "commit", "refusal", "rollback", "unload", "repair")
 _FIRST = "0" * 64
 _CHUNK_BYTES = 4096
 
@@ -37,6 +37,19 @@ class Verified:
 
     lines: int
     head: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Newest:
+    """The last whole line of a log.
+
+    Attributes:
+        head: Its sha256; 64 zeros for an empty log.
+        facts: What it says; nothing for an empty log, and for a line that is none.
+    """
+
+    head: str
+    facts: dict[str, Any]
 
 
 class AuditLog:
@@ -98,6 +111,32 @@ class AuditLog:
         while rest:
             rest = rest[stream.write(rest) :]
         return hashlib.sha256(line).hexdigest()
+
+
+def newest_line(path: Path) -> Newest:
+    """Read the last whole line, and nothing before it; a log that is not there is empty.
+
+    Raises:
+        VerificationError: It can't be read.
+    """
+    try:
+        with path.open("rb", buffering=0) as stream:
+            size = stream.seek(0, os.SEEK_END)
+            end = size - len(_tail(stream, size))  # behind the last newline: a torn line does not count
+            line = _tail(stream, end - 1) if end else b""
+    except FileNotFoundError:
+        return Newest(head=_FIRST, facts={})
+    except OSError as error:
+        raise VerificationError(f"cannot read {path}: {error.strerror}", hint="check the disk") from error
+    return Newest(head=hashlib.sha256(line).hexdigest() if end else _FIRST, facts=_facts(line))
+
+
+def _facts(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:  # ``verify_log`` says so
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def verify_log(path: Path) -> Verified:

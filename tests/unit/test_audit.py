@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tinsmith.runtime.audit import AuditLog, verify_log
+from tinsmith.runtime.audit import AuditLog, newest_line, verify_log
 from tinsmith.runtime.errors import OutputError, VerificationError
 
 NOON = datetime.datetime(2026, 11, 27, 12, tzinfo=datetime.timezone.utc)
@@ -144,3 +144,15 @@ def test_a_full_disk_is_reported_and_tears_no_line(small_disk):
         fill(log)
 
     assert verify_log(log.path).lines > 10
+
+
+def test_the_newest_line_is_the_last_whole_one(tmp_path):
+    path = tmp_path / "audit.jsonl"
+    assert (newest_line(path).head, newest_line(path).facts) == ("0" * 64, {})
+    head = AuditLog(path).append("trial", model="cats", reason="x" * 9000)
+    with path.open("ab") as stream:
+        stream.write(b'{"at": "torn')
+    found = newest_line(path)
+    assert (found.head, found.facts["model"]) == (head, "cats")
+    path.write_bytes(b"no entry\n")
+    assert newest_line(path).facts == {}

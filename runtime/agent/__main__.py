@@ -1,0 +1,60 @@
+"""``python -m tinsmith.runtime.agent BASE``: one JSON request on stdin, one JSON answer on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from tinsmith.runtime.agent.answering import answer
+from tinsmith.runtime.agent.answers import answer_json
+from tinsmith.runtime.agent.board import Board
+from tinsmith.runtime.agent.requests import read_request
+from tinsmith.runtime.agent.stages import Stages
+from tinsmith.runtime.errors import TinsmithError, UsageError
+
+__all__ = ["main"]
+
+_MOST_REQUEST_BYTES = 1 << 16
+_DEFECT = 70
+
+
+def main() -> int:
+    """Answer one request; the exit code is that of the error, or 0."""
+    # what engines and libraries print must not get between the host and the answer
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    stages = Stages("request")
+    code = 0
+    try:
+        document = answer_json(answer(Board(_base()), read_request(sys.stdin.buffer.read(_MOST_REQUEST_BYTES)), stages))
+    except TinsmithError as error:
+        code = error.exit_code
+        document = _error(error.code, code, error.message, error.hint, stages.now)
+    except Exception as error:  # noqa: BLE001 - the host must get an answer whatever went wrong here
+        traceback.print_exc()
+        code = _DEFECT
+        document = _error(
+            "defect", code, f"{type(error).__name__}: {error}", "report it with what stderr says", stages.now
+        )
+    with out:
+        out.write(json.dumps(document) + "\n")
+    return code
+
+
+def _base() -> Path:
+    if len(sys.argv) != 2:
+        raise UsageError("the agent takes one argument, its folder", hint="python -m tinsmith.runtime.agent BASE")
+    return Path(sys.argv[1])
+
+
+def _error(code: str, exit_code: int, message: str, hint: str, stage: str) -> dict[str, Any]:
+    said = {"code": code, "exit_code": exit_code, "message": message, "hint": hint, "stage": stage}
+    return {"schema": 1, "error": said}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

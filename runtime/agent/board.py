@@ -1,0 +1,165 @@
+"""The folder of a board: where things lie, who may change them, and what is known of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tinsmith.runtime.agent.clock import read_clock
+from tinsmith.runtime.agent.filesystem import FileSystem
+from tinsmith.runtime.agent.state import SLOTS, Entry, State, read_state, state_bytes
+from tinsmith.runtime.audit import AuditLog, Newest, newest_line
+from tinsmith.runtime.errors import DataError, DeviceError, OutputError, VerificationError, first_line
+from tinsmith.runtime.files import sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tinsmith.runtime.agent.clock import Moment
+    from tinsmith.runtime.agent.state import Installed
+
+__all__ = ["BUNDLE", "Board"]
+
+BUNDLE = "app.tin"
+_MOST_OWED = 30
+
+
+class Board:
+    """Reads and writes what lies in the folder; the rules of an update are elsewhere.
+
+    Attributes:
+        base: The folder.
+        files: Through which all changes go.
+        now: The clock.
+    """
+
+    def __init__(self, base: Path, *, files: FileSystem | None = None, now: Callable[[], Moment] = read_clock) -> None:
+        self.base = base
+        self.files = files or FileSystem()
+        self.now = now
+        self.parts = base / "parts"
+        self.slots = base / "slots"
+        self.trusted = base / "trusted"
+        self.current = base / "current"
+        self.audit_path = base / "audit.jsonl"
+        self._state_path = base / "state.json"
+        self._lock_path = base / "lock"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folders where they are missing, and keep everybody else from changing anything.
+
+        The lock ends with the process that holds it, however that dies.
+
+        Raises:
+            DeviceError: Somebody else is at it.
+            OutputError: The folder can't be written.
+        """
+        import fcntl
+
+        for folder in (self.base, self.parts, self.slots, self.trusted):
+            self.files.make_folder(folder)
+        handle = self.files.open_lock(self._lock_path)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DeviceError(
+                    "somebody else is updating this device right now",
+                    hint="wait until it is done, then ask for its status",
+                ) from None
+            yield
+        finally:
+            os.close(handle)
+
+    def serving(self) -> str | None:
+        """The slot that the link leads to; None where there is no link, or one that leads elsewhere."""
+        try:
+            name = self.current.readlink().name
+        except OSError:
+            return None
+        return name if name in SLOTS and self.slot(name).is_dir() else None
+
+    def slot(self, name: str) -> Path:
+        """The folder of a slot."""
+        return self.slots / name
+
+    def serve(self, slot: str | None) -> None:
+        """Let the link lead to a slot; None takes the link away."""
+        if slot is None:
+            self.files.unlink(self.current)
+            self.files.sync_folder(self.base)
+        else:
+            self.files.switch(self.current, f"{self.slots.name}/{slot}")
+
+    def state(self) -> State:
+        """What is known.
+
+        Raises:
+            VerificationError: The file is damaged, which no cut of power does.
+        """
+        try:
+            return read_state(self._state_path.read_bytes(), of=str(self._state_path))
+        except FileNotFoundError:
+            return State()
+        except (OSError, DataError) as error:
+            raise VerificationError(
+                f"cannot read the state of the device, {self._state_path}: {first_line(error)}",
+                hint="what is active stays so; move that file away and flash again, and versions count anew",
+            ) from error
+
+    def save(self, state: State) -> State:
+        """Write what is known from now on."""
+        self.files.write(self._state_path, [state_bytes(state)])
+        return state
+
+    def record(self, state: State, event: str, about: Installed | None = None, **facts: str) -> State:
+        """Write what is known from now on together with the line that the audit log owes it, and then the line.
+
+        Args:
+            state: What is known from now on.
+            event: As the audit log takes it.
+            about: The bundle that it is about.
+            **facts: What else to say.
+        """
+        said = {} if about is None else _said(about)
+        serial = state.entries[-1].serial + 1 if state.entries else 1
+        entry = Entry(serial=serial, event=event, facts={**said, **facts})
+        state = self.save(replace(state, entries=(*self._owed(state)[-_MOST_OWED:], entry)))
+        self.pay(state)
+        return state
+
+    def pay(self, state: State) -> None:
+        """Write the lines that the audit log owes to the state, unless they are there.
+
+        A disk that is too full for them does not stop an update from being taken back: they stay owed.
+        """
+        with contextlib.suppress(OutputError):
+            for entry in self._owed(state):
+                self.files.step("audit", self.audit_path)
+                AuditLog(self.audit_path).append(entry.event, serial=str(entry.serial), **entry.facts)
+
+    def _owed(self, state: State) -> tuple[Entry, ...]:
+        last = str(self.newest_line().facts.get("serial", ""))
+        written = int(last) if last.isdecimal() else 0
+        return tuple(entry for entry in state.entries if entry.serial > written)
+
+    def newest_line(self) -> Newest:
+        """The last line of the audit log; raises ``VerificationError`` where it can't be read."""
+        return newest_line(self.audit_path)
+
+    def is_whole(self, installed: Installed) -> bool:
+        """Whether every file of a slot is what it was when it passed its checks."""
+        home = self.slot(installed.slot)
+        try:
+            return all(sha256_of(home / name) == sha256 for name, sha256 in installed.files.items())
+        except OSError:
+            return False
+
+
+def _said(about: Installed) -> dict[str, str]:
+    said = {"model": about.name, "version": str(about.version), "sha256": about.sha256, "slot": about.slot}
+    return {**said, "signed_by": about.signed_by} if about.signed_by else said

@@ -1,0 +1,50 @@
+"""Whether what a device serves is still whole, loads, and answers its golden inputs as it should."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinsmith.runtime.agent.answers import Bundled, InstalledBundle
+from tinsmith.runtime.agent.board import BUNDLE
+from tinsmith.runtime.agent.installing import tried_again
+from tinsmith.runtime.bundle.reading import open_bundle
+from tinsmith.runtime.bundle.trust import AllowUnsigned
+from tinsmith.runtime.errors import UsageError, VerificationError
+
+if TYPE_CHECKING:
+    from tinsmith.runtime.agent.board import Board
+    from tinsmith.runtime.agent.installing import Trying
+    from tinsmith.runtime.agent.requests import Health
+
+__all__ = ["check_health"]
+
+
+def check_health(board: Board, request: Health, trying: Trying) -> InstalledBundle:
+    """Hash what is served, and try it in a child process as before its update.
+
+    Its signature was checked when it was installed, and its hash says that nothing has changed since.
+
+    Raises:
+        UsageError: Nothing is served.
+        VerificationError: It has changed, or its golden inputs give other outputs.
+        ModelError: The engine does not run it.
+    """
+    stages = trying.stages
+    active = board.state().at(board.serving())
+    if active is None:
+        raise UsageError("the device serves nothing", hint="flash a bundle first")
+    with stages.at("hash"):
+        if not board.is_whole(active):
+            raise VerificationError(
+                f"version {active.version} in slot {active.slot} has changed since it was installed",
+                hint="tinsmith rollback, or flash it again",
+            )
+    with open_bundle(board.slot(active.slot) / BUNDLE, trust=AllowUnsigned()) as bundle:
+        tried = tried_again(board, bundle, active, trying, time_limit_s=request.time_limit_s)
+    return InstalledBundle(
+        bundle=Bundled.of(active),
+        durations_ms=dict(stages.durations_ms),
+        engine=tried.engine,
+        engine_version=tried.version,
+        golden=tried.golden,
+    )
