@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenedModel", "Sandbox"]
 
+_DAMAGED_HINT = "the file is damaged or made to harm; get it again from its source"
+_KILLED_HINT = "the system kills what wants more memory than there is (`dmesg` tells): free some"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedModel:
@@ -205,7 +208,7 @@ class Sandbox:
         last = f"; it said last: {lines[-1]}" if lines else ""
         return errors.ModelLoadError(
             f"the engine died on {self._subject} ({reason}){last}",
-            hint="the file is damaged or made to harm; get it again from its source",
+            hint=_KILLED_HINT if status == -signal.SIGKILL else _DAMAGED_HINT,
         )
 
     @staticmethod

@@ -38,6 +38,7 @@ __all__ = [
     "read_manifest",
 ]
 
+_MOST_AT_ONCE = 1024
 _SCHEMA = 1
 MANIFEST, SIGNATURE = "manifest.json", "manifest.json.minisig"
 REFERENCE, LABELS = "reference.json", "labels.json"
@@ -70,8 +71,11 @@ class Settings:
         device: The profile that this was resolved from.
         engine: As ``--engine`` takes it.
         accelerator: ``cpu``, or names in the order to try them.
-        threads: For one run.
-        instances: Interpreters, which run at once.
+        threads: For one run; at most 1,024, for who makes a bundle is not to fill its device's table of processes.
+        instances: Interpreters, which run at once; at most 1,024.
+
+    Raises:
+        DataError: One of these is larger.
     """
 
     device: str
@@ -79,6 +83,14 @@ class Settings:
     accelerator: str = "cpu"
     threads: int = 1
     instances: int = 1
+
+    def __post_init__(self) -> None:
+        for what in ("threads", "instances"):
+            if getattr(self, what) > _MOST_AT_ONCE:
+                raise DataError(
+                    f"a bundle can't have {what} = {getattr(self, what)}; {_MOST_AT_ONCE:,} are the most",
+                    hint=f"give a smaller --{what}",
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,13 +102,17 @@ def _read_file(path: Path, models: tuple[str, ...]) -> list[dict[str, Any]]:
     """What ``--format json`` wrote, or what the server's monitor call answered."""
     from tinsmith.runtime.monitor.document import is_monitor_document
 
+    write_one = "write one: tinsmith monitor URL --format json > FILE"
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {first_line(error)}", hint="an address begins with http://") from error
+    except OSError as error:
+        hint = f"an address begins with http://, as http://{path}" if ":" in str(path) else write_one
+        raise DataError(f"cannot read {path}: {error.strerror}", hint=hint) from error
+    except ValueError as error:
+        raise DataError(f"{path} holds no JSON: {first_line(error)}", hint=write_one) from error
     found = held.get("models", [held]) if isinstance(held, dict) else None
     if not isinstance(found, list) or not all(is_monitor_document(told) for told in found):
-        raise DataError(f"{path} holds no monitor document", hint="write one: tinsmith monitor URL --format json")
+        raise DataError(f"{path} holds no monitor document", hint=write_one)
     return [told for told in found if not models or told["model"] in models]
 
 

@@ -42,8 +42,9 @@ _FILE = click.Path(path_type=Path)
 @click.option("--capture-age", "age_h", type=click.FloatRange(0), default=_CAPTURING.age_h, show_default=True,
               help="Hours after which they are dropped.")  # fmt: skip
 @click.option("--transport", type=click.Choice(TRANSPORTS), default="sockets", show_default=True,
-              help="Our own HTTP server, or uvicorn.")  # fmt: skip
-@click.option("--max-connections", type=click.IntRange(1), default=128, show_default=True, help="At once.")
+              help="Our own HTTP server; or uvicorn, behind a proxy.")  # fmt: skip
+@click.option("--max-connections", type=click.IntRange(1), default=128, show_default=True,
+              help="At once; uvicorn has no such limit.")  # fmt: skip
 @click.option("--instances", type=click.IntRange(1), default=_LIMITS.instances, show_default=True,
               help="Requests that a model runs at once, each in an interpreter of its own.")  # fmt: skip
 @click.option("--queue", type=click.IntRange(0), default=_LIMITS.queue, show_default=True,
@@ -53,7 +54,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--time-limit", "time_limit_s", type=click.FloatRange(0.001), default=_LIMITS.time_limit_s,
               show_default=True, help="Seconds for one run; an interpreter that hangs is given up.")  # fmt: skip
 @click.option("--max-batch", type=click.IntRange(1), default=_LIMITS.max_batch, show_default=True,
-              help="Requests put together to one run, where the model's batch axis is free.")  # fmt: skip
+              help="Requests put together to one run; refuses models whose batch axis is not free.")  # fmt: skip
 @click.option("--max-delay", "max_delay_ms", type=click.FloatRange(0), default=_LIMITS.max_delay_ms, show_default=True,
               help="Milliseconds that the first of a batch waits for others.")  # fmt: skip
 @click.option("--finite", is_flag=True, help="Refuse NaN and infinity in requests.")

@@ -44,7 +44,7 @@ class ServerClient:
     """A server of the Open Inference Protocol.
 
     Args:
-        url: Such as ``http://127.0.0.1:8000``.
+        url: Such as ``http://127.0.0.1:8080``.
         token: Sent as bearer token; empty for none. Over plain HTTP only to this machine.
         ca_file: Certificates to trust instead of the system's; None for those.
         timeout_s: Of a request.
@@ -56,7 +56,7 @@ class ServerClient:
     def __init__(self, url: str, *, token: str = "", ca_file: Path | None = None, timeout_s: float = 10.0) -> None:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UsageError(f"{url} is no address of a server", hint="give one like http://127.0.0.1:8000")
+            raise UsageError(f"{url} is no address of a server", hint="give one like http://127.0.0.1:8080")
         if token and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
             raise UsageError(
                 f"the token would cross the network in the open to {parts.hostname}", hint="use https, or no token"
@@ -134,7 +134,7 @@ class ServerClient:
         elif isinstance(error, ValueError):
             return self._no_server()
         else:
-            hint = "check that it runs, and its host and port"
+            hint = "check its host and port, and that it runs: tinsmith serve app.tin"
         said = first_line(reason) if isinstance(reason, BaseException) else str(reason)
         return DeviceError(f"cannot reach {self.url}: {said}", hint=hint)
 

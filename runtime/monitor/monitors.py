@@ -8,6 +8,7 @@ import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.runtime.errors import OutputError
 from tinsmith.runtime.files import check_writable
 from tinsmith.runtime.monitor.document import monitor_document
 from tinsmith.runtime.monitor.drift import FALSE_ALARM, WINDOW
@@ -37,7 +38,7 @@ class MonitorSettings:
         window: Samples that drift is judged by.
         every: Every so manieth request is measured.
         false_alarm: The share of windows without drift that may be called drifted.
-        capture: The folder that inputs are captured in; None for none.
+        capture: The folder that inputs are captured in, made if it is missing; None for none.
         capture_limits: How many, and for how long; None for the usual.
     """
 
@@ -127,7 +128,18 @@ class Monitors:
             if watched.capture is not None:
                 watched.capture.close()
             path = self._settings.capture / f"{urllib.parse.quote(name, safe=' ')}.npz"
+            _make_private(path.parent)
             check_writable(path)
             watched.capture = Capture(path, inputs, limits=self._settings.capture_limits)
             watched.capture.start()
         return watched.capture
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder for its owner alone, where there is none."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder {folder}: {error.strerror}", hint="capture to a folder that can be written to"
+        ) from error

@@ -104,12 +104,13 @@ class Resize(Operation):
         check_count(self, height=self.height, width=self.width)
         check_choice(self, _FILTERS, filter=self.filter)
         check_choice(self, _FITS, fit=self.fit)
+        self._check_affordable(self.height, self.width)
 
     def apply(self, sample: Raw) -> Array:
         """Resize a picture [height, width, channels] of uint8, or of real numbers as float32; the dtype stays.
 
         Raises:
-            DataError: It is no such picture.
+            DataError: It is no such picture, or so thin that to cover both sides it would fill the memory.
             MissingDependencyError: Pillow is not installed.
         """
         picture = _as_picture(self, sample)
@@ -129,7 +130,12 @@ class Resize(Operation):
         ratio = max(ratios) if self.fit == "cover" else min(ratios)
         return max(1, round(height * ratio)), max(1, round(width * ratio))
 
+    def _check_affordable(self, height: int, width: int) -> None:
+        if height * width > _MOST_PIXELS:
+            raise self.refuse(f"the picture would get {height} x {width} pixels, more than {_MOST_PIXELS:,}")
+
     def _scaled(self, picture: Array, height: int, width: int) -> Array:
+        self._check_affordable(height, width)
         pillow = _pillow()
         method = pillow.Resampling[self.filter.upper()]
         if picture.dtype == np.uint8 and picture.shape[2] == 3:

@@ -289,7 +289,7 @@ def check_free_axes(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec])
     if fixed:
         raise UsageError(
             f"requests can't share a run: the first axis of {', '.join(fixed)} is not free",
-            hint="serve it without batching, or convert it with a free batch axis",
+            hint="serve it without --max-batch, in a server of its own, or convert it with a free batch axis",
         )
 
 
@@ -318,7 +318,7 @@ def check_independent(run: Callable[[Feeds], Outputs], inputs: tuple[TensorSpec,
         if both.shape != want.shape or not np.allclose(both, want, rtol=_RELATIVE, atol=_ABSOLUTE, equal_nan=True):
             raise UsageError(
                 f"the output {name!r} of a sample depends on the other samples in its run, so requests can't share one",
-                hint="serve it without batching",
+                hint="serve it without --max-batch, in a server of its own",
             )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime._version import __version__
+from tinsmith.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,18 +73,19 @@ def containerfile(settings: ServerSettings) -> str:
     Inside a container every address is bound, so that the settings need tokens, TLS, or ``insecure``.
 
     Raises:
-        UsageError: They have none of these.
+        UsageError: They have none of these, or two files of one name, of which the container would hold one.
     """
     placed = _placed(settings, read=lambda path: Path(_HOME / path.name), written=lambda path: Path(_STATE / path.name))
     inside = dataclasses.replace(placed, host="0.0.0.0")  # noqa: S104 - the container is the border
-    copied = sorted({path.name for path in _files(settings)})
+    copied = _copied(settings)
     extras = "onnx,images" if any(path.suffix != ".tflite" for path in _files(settings)) else "images"
     probe = f"import socket; socket.create_connection(('127.0.0.1', {inside.port}), 2)"
     lines = [
         "FROM python:3.13-slim",
         f'RUN pip install --no-cache-dir "tinsmith[serve,{extras}]=={__version__}"',
         f"WORKDIR {_HOME}",
-        f"COPY {json.dumps([*copied, f'{_HOME}/'])}",
+        # a file of tokens or keys is its owner's alone, and stays so
+        f"COPY --chown=65532:65532 {json.dumps([*copied, f'{_HOME}/'])}",
         f"RUN printf %s {shlex.quote(json.dumps(inside.to_json()))} > serve.json",
         f"RUN mkdir -p {_STATE} && chown 65532:65532 {_STATE}",
         f"VOLUME {_STATE}",
@@ -94,6 +96,19 @@ def containerfile(settings: ServerSettings) -> str:
         f"ENTRYPOINT {json.dumps(['python', '-m', _SERVE, 'serve.json'])}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _copied(settings: ServerSettings) -> list[str]:
+    """The names of the files that the server reads, which lie in one folder there."""
+    by_name: dict[str, Path] = {}
+    for path in _files(settings):
+        other = by_name.setdefault(path.name, path)
+        if other != path:
+            raise UsageError(
+                f"a container holds its files in one folder, and {other} and {path} would be one there",
+                hint="rename one of them; its address stays as it was with NAME=PATH",
+            )
+    return sorted(by_name)
 
 
 def _files(settings: ServerSettings) -> list[Path]:

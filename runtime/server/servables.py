@@ -30,6 +30,7 @@ _BUNDLE_MAGIC = b"PK\x03\x04"
 _CHUNK_BYTES = 1 << 20
 _LOCK = "lock"
 _BARE_VERSION = "1"
+_ELSEWHERE = "name another place in TMPDIR (a unit's StateDirectory goes first)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,7 @@ class Servables:
                 self.folder = Path(tempfile.mkdtemp(prefix="serving-", dir=root))
                 self._lock = _locked(self.folder / _LOCK)
         except OSError as error:
-            raise OutputError.from_os_error(root, error) from error
+            raise OutputError(f"cannot write {root}: {error.strerror}", hint=_ELSEWHERE) from error
 
     def open(self, source: Source) -> Servable:
         """Copy what lies at a source's path now, verified; the same bytes have the same path.
@@ -113,6 +114,11 @@ class Servables:
             return self._keep(_as_asked(servable, source), staged)
         except (DataError, ModelError, VerificationError) as error:
             raise named_as(source, error, staged / source.path.name) from error
+        except OutputError as error:
+            said = error.message.replace(str(staged), str(self.folder.parent))
+            raise OutputError(
+                f"{source.path} can't be copied: {said}", hint=f"free some space, or {_ELSEWHERE}"
+            ) from error
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
@@ -251,7 +257,7 @@ def _check_private(root: Path) -> None:
     status = root.stat()
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise VerificationError(
-            f"{root} belongs to somebody else, or others may write to it", hint=f"chmod 700 {root}, or choose another"
+            f"{root} belongs to somebody else, or others may write to it", hint=f"chmod 700 {root}, or {_ELSEWHERE}"
         )
 
 

@@ -204,6 +204,21 @@ def test_what_makes_no_sense_is_refused(cli, arguments, said):
 
 
 @pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("localhost:8080", "http://localhost:8080"),
+        ("nowhere.json", "tinsmith monitor URL --format json > FILE"),
+        ("ftp://x", "http://127.0.0.1:8080"),
+        ("http://127.0.0.1:1", "tinsmith serve"),
+    ],
+)
+def test_the_hint_is_the_next_thing_to_type(cli, source, hint):
+    _, _, err = cli("monitor", source)
+
+    assert hint in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
     "content",
     ["[]", "{}", '{"models": 3}', "no json", '{"model": "x", "ok": true}',
      '{"model": "x", "ok": true, "drift": {}, "latency": {}, "errors": {}}',

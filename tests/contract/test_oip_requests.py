@@ -191,6 +191,23 @@ def test_byte_counts_must_be_exact(handler, ask, change, reason):
     assert reason in json.loads(response.body)["error"]
 
 
+@pytest.mark.parametrize("body", [ROWS.tobytes(), b"\x00" * 32, b""])
+def test_a_raw_body_without_its_header_is_told_of_it(handler, ask, body):
+    response = ask(handler, "POST", DENSE, body, {})
+
+    assert response.status == 400
+    assert "Inference-Header-Content-Length: 0" in json.loads(response.body)["error"]
+
+
+@pytest.mark.parametrize("shape", [[0, 4], [2**31, 4]])
+def test_how_many_samples_a_free_axis_takes_is_said(handler, ask, shape):
+    body = json.dumps({"inputs": [{**X, "shape": shape, "data": []}]}).encode()
+    response = ask(handler, "POST", DENSE, body, {})
+
+    assert response.status == 400
+    assert "from 1 to 2,147,483,647" in json.loads(response.body)["error"]
+
+
 @pytest.mark.parametrize("extra", [1, -1, 16])
 def test_a_body_that_is_longer_or_shorter_than_it_says_is_refused(handler, ask, extra):
     body, headers = binary(ROWS)

@@ -278,8 +278,9 @@ def test_every_client_gets_exactly_its_own_answer(requests, max_batch, instances
 def test_a_fixed_first_axis_is_named():
     fixed = TensorSpec(name="image", dtype="float32", shape=(1, 8))
 
-    with pytest.raises(UsageError, match=r"first axis of image \[1, 8\] is not free"):
+    with pytest.raises(UsageError, match=r"first axis of image \[1, 8\] is not free") as raised:
         check_free_axes([fixed], Sums.outputs)
+    assert "without --max-batch" in raised.value.hint
 
 
 def test_a_model_that_mixes_its_samples_is_told_apart():

@@ -466,6 +466,17 @@ def test_every_field_of_the_manifest_must_be_there_and_no_other():
     read_manifest(json.dumps(document).encode())
 
 
+@pytest.mark.parametrize("what", ["threads", "instances"])
+def test_a_bundle_can_not_make_its_device_start_a_million_threads(what):
+    said = json.loads(manifest_bytes(whole_manifest(b"TFL3 model")))
+    said["settings"][what] = 1_000_000
+
+    with pytest.raises(DataError, match=f"{what} = 1000000"):
+        read_manifest(json.dumps(said).encode())
+    with pytest.raises(DataError, match=what):
+        Settings(device="local", engine="litert", **{what: 1_000_000})
+
+
 def test_a_manifest_that_is_damaged_deep_newer_or_two_things_at_once_is_refused():
     good = manifest_of_written()
     for content, said in [

@@ -380,10 +380,17 @@ class TestMonitors:
         assert [monitors.drift(version) is not None for version in versions] == [False, False, True, True]
         assert monitors.drift(versions[3]).samples == 60
 
-    def test_a_folder_that_is_not_there_is_said_at_once(self, tmp_path):
-        monitors = Monitors(MonitorSettings(capture=tmp_path / "none"))
+    def test_a_folder_that_is_not_there_is_made_for_its_owner_alone(self, tmp_path):
+        folder = tmp_path / "kept"
+        Monitors(MonitorSettings(capture=folder)).watch(servable_of(tmp_path), [X])
 
-        with pytest.raises(OutputError, match="none"):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+    def test_a_folder_that_can_not_be_is_said_at_once(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        monitors = Monitors(MonitorSettings(capture=tmp_path / "file" / "kept"))
+
+        with pytest.raises(OutputError, match="kept"):
             monitors.watch(servable_of(tmp_path), [X])
 
     def test_the_next_version_goes_on_with_the_capture(self, tmp_path):

@@ -258,3 +258,15 @@ class TestPipelines:
 
         assert said in caught.value.message
         assert caught.value.hint
+
+
+def test_a_thin_picture_is_not_blown_up_to_cover_a_square():
+    thin = np.zeros((1, 1_000_000, 3), np.uint8)
+
+    with pytest.raises(DataError, match="32 x 32000000 pixels"):
+        Resize(height=32, width=32, fit="cover").apply(thin)
+
+
+def test_a_resize_beyond_what_a_picture_may_have_is_refused():
+    with pytest.raises(DataError, match="1000000 x 1000000 pixels"):
+        Resize(height=1_000_000, width=1_000_000)

@@ -47,6 +47,17 @@ def test_a_child_that_dies_is_reported_and_replaced(golden):
         assert sandbox.open(golden / "dense.tflite").engine == "litert"
 
 
+def test_a_child_that_the_system_killed_may_have_wanted_memory(golden):
+    with Sandbox(time_limit_s=20) as sandbox:
+        sandbox.open(golden / "dense.tflite")
+        os.kill(sandbox._process.pid, signal.SIGKILL)
+
+        with pytest.raises(ModelLoadError, match="SIGKILL") as raised:
+            sandbox.run({"x": np.ones((1, 4))})
+
+    assert "memory" in raised.value.hint
+
+
 def test_an_error_of_the_child_arrives_as_the_same_error_and_the_child_goes_on(sandbox, golden, tmp_path):
     (tmp_path / "text.tflite").write_text("no model")
 

@@ -177,9 +177,12 @@ def test_a_full_disk_is_reported(small_disk, tmp_path):
     path = tmp_path / "m.onnx"
     path.write_bytes(b"x" * 100_000)
 
-    with pytest.raises(OutputError, match="No space left"):
+    with pytest.raises(OutputError, match="No space left") as raised:
         store.open(source(path))
     store.close()
+    assert str(path) in raised.value.message
+    assert "TMPDIR" in raised.value.hint
+    assert "--output" not in raised.value.hint
 
 
 def test_what_dead_servers_left_behind_goes_and_what_living_ones_use_stays(tmp_path, golden):

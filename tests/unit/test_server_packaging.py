@@ -61,7 +61,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
 
 def test_the_containerfile_copies_what_the_settings_inside_name():
     lines = containerfile(SETTINGS).splitlines()
-    (copy,) = (json.loads(line.removeprefix("COPY ")) for line in lines if line.startswith("COPY "))
+    (copy,) = (json.loads(line.split(maxsplit=2)[2]) for line in lines if line.startswith("COPY "))
     (printed,) = (shlex.split(line) for line in lines if line.startswith("RUN printf"))
     inside = read_settings(printed[3], of="it")
 
@@ -74,3 +74,17 @@ def test_the_containerfile_copies_what_the_settings_inside_name():
 def test_a_container_that_anybody_could_use_is_refused():
     with pytest.raises(UsageError, match="keeps strangers out"):
         containerfile(ServerSettings(models=(ModelSource(name="a", path=Path("a.tflite")),)))
+
+
+def test_the_user_of_a_container_owns_the_tokens_that_only_their_owner_may_read():
+    lines = containerfile(SETTINGS).splitlines()
+    (user,) = (line.removeprefix("USER ") for line in lines if line.startswith("USER "))
+
+    assert any(line.startswith(f"COPY --chown={user} ") and '"tokens"' in line for line in lines)
+
+
+def test_two_files_of_one_name_do_not_become_one_in_a_container():
+    models = (ModelSource(name="a", path=Path("a/m.tflite")), ModelSource(name="b", path=Path("b/m.tflite")))
+
+    with pytest.raises(UsageError, match=r"a/m\.tflite and b/m\.tflite"):
+        containerfile(ServerSettings(models=models, insecure=True))

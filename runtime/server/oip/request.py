@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "InferenceReader", "header_length"]
 
 _JSON_LENGTH = "inference-header-content-length"
+_RAW_HINT = "a body that is one raw tensor comes with the header `Inference-Header-Content-Length: 0`"
 # what Triton would do with these is not done here, and must not be left out silently
 _UNKNOWN = {
     "sequence_id": "sequences are not served",
@@ -120,7 +121,12 @@ class InferenceReader:
                 "bytes",
                 f"Inference-Header-Content-Length is {json_bytes:,}, but the body has {len(body):,} bytes",
             )
-        document, booleans = self._documents.read(body[:json_bytes])
+        try:
+            document, booleans = self._documents.read(body[:json_bytes])
+        except Refusal as refusal:
+            if json_bytes is None and body.lstrip()[:1] != b"{":
+                refusal.message += f"; {_RAW_HINT}"
+            raise
         request = _object(document, "the request")
         parameters = _parameters(request, "the request")
         outputs = self._chosen(request.get("outputs"), parameters)

@@ -221,8 +221,9 @@ class InputTensor:
         given = shown(shape)
         if isinstance(shape, list):
             given = f"[{', '.join(shown(length) for length in shape[:8])}{', ...' if len(shape) > 8 else ''}]"
+        free = f", where ? is from 1 to {_LONGEST:,}" if None in self.shape else ""
         return Refusal(
-            400, "shape", f"input {self.name!r} has shape {given}, but the model takes {shape_text(self.shape)}"
+            400, "shape", f"input {self.name!r} has shape {given}, but the model takes {shape_text(self.shape)}{free}"
         )
 
 
