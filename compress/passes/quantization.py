@@ -45,8 +45,8 @@ __all__ = ["Quantize", "QuantizeStep"]
 
 logger = logging.getLogger(__name__)
 
-# Batches; the mean of a channel needs no more, and every layer runs them again.
-_CORRECTED_ON = 4
+# Batches; the mean of a channel needs no more, as both models see the same samples, and every layer runs them again.
+_CORRECTED_ON = 2
 _STATIC_FIELDS = ("calibration", "ranges", "rounding", "correct_biases", "keep")
 _LOOKED_AT = 8
 # Of a sha256, enough to tell the models of one run apart.
