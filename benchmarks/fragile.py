@@ -1,4 +1,4 @@
-"""A MobileNetV1-0.25 that int8 breaks, and how far equalization and bias correction bring it back."""
+"""A MobileNetV1-0.25 that int8 breaks: how far each rung brings it back, and what the ladder reaches; and ResNet8."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks import ladder
 from benchmarks.figure import Figure
 from benchmarks.subjects import data_folder
 from tinsmith.convert.conversion import convert
 from tinsmith.convert.equalization import ByActivations, ByWeights, correct_biases, equalize, observe_reaches
 from tinsmith.convert.quantization import Int8, Plan, choose_quantizer
+from tinsmith.convert.rounding import round_weights
 from tinsmith.runtime.engines import choose_engine, open_engine
 from tinsmith.runtime.session import Session
 
@@ -22,7 +24,7 @@ RESCALED = (3, 8, 14, 21)
 _FURTHEST = 1e3
 _SIDE = 224
 _PORTION = 20
-_CALIBRATION, _CORRECTION, _TEST = 100, 60, 300
+_CALIBRATION, _CORRECTION, _VALIDATION, _TEST = 100, 60, 200, 300
 _BAR = 95.0
 
 
@@ -38,6 +40,7 @@ def figures():
         convert(folder / "fragile.tflite", folder / "fragile.onnx")
         for suffix in ("tflite", "onnx"):
             yield from _Climb(data, folder / f"fragile.{suffix}", rescaled).figures()
+        yield from ladder.resnet8(data, folder)
 
 
 class _Climb:
@@ -62,7 +65,20 @@ class _Climb:
                      at_least=True)  # fmt: skip
         yield self.figure(f"{what} equalized by weights", weights)
         yield self.figure(f"{what} equalized by activations", even)
+        yield self.figure(f"{what} equalized, weights rounded together", self.rounded(even))
         yield self.figure(f"{what} equalized, biases corrected", self.corrected(even))
+        yield from self.climbed(what)
+
+    def climbed(self, what):
+        pictures = np.concatenate(list(images(self.data / "cifar10_calib_500.npz", _CALIBRATION + _VALIDATION)))
+        apart = pictures[:_CALIBRATION], pictures[_CALIBRATION:]
+        classes = self.classes(self.source, pictures)
+        yield from ladder.fragile(self.source, apart, classes, self.test_agreement, what, len(self.rescaled))
+
+    def rounded(self, path):
+        output = self.beside("rounded")
+        round_weights(path, output, self.samples(_CORRECTION), steps=127)
+        return output
 
     def figure(self, name, path):
         return Figure(name=name, value=self.agreement(path), bar=_BAR, at_least=True, unit=" %")
@@ -82,7 +98,10 @@ class _Climb:
     def agreement(self, path):
         small = self.beside("small")
         self.quantizer.quantize(path, small, _PLAN, self.calibration(path))
-        return round(100 * float((self.answers(small) == self.expected).mean()), 2)
+        return self.test_agreement(small)
+
+    def test_agreement(self, path):
+        return round(100 * float((self.answers(path) == self.expected).mean()), 2)
 
     def calibration(self, path):
         return self.quantizer.calibrate(path, self.samples(_CALIBRATION))
@@ -92,10 +111,15 @@ class _Climb:
             yield {"input": batch}
 
     def answers(self, path):
+        return self.classes(
+            path, (row for batch in images(self.data / "cifar10_test_2000.npz", _TEST) for row in batch)
+        )
+
+    @staticmethod
+    def classes(path, pictures):
         session = Session(open_engine(path, choose_engine(path.suffix[1:])))
         name = session.inputs[0].name
-        rows = (row for batch in images(self.data / "cifar10_test_2000.npz", _TEST) for row in batch)
-        found = [int(next(iter(session.run({name: row[None]}).values())).argmax()) for row in rows]
+        found = [int(next(iter(session.run({name: row[None]}).values())).argmax()) for row in pictures]
         session.close()
         return np.array(found)
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tinsmith.convert.calibration import no_samples
+from tinsmith.convert.data.hygiene import refuse_constant
 from tinsmith.convert.delivery import Workbench
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tinsmith.compress.passes.base import Form
     from tinsmith.compress.training.watching import Watcher
+    from tinsmith.convert.data import Feeds
     from tinsmith.convert.model import Model
 
 __all__ = ["Bench"]
+
+_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +37,7 @@ class Bench(Workbench):
         artifact: Name of what is made in the end.
         number: The place of the pass in the plan, from 1: two passes of one kind keep their trainings apart by it.
         made: Forms that the passes before have brought the weights into.
+        looks: Whether a pass is to look at what it did to each layer, for the report.
     """
 
     data: str | None = None
@@ -42,3 +49,12 @@ class Bench(Workbench):
     artifact: str = ""
     number: int = 1
     made: frozenset[Form] = frozenset()
+    looks: bool = True
+
+    def calibrating(self) -> Iterator[Feeds]:
+        """The calibration samples from the start, 32 at a time; raises ``DataError`` for none, or of one value."""
+        if self.roles is None:
+            raise no_samples()
+        calibration = self.roles.calibration
+        refuse_constant(calibration)
+        return (batch.feeds for batch in calibration.batches(_BATCH))

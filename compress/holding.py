@@ -10,12 +10,15 @@ from tinsmith.convert.predictors import class_scores, run_samples
 from tinsmith.runtime.errors import DataError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tinsmith.compress.balance import Judged
     from tinsmith.compress.budget import Budget, Verdict
     from tinsmith.convert.data import Dataset
     from tinsmith.convert.delivery import Proven
+    from tinsmith.convert.predictors import Predictor
 
-__all__ = ["agreement_on", "hold", "refuse_blind"]
+__all__ = ["agreement_on", "classes_named", "hold", "refuse_blind"]
 
 _BATCH = 64
 _HINT = "give labelled samples with --data; --min-agreement works without labels"
@@ -68,13 +71,21 @@ def agreement_on(proven: Proven, samples: Dataset) -> float:
     Raises:
         DataError: One of them names no classes.
     """
-    same = 0
+    before, after = (classes_named(model, samples) for model in (proven.source, proven.artifact))
+    if before is None or after is None:
+        raise DataError(
+            "there is no agreement to bound: this model names no classes",
+            hint="bound a model of numbers by --max-drop, on samples with targets",
+        )
+    return float(np.mean(before == after))
+
+
+def classes_named(predictor: Predictor, samples: Dataset) -> NDArray[np.int64] | None:
+    """The class that is named for each sample; None for what names no classes."""
+    parts = []
     for batch in samples.batches(_BATCH):
-        before, after = (class_scores(run_samples(model, batch.feeds)) for model in (proven.source, proven.artifact))
-        if before is None or after is None:
-            raise DataError(
-                "there is no agreement to bound: this model names no classes",
-                hint="bound a model of numbers by --max-drop, on samples with targets",
-            )
-        same += int(np.sum(before.argmax(axis=1) == after.argmax(axis=1)))
-    return same / len(samples)
+        scores = class_scores(run_samples(predictor, batch.feeds))
+        if scores is None:
+            return None
+        parts.append(scores.argmax(axis=1))
+    return np.concatenate(parts)

@@ -65,12 +65,19 @@ class Runner:
         self._found: dict[str, PassResult] = {}
         self._plain: Model | None = None
 
-    def run(self, planned: tuple[PlannedPass, ...], announce: Callable[[PlannedPass], None] | None = None) -> Outcome:
+    def run(
+        self,
+        planned: tuple[PlannedPass, ...],
+        announce: Callable[[PlannedPass], None] | None = None,
+        *,
+        looks: bool = True,
+    ) -> Outcome:
         """Run them all.
 
         Args:
             planned: From ``plan``, for the job's source.
             announce: Is told of each pass before it runs.
+            looks: Whether passes look at each layer, for the report.
         """
         at, stands_for, teacher = self.job.source, None, None
         made: frozenset[Form] = frozenset()
@@ -80,7 +87,7 @@ class Runner:
                 teacher = at
             if announce:
                 announce(one)
-            bench = replace(self.bench(teacher), number=number + 1, made=made)
+            bench = replace(self.bench(teacher), number=number + 1, made=made, looks=looks)
             result = self._result(planned[: number + 1], at, bench)
             if isinstance(one.work, Convert) and at == self.job.source:
                 self._plain = result.model
@@ -117,7 +124,7 @@ class Runner:
     def _result(self, planned: tuple[PlannedPass, ...], at: Model, bench: Bench) -> PassResult:
         """What the last pass gives; taken from the work folder where it has finished before."""
         steps = documents_of(planned)
-        key = json.dumps(steps, sort_keys=True)
+        key = json.dumps([bench.looks, *steps], sort_keys=True)
         if key not in self._found:
             self._found[key] = self._kept(planned[-1], steps, at, bench)
         return self._found[key]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EqualizePass", "EqualizeStep"]
 
-_BATCH = 32
 _LISTED = 5
 
 
@@ -78,15 +77,11 @@ class EqualizePass(Pass):
         return PassResult(model=Model(path=output, format=model.format), modified=True, measured=_measured(found))
 
     def _rule(self, model: Model, bench: Bench) -> Rule:
-        from tinsmith.convert.calibration import no_samples
         from tinsmith.convert.equalization import ByWeights, channel_reaches
 
         if self._step.by == "weights":
             return ByWeights()
-        if bench.roles is None:
-            raise no_samples()
-        samples: Any = (batch.feeds for batch in bench.roles.calibration.batches(_BATCH))
-        return channel_reaches(model.path, samples)
+        return channel_reaches(model.path, bench.calibrating())
 
 
 def _measured(found: Equalized) -> dict[str, float | str]:

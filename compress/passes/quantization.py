@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from tinsmith.compress.passes.base import Effects, Needs, Pass, PassResult, Step
-from tinsmith.convert.calibration import MeanSquaredError, load_calibration, method_named, no_samples
-from tinsmith.convert.data.hygiene import refuse_constant
+from tinsmith.convert.calibration import MeanSquaredError, load_calibration, method_named, save_calibration
 from tinsmith.convert.model import Model
 from tinsmith.convert.parity import FLOAT16, INTEGER
 from tinsmith.convert.quantization import (
@@ -28,7 +27,8 @@ from tinsmith.convert.quantization import (
 )
 from tinsmith.convert.quantization.out_of_core import blocks_of, draft
 from tinsmith.convert.quantization.weight_proof import prove_weights
-from tinsmith.runtime.errors import TinsmithError
+from tinsmith.runtime.errors import RecipeError, TinsmithError
+from tinsmith.runtime.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from tinsmith.compress.bench import Bench
     from tinsmith.compress.passes.base import Quantity
     from tinsmith.convert.calibration import Calibration, Method
-    from tinsmith.convert.data import Feeds
     from tinsmith.convert.layers import LayerReport
     from tinsmith.convert.model import Format
     from tinsmith.convert.parity import Tolerance
@@ -46,11 +45,12 @@ __all__ = ["Quantize", "QuantizeStep"]
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 32
-# Batches; the mean of a channel needs no more, and every layer runs them again.
-_CORRECTED_ON = 4
-_STATIC_FIELDS = ("calibration", "ranges", "correct_biases", "keep")
+# Batches; the mean of a channel needs no more, as both models see the same samples, and every layer runs them again.
+_CORRECTED_ON = 2
+_STATIC_FIELDS = ("calibration", "ranges", "rounding", "correct_biases", "keep")
 _LOOKED_AT = 8
+# Of a sha256, enough to tell the models of one run apart.
+_TELLING = 16
 _TRAINED: frozenset[Format] = frozenset(["keras", "hdf5", "savedmodel"])
 
 
@@ -62,6 +62,10 @@ class QuantizeStep(Step):
     io: Literal["float32", "int8"] = Field(
         default="float32",
         description="What int8 artifacts store in inputs and outputs; int8 for devices without floats.",
+    )
+    rounding: Literal["nearest", "second-order"] = Field(
+        default="nearest",
+        description="By itself, or so that each layer's outputs on samples move least; static schemes only.",
     )
     correct_biases: bool = Field(
         default=False, description="Take the mean error of each channel out of its bias; static schemes only."
@@ -181,17 +185,45 @@ class Quantize(Pass):
         output = self._output(bench)
         with self._source(model, bench) as source:
             calibration = self._calibration(source, bench) if self._plan.scheme.static else None
-            right, said = self._corrected(source, calibration, bench)
+            rounded, moved = self._rounded(source, bench)
+            right, said = self._corrected(rounded, calibration, bench)
             plan = self._plan_for(bench)
             report = self._quantizer.quantize(right, output, plan, calibration)
         layers, seen = self._looked_at(model, output, bench)
         measured: dict[str, float | str] = {"engine": report.engine}
         if calibration is not None:
-            measured |= _said_of(calibration, self._plan.method) | said
+            measured |= _said_of(calibration, self._plan.method) | moved | said
         if plan.scheme.name == Int8.name:
             measured["integers"] = plan.arithmetic.said
         made = Model(path=output, format=self.gives)
         return PassResult(model=made, modified=True, measured=measured | seen, layers=layers)
+
+    def _rounded(self, source: Path, bench: Bench) -> tuple[Path, dict[str, float | str]]:
+        """The float model with weights that lie on the grid so that its answers move least, if asked for.
+
+        The ladder asks for it again and again, with other operators kept: it is worked out once for all of them.
+        """
+        if self._step.rounding == "nearest":
+            return source, {}
+        from tinsmith.convert.rounding import restore, round_weights
+
+        steps = self._plan_for(bench).arithmetic.weight_steps
+        if steps is None:
+            raise RecipeError(
+                "unsigned weights have a grid that is not even around 0, on which only rounding to the nearest works",
+                hint="leave rounding out",
+            )
+        whole = bench.folder / f"rounded-{sha256_of(source)[:_TELLING]}-{steps}{source.suffix}"
+        said: dict[str, float | str] = {"rounding": self._step.rounding}
+        if not whole.exists():
+            found = round_weights(source, whole, bench.calibrating(), steps=steps)
+            said |= {"layers rounded": len(found.layers), "error left of rounding's": found.left}
+        floats = [name for name, precision in self._step.keep.items() if precision == "float32"]
+        if not floats:
+            return whole, said
+        output = bench.place(f"rounded{source.suffix}")
+        restore(whole, source, output, floats)
+        return output, said
 
     def _corrected(
         self, source: Path, calibration: Calibration | None, bench: Bench
@@ -209,14 +241,14 @@ class Quantize(Pass):
         def quantize(plain: Path, small: Path) -> None:
             self._quantizer.quantize(plain, small, plan, calibration)
 
-        found = correct_biases(source, output, quantize, lambda: itertools.islice(_samples(bench), _CORRECTED_ON))
+        found = correct_biases(source, output, quantize, lambda: itertools.islice(bench.calibrating(), _CORRECTED_ON))
         return output, {"mean errors before": found.before, "mean errors after": found.after}
 
     def _looked_at(self, model: Model, output: Path, bench: Bench) -> tuple[LayerReport | None, dict[str, str]]:
         """What became of each layer, on a few calibration samples; a model that can't be looked into is still one."""
         if self._streams:
             return None, {"weights": str(prove_weights(model.path, output))}
-        if bench.roles is None or isinstance(self._plan.scheme, Float16):
+        if bench.roles is None or not bench.looks or isinstance(self._plan.scheme, Float16):
             return None, {}
         from tinsmith.convert.layers import first_samples, layer_report
 
@@ -253,10 +285,20 @@ class Quantize(Pass):
     def _calibration(self, source: Path, bench: Bench) -> Calibration:
         """The one that was saved, if it is of this model; else a new one, of no more detail than the method needs."""
         if self._ranges is None:
-            return self._quantizer.calibrate(source, _samples(bench), detail=self._plan.method.detail)
+            return self._calibrated(source, bench)
         calibration = load_calibration(self._ranges)
         calibration.check_model(self._quantizer.fingerprint(source))
         return calibration
+
+    def _calibrated(self, source: Path, bench: Bench) -> Calibration:
+        """On the samples; kept beside the models in between, as the ladder quantizes the same one many times."""
+        detail = self._plan.method.detail
+        kept = bench.folder / f"calibration-{self._quantizer.fingerprint(source)[:_TELLING]}-{detail}.npz"
+        if kept.exists():
+            return load_calibration(kept)
+        found = self._quantizer.calibrate(source, bench.calibrating(), detail=detail)
+        save_calibration(found, kept)
+        return found
 
     @contextlib.contextmanager
     def _source(self, model: Model, bench: Bench) -> Iterator[Path]:
@@ -278,11 +320,3 @@ def _said_of(calibration: Calibration, method: Method) -> dict[str, float | str]
         "calibration samples": calibration.samples,
         "stability": str(calibration.stability(method)),
     }
-
-
-def _samples(bench: Bench) -> Iterator[Feeds]:
-    if bench.roles is None:
-        raise no_samples()
-    calibration = bench.roles.calibration
-    refuse_constant(calibration)
-    return (batch.feeds for batch in calibration.batches(_BATCH))

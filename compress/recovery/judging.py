@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinsmith.compress.holding import classes_named
 from tinsmith.convert.comparison import outputs_in_order
 from tinsmith.convert.evaluation import evaluate
-from tinsmith.convert.predictors import SandboxedArtifact, class_scores, run_samples
+from tinsmith.convert.predictors import SandboxedArtifact, run_samples
 from tinsmith.runtime.errors import DataError
 from tinsmith.runtime.sandbox import Sandbox
 
@@ -92,17 +93,6 @@ class Judge:
     def _look(self, predictor: Predictor) -> tuple[Evaluation | None, NDArray[np.int64] | None]:
         """Its evaluation, and the class that it names for each sample."""
         if self._metric is None:
-            return None, _named(predictor, self._samples)
+            return None, classes_named(predictor, self._samples)
         found = evaluate(predictor, self._samples, self._metric)
         return found, np.asarray(found.answers, dtype=np.int64) if found.names_classes else None
-
-
-def _named(predictor: Predictor, samples: Dataset) -> NDArray[np.int64] | None:
-    """The class that is named for each sample; None for what names no classes."""
-    parts = []
-    for batch in samples.batches(_BATCH):
-        scores = class_scores(run_samples(predictor, batch.feeds))
-        if scores is None:
-            return None
-        parts.append(scores.argmax(axis=1))
-    return np.concatenate(parts)

@@ -13,6 +13,7 @@ from tinsmith.compress.recovery.rungs import (
     KeepWorst,
     OtherRanges,
     RecalibrateBatchNorm,
+    RoundTogether,
     TrainAware,
     ever_more,
 )
@@ -20,7 +21,7 @@ from tinsmith.compress.recovery.trials import Trial
 from tinsmith.runtime.errors import DataError, ModelError, RecipeError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.recovery.rungs import Rung
@@ -62,8 +63,11 @@ class Rungs:
     answers_stay: bool
     trainable: bool
 
-    def climb(self, worst: Callable[[], Sequence[str]]) -> Iterator[Rung]:
-        """From the cheapest to the dearest.
+    def climb(self, worst: Callable[[], Sequence[str]]) -> Generator[Rung, bool, None]:
+        """From the cheapest to the dearest; wants to be sent whether each brought something.
+
+        Ranges are tried again when the weights are other ones, and biases when other operators are kept: what brought
+        nothing before may do so then. Where 16 bits bring nothing, they are not tried again.
 
         Args:
             worst: Names the operators that lose most, when it comes to them.
@@ -71,11 +75,15 @@ class Rungs:
         if self.trained and not self.answers_stay:
             yield RecalibrateBatchNorm()
         yield from (OtherRanges(method=method) for method in _METHODS)
-        yield Equalize()
+        evened, rounded = (yield Equalize()), (yield RoundTogether())
+        if evened or rounded:
+            yield from (OtherRanges(method=method) for method in _METHODS[:2])
         yield CorrectBiases()
+        wide = True
         for operators in ever_more(worst()):
-            yield KeepWorst(operators=operators, precision="int16x8")
+            wide = wide and (yield KeepWorst(operators=operators, precision="int16x8"))
             yield KeepWorst(operators=operators, precision="float32")
+        yield CorrectBiases()
         if self.trained and self.trainable:
             yield TrainAware()
 
@@ -122,6 +130,9 @@ class Attempt(Protocol):
 class Ladder:
     """From the cheapest rung to the dearest; a rung that brings something stays when the next one is tried.
 
+    It brings something where the budget is missed by less, or where the answers come clearly nearer to the source's
+    while that can't be told yet from the shares.
+
     Args:
         rungs: Which there are.
         limits: When to give up.
@@ -148,22 +159,27 @@ class Ladder:
         Raises:
             TinsmithError: The recipe itself can't be carried out.
         """
-        best, at = self._attempt(recipe, "the recipe as it is"), recipe
-        trials = [best]
+        best = standing = self._attempt(recipe, "the recipe as it is")
+        chosen, at, trials, brought = recipe, recipe, [best], None
         rungs = self._rungs.climb(lambda: self._worst(at))
         while not best.met:
             stop = self._spent(len(trials))
-            rung = None if stop else next(rungs, None)
+            rung = None if stop else _next(rungs, brought)
             if rung is None:
-                return Climb(recipe=at, best=best, trials=tuple(trials), ended=stop or "there is nothing else to try")
-            changed = rung.change(at)
+                return Climb(
+                    recipe=chosen, best=best, trials=tuple(trials), ended=stop or "there is nothing else to try"
+                )
+            changed, brought = rung.change(at), False
             if changed is None:
                 continue
             trial = self._tried(changed, rung.name)
             trials.append(trial)
             if trial.better_than(best):
-                best, at = trial, changed
-        return Climb(recipe=at, best=best, trials=tuple(trials))
+                best, chosen = trial, changed
+            brought = trial is best or trial.better_than(standing) or trial.nearer_than(standing)
+            if brought:
+                standing, at = trial, changed
+        return Climb(recipe=chosen, best=best, trials=tuple(trials))
 
     def _tried(self, recipe: Recipe, name: str) -> Trial:
         logger.info("trying %s", name)
@@ -178,3 +194,11 @@ class Ladder:
             return f"{trials} recipes were tried, which is the limit"
         minutes = (self._clock() - self._began) / 60
         return f"{self._limits.minutes:g} minutes are over" if minutes >= self._limits.minutes else ""
+
+
+def _next(rungs: Generator[Rung, bool, None], brought: bool | None) -> Rung | None:
+    """The first rung, or the next one in view of what the last one brought; None when there are no more."""
+    try:
+        return next(rungs) if brought is None else rungs.send(brought)
+    except StopIteration:
+        return None

@@ -138,6 +138,7 @@ class _Attempts:
             lacking=sum(miss.beyond for miss in verdict.misses),
             score=None if verdict.after is None else verdict.after.score,
             agreement=verdict.agreement,
+            distance=self._judge.error(artifact),
             size_bytes=artifact.stat().st_size,
             seconds=time.monotonic() - began,
             remark="; ".join(f"{miss.bound} missed by {miss.beyond:.2%}" for miss in verdict.misses),
@@ -166,7 +167,8 @@ class _Attempts:
         """The error of the answers when this operator alone is quantized; None for what is no operator, or stays."""
         alone = alone_in(recipe, name, others)
         try:
-            artifact = self._runner.run(plan(self._runner.job.source, alone, self._ground.target)).model.path
+            planned = plan(self._runner.job.source, alone, self._ground.target)
+            artifact = self._runner.run(planned, looks=False).model.path
         except (RecipeError, ModelError):
             return None
         return self._judge.error(artifact)

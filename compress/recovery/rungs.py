@@ -27,6 +27,7 @@ __all__ = [
     "KeepWorst",
     "OtherRanges",
     "RecalibrateBatchNorm",
+    "RoundTogether",
     "Rung",
     "TrainAware",
     "alone_in",
@@ -88,6 +89,17 @@ class Equalize:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoundTogether:
+    """Round weights so that each layer's outputs move least, and not each weight by itself."""
+
+    name = "better rounding"
+
+    def change(self, recipe: Recipe) -> Recipe | None:
+        """None where the recipe does it."""
+        return _with_quantize(recipe, rounding="second-order")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CorrectBiases:
     """Take the mean error that quantization adds to each channel out of its bias."""
 
@@ -141,7 +153,7 @@ class TrainAware:
         return _with_steps(recipe, [*before, aware, *recipe.steps[at + 1 :]])
 
 
-Rung = RecalibrateBatchNorm | OtherRanges | Equalize | CorrectBiases | KeepWorst | TrainAware
+Rung = RecalibrateBatchNorm | OtherRanges | Equalize | RoundTogether | CorrectBiases | KeepWorst | TrainAware
 
 
 def quantizes(recipe: Recipe) -> bool:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["Trial", "TrialLog"]
 
 
+_CLEARLY, _CHANCE = 0.9, 0.005
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """One recipe, tried and judged.
@@ -24,6 +27,7 @@ class Trial:
             the recipe could not be carried out.
         score: Of the metric; None where nothing says what is right, or as above.
         agreement: Share of samples that name the class that the source names, 0 to 1; None for other models.
+        distance: Mean squared distance of its answers from the source's, on a few samples; None where it was not told.
         size_bytes: Of the artifact.
         seconds: That the trial took.
         remark: Why it could not be carried out, or which limits it missed.
@@ -33,6 +37,7 @@ class Trial:
     lacking: float | None
     score: float | None = None
     agreement: float | None = None
+    distance: float | None = None
     size_bytes: int = 0
     seconds: float = 0.0
     remark: str = ""
@@ -47,6 +52,15 @@ class Trial:
         if self.lacking is None:
             return False
         return other.lacking is None or self.lacking < other.lacking
+
+    def nearer_than(self, other: Trial) -> bool:
+        """Whether its answers are clearly nearer to the source's, and it misses the budget by no more than chance.
+
+        Shares are counted on samples, and a count of some thousand is right to half a point; distances are finer.
+        """
+        if self.lacking is None or other.lacking is None or self.distance is None or other.distance is None:
+            return False
+        return self.distance < _CLEARLY * other.distance and self.lacking <= other.lacking + _CHANCE
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""

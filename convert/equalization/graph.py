@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tinsmith.convert.equalization.windows import Window
+
     Numbers = NDArray[np.intp]
 
 __all__ = [
@@ -48,6 +50,7 @@ class Layer:
         bias: float32, one a channel of ``given``; None where there is none.
         blocked: Why its outputs can't be scaled; empty where they can.
         shared: Whether other operators use its weights or bias.
+        window: How it moves over its input; None where that is not known.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Layer:
     bias: NDArray[np.float32] | None = field(default=None, repr=False)
     blocked: str = ""
     shared: bool = False
+    window: Window | None = None
 
     @property
     def channels(self) -> int:
@@ -70,6 +74,12 @@ class Layer:
     def width(self) -> int:
         """How many go in."""
         return int(self.reads.max()) + 1
+
+    @property
+    def groups(self) -> int:
+        """Of channels that do not mix."""
+        inputs = 1 if self.window is None else self.weights.shape[self.window.order[-1]]
+        return max(1, self.width // inputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

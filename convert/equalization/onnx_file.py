@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinsmith.convert.equalization.graph import Dropped, Graph, Layer, Positions, Reshaped, Transposed, Way, along
+from tinsmith.convert.equalization.windows import Window
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.quantization.onnx_model import prepare
 from tinsmith.runtime.errors import UnsupportedOperatorError
@@ -106,6 +107,7 @@ class OnnxFile:
             gives=numbers[1],
             bias=None if bias is None else bias.reshape(-1),
             shared=any(self._uses[name] > 1 for name in (node.input[1], place) if name),
+            window=_window(node, weights.ndim),
         )
 
     def _numbers(self, node: Any, shape: tuple[int, ...]) -> tuple[Numbers, Numbers] | None:
@@ -210,6 +212,22 @@ class OnnxFile:
         given, node.output[0] = node.output[0], f"{node.output[0]}_product"
         at = next(number for number, other in enumerate(self._graph.node) if other.output[:1] == node.output[:1])
         self._graph.node.insert(at + 1, self._onnx.helper.make_node("Add", [node.output[0], name], [given]))
+
+
+def _window(node: Any, rank: int) -> Window | None:
+    if node.op_type in ("Gemm", "MatMul"):
+        return Window(order=(0, 1) if _attribute(node, "transB", 0) else (1, 0))
+    automatic = next((a.s for a in node.attribute if a.name == "auto_pad"), b"NOTSET")
+    if node.op_type != "Conv" or rank != 4 or automatic not in (b"NOTSET", b"SAME_UPPER", b"VALID"):
+        return None
+    pads = _attribute(node, "pads", []) or [0, 0, 0, 0]
+    return Window(
+        order=(0, 2, 3, 1),
+        strides=tuple(_attribute(node, "strides", []) or (1, 1)),
+        dilations=tuple(_attribute(node, "dilations", []) or (1, 1)),
+        padding="same" if automatic == b"SAME_UPPER" else ((pads[0], pads[2]), (pads[1], pads[3])),
+        channels_last=False,
+    )
 
 
 def _uses(model: Any) -> Counter[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinsmith.convert.equalization.graph import Dropped, Graph, Layer, Positions, Reshaped, Transposed, Way, along
+from tinsmith.convert.equalization.windows import Window
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.quantization.tflite_model import read_float_model
 from tinsmith.convert.slimming.attached import split_attached
@@ -29,6 +30,9 @@ _FLOAT32 = 0
 _IN_SPACE = (1, 2)
 # Where a layer keeps its data and its bias; its weights always come second.
 _LAYERS = {"CONV_2D": (0, 2), "DEPTHWISE_CONV_2D": (0, 2), "FULLY_CONNECTED": (0, 2), "TRANSPOSE_CONV": (2, 3)}
+# Axes of the weights of convolutions, as a Window wants them.
+_ORDERS = {"CONV_2D": (0, 1, 2, 3), "DEPTHWISE_CONV_2D": (3, 1, 2, 0)}
+_SAME = 0  # of the schema's Padding
 # Channel by channel, and twice as much for twice as much.
 _EVERYWHERE = frozenset({"LEAKY_RELU", "PRELU", "RELU"})
 _POOLING = frozenset({"AVERAGE_POOL_2D", "MAX_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"})
@@ -111,6 +115,7 @@ class TfliteFile:
             bias=offsets,
             blocked=self._bend(operator),
             shared=any(self._shared(int(operator.inputs[slot])) for slot in stored),
+            window=_window(kind, operator.builtinOptions),
         )
 
     def _numbers(self, operator: Any, kind: str, shape: tuple[int, ...]) -> tuple[Numbers, Numbers] | None:
@@ -212,6 +217,19 @@ class TfliteFile:
         given = [*_indices(operator.inputs, every=True), *[-1] * slot][:slot]
         operator.inputs = np.array([*given, len(self._graph.tensors)], np.int32)
         self._graph.tensors.append(tensor)
+
+
+def _window(kind: str, options: Any) -> Window | None:
+    if kind == "FULLY_CONNECTED":
+        return Window(order=(0, 1))
+    if kind not in _ORDERS:
+        return None
+    return Window(
+        order=_ORDERS[kind],
+        strides=(options.strideH, options.strideW),
+        dilations=(options.dilationHFactor, options.dilationWFactor),
+        padding="same" if options.padding == _SAME else ((0, 0), (0, 0)),
+    )
 
 
 def _uses(model: Any) -> Counter[int]:

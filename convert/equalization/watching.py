@@ -114,12 +114,13 @@ def _onnx(path: Path, names: Sequence[str]) -> Any:
         raise UnsupportedOperatorError(f"onnxruntime can't run {path.name}: {first_line(error)}") from error
     engine = OrtEngine(session, version="", accelerator="cpu")
     places = {name: [spec.name for spec in engine.outputs].index(source) for name, source in wanted.items()}
+    fed = [spec.name for spec in engine.inputs if spec.name in set(names)]
 
     def run(samples: Iterable[Feeds]) -> Iterator[dict[str, Array]]:
         portions = Portions(samples, engine.inputs)
         for portion in portions:
             answers = engine.run([portion.feeds[spec.name] for spec in engine.inputs])
             portions.fit(portion, sum(array.nbytes for array in answers))
-            yield {name: answers[place] for name, place in places.items()}
+            yield {**{name: portion.feeds[name] for name in fed}, **{n: answers[at] for n, at in places.items()}}
 
     return run

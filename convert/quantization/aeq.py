@@ -14,6 +14,7 @@ from tinsmith.convert.calibration.ranges import Range
 from tinsmith.convert.calibration.tflite import observe_tflite
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.quantization.aeq_blocks import BLOCK_SIZES, add_blocks
+from tinsmith.convert.quantization.pools import make_means_of_pools
 from tinsmith.convert.quantization.quantizer import Report, calibrated, check_kept, needed, require_names
 from tinsmith.convert.quantization.quiet import root_logger_left_alone
 from tinsmith.convert.quantization.schemes import (
@@ -123,6 +124,8 @@ def quantize_with_ranges(source: Path, plan: Plan, ranges: Ranges | None) -> byt
     _import_quantizer()
     model, scheme = read_float_model(source), plan.scheme
     require_names(plan, (_first_output(model, operator) for operator in model.subgraphs[0].operators), source)
+    if isinstance(scheme, Int8):
+        make_means_of_pools(model, plan.kept)
     parameters = require("ai_edge_quantizer.params_generator", needed_for=_NEEDED_FOR)
     modifier = require("ai_edge_quantizer.model_modifier", needed_for=_NEEDED_FOR)
     try:

@@ -43,11 +43,13 @@ def shared_spans(weights: NDArray[np.float32], axis: int) -> NDArray[np.float32]
 
     Returns:
         The magnitude that each channel's grid must span so that equal values of the codebook become equal integers,
-        [channels]; None where there is no codebook.
+        [channels]; None where there is no codebook, or every channel lies on its usual grid as it is.
     """
     channels = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1).astype(np.float64)
     values = [_magnitudes(channel) for channel in channels]
     if sum(map(len, values)) > _SHARED * np.count_nonzero(channels) or max(map(len, values)) > _MOST_VALUES:
+        return None
+    if all(_on_own_grid(found) for found in values):
         return None
     order = sorted((at for at in range(len(values)) if len(values[at])), key=lambda at: (-len(values[at]), at))
     codebook = values[order[0]]
@@ -83,6 +85,11 @@ def _magnitudes(channel: Array) -> Array:
     if not len(found):
         return found
     return np.asarray(found[np.concatenate([[True], np.diff(found) > _SAME * found[-1]])])
+
+
+def _on_own_grid(values: Array) -> bool:
+    places = values / values.max(initial=1e-300) * _STEPS
+    return bool((np.abs(places - np.rint(places)) < _FITS * _STEPS).all())
 
 
 def _factor(values: Array, codebook: Array) -> float | None:

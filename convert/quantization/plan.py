@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Arithmetic", "Kept", "Plan"]
 
+_STEPS, _REDUCED_STEPS = 127, 64
+
 # What an operator may be kept in, where the scheme costs too much there.
 Kept = Literal["float32", "int16x8"]
 
@@ -33,6 +35,13 @@ class Arithmetic:
     activations: Literal["uint8", "int8"] = "uint8"
     weights: Literal["int8", "uint8"] = "int8"
     reduce_range: bool = False
+
+    @property
+    def weight_steps(self) -> int | None:
+        """Of the grid of a weight to either side of 0; None where it does not lie evenly around 0."""
+        if self.weights == "uint8":
+            return None
+        return _REDUCED_STEPS if self.reduce_range else _STEPS
 
     @property
     def said(self) -> str:

@@ -16,6 +16,8 @@ __all__ = ["prune"]
 # The converter's version and options. LiteRT, TFLM and their tools run without it; anything else that a file carries
 # may be what the user's own tools read.
 _DROPPED_METADATA = (b"CONVERSION_METADATA",)
+# What converters write into every file about themselves; a description of the user's own stays.
+_OWN_DESCRIPTIONS = (b"MLIR Converted.", b"TOCO Converted.")
 _EMPTY = hashlib.sha256().digest()
 
 
@@ -25,6 +27,7 @@ def prune(model: Any) -> None:
         _drop_unread_tensors(model, graph, index)
         _drop_ranges(graph)
     _shorten_names(model)
+    model.description = None if model.description in _OWN_DESCRIPTIONS else model.description
     _merge_operator_codes(model)
     if model.metadata is not None:
         model.metadata = [entry for entry in model.metadata if entry.name not in _DROPPED_METADATA]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -23,6 +23,7 @@ _MAGIC = b"TFL3"
 # Of buffers, as the schema's force_align says; XNNPACK and TFLM read weights with instructions that need it.
 _ALIGNMENT_BYTES = 16
 _SHORT_BYTES = 64
+_WORD_BYTES = 4  # the length that stands before each vector
 
 
 def write_model(model: Any) -> bytes:
@@ -30,8 +31,63 @@ def write_model(model: Any) -> bytes:
     from flatbuffers import Builder  # the accessors are made for it, and need it themselves
 
     builder: Any = type("SharingBuilder", (_Sharing, Builder), {})()
+    _write_aligned(builder, model)
     builder.Finish(model.Pack(builder), file_identifier=_MAGIC)
     return bytes(builder.Output())
+
+
+def _write_aligned(builder: Any, model: Any) -> None:
+    """Write first what must be aligned, with small vectors in the gaps that leaves; ``Pack`` finds all of them."""
+    leaves = _leaves(model)
+    for vector in _aligned(model):
+        alignment = _ALIGNMENT_BYTES if vector.dtype == np.uint8 else vector.itemsize
+        for _ in range(_ALIGNMENT_BYTES // _WORD_BYTES):
+            room = -(builder.Offset() + vector.nbytes) % alignment
+            size = next((n for n in sorted(leaves, reverse=True) if 0 < n % alignment <= room and leaves[n]), None)
+            if size is None:
+                break
+            _write_leaf(builder, leaves[size].pop())
+        builder.CreateNumpyVector(vector)
+
+
+def _aligned(model: Any) -> Iterator[NDArray[Any]]:
+    """Buffers, and then zero points, which have eight bytes each."""
+    vectors = [buffer.data for buffer in model.buffers or []]
+    quantizations = [tensor.quantization for graph in model.subgraphs or [] for tensor in graph.tensors or []]
+    vectors += {_key(q.zeroPoint): q.zeroPoint for q in quantizations if q is not None}.values()
+    return (vector for vector in vectors if isinstance(vector, np.ndarray) and vector.size)
+
+
+def _leaves(model: Any) -> dict[int, list[Any]]:
+    """Each name and each vector of four-byte numbers once, by what it fills of a gap: its size beyond whole gaps."""
+    found: dict[tuple[str, bytes], Any] = {}
+    for graph in model.subgraphs or []:
+        for operator in graph.operators or []:
+            found |= {_key(vector): vector for vector in (operator.inputs, operator.outputs)}
+        for tensor in graph.tensors or []:
+            scale = None if tensor.quantization is None else tensor.quantization.scale
+            found |= {_key(leaf): leaf for leaf in (tensor.name, tensor.shape, tensor.shapeSignature, scale)}
+    leaves: dict[int, list[Any]] = {}
+    for (kind, payload), leaf in found.items():
+        if kind:
+            ended = len(payload) + (kind == "string")
+            size = -(-(_WORD_BYTES + ended) // _WORD_BYTES) * _WORD_BYTES
+            leaves.setdefault(size % _ALIGNMENT_BYTES or _ALIGNMENT_BYTES, []).append(leaf)
+    return leaves
+
+
+def _key(leaf: Any) -> tuple[str, bytes]:
+    """What tells leaves apart; no kind for what is not there, or is written by ``Pack`` alone."""
+    if isinstance(leaf, bytes):
+        return "string", leaf
+    return (leaf.dtype.str, leaf.tobytes()) if isinstance(leaf, np.ndarray) else ("", b"")
+
+
+def _write_leaf(builder: Any, leaf: Any) -> None:
+    if isinstance(leaf, bytes):
+        builder.CreateString(leaf)
+    else:
+        builder.CreateNumpyVector(leaf)
 
 
 class _Sharing:

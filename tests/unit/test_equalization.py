@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tinsmith.convert.equalization import ByActivations, ByWeights, correct_biases, equalize, observe_reaches
 from tinsmith.convert.equalization.opening import opened
+from tinsmith.convert.equalization.watching import watch
 from tinsmith.convert.quantization import Int8, Plan, choose_quantizer
 from tinsmith.runtime.engines import choose_engine, open_engine
 from tinsmith.runtime.errors import DataError, RecipeError, UnsupportedOperatorError
@@ -287,6 +288,23 @@ class TestEqualize:
         equalize(source, even, ByActivations(reaches=reaches_of(source)))
 
         assert error_of(even, source) < 0.5 * error_of(source, source)
+
+
+@pytest.mark.parametrize("suffix", CHAINS)
+def test_the_window_of_a_layer_makes_it_the_matrix_product_that_the_engine_computes(tmp_path, suffix):
+    plain = tmp_path / f"plain.{suffix}"
+    with opened(built(tmp_path, suffix, [("conv", ""), ("depthwise", ""), ("conv", "pool")])) as file:
+        plain.write_bytes(file.content())
+        layers = file.graph().layers
+    (held,) = watch(plain, [n for layer in layers for n in (layer.taken, layer.given)], [{"x": samples(suffix, 1)}])
+
+    assert [layer.groups for layer in layers] == [1, CHANNELS, 1, 1]
+    for layer in layers:
+        rows = layer.window.rows(held[layer.taken], layer.weights.shape, layer.groups)
+        products = rows @ layer.window.matrices(layer.weights, layer.groups).transpose(0, 2, 1)
+        found = np.concatenate(list(products), axis=-1) + (0 if layer.bias is None else layer.bias)
+        given = np.moveaxis(held[layer.given], layer.axis, -1)
+        assert found.reshape(given.shape) == pytest.approx(given, rel=1e-4, abs=1e-4 * float(np.abs(given).max()))
 
 
 class TestBlocked:

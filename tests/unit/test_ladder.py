@@ -1,6 +1,7 @@
 """The recovery ladder, on attempts that cost nothing: which recipes it tries, which it keeps, and where it stops."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,7 @@ def features(recipe):
         if step.kind == "quantize":
             found |= {step.calibration} | set(step.keep.items())
             found |= {"corrected"} if step.correct_biases else set()
+            found |= {step.rounding} - {"nearest"}
     return found
 
 
@@ -70,6 +72,42 @@ def test_what_brings_nothing_does_not_stay():
     climbed = climb(Model({"corrected": 1.0, "percentile": -0.1, "equalize": 0.0}))
 
     assert features(climbed.recipe) == {"min-max", "corrected"}
+
+
+def test_ranges_are_tried_again_on_other_weights():
+    model = Model({"second-order": 0.4, "percentile": -0.1})
+    climb(model)
+
+    assert model.tried.count("percentile ranges") == model.tried.count("mse ranges") == 2
+    assert model.tried.index("better rounding") < len(model.tried) - 1 - model.tried[::-1].index("percentile ranges")
+
+    model = Model({})
+    climb(model)
+    assert model.tried.count("percentile ranges") == 1
+
+
+def test_biases_are_corrected_again_when_operators_are_kept():
+    class OnlyTogether(Model):
+        def __call__(self, recipe, name):
+            trial = super().__call__(recipe, name)
+            found = features(recipe)
+            kept, corrected = ("conv_3", "float32") in found, "corrected" in found
+            return trial if kept and corrected else replace(trial, lacking=0.9 if corrected else 0.5 - 0.1 * kept)
+
+    climbed = climb(OnlyTogether({("conv_3", "float32"): 0.6, "corrected": 0.4}))
+
+    assert climbed.best.met
+    assert (climbed.best.name, [t.name for t in climbed.trials].count("bias correction")) == ("bias correction", 2)
+
+
+def test_16_bits_that_bring_nothing_are_not_tried_again():
+    model = Model({("conv_1", "float32"): 0.2})
+    climb(model)
+    assert sum("int16x8" in name for name in model.tried) == 1
+
+    model = Model({(name, "int16x8"): 0.2 for name in WORST})
+    climb(model)
+    assert sum("int16x8" in name for name in model.tried) == 3
 
 
 def test_what_does_not_fit_is_noted_and_left_out():

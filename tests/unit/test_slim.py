@@ -19,7 +19,7 @@ from tinsmith.compress.planner import plan
 from tinsmith.compress.recipe import Recipe, load_recipe
 from tinsmith.convert.model import Model
 from tinsmith.convert.predictors import SandboxedArtifact
-from tinsmith.convert.slimming import reading, slim_content, slim_file
+from tinsmith.convert.slimming import reading, slim_content, slim_file, writing
 from tinsmith.convert.slimming.proof import prove_identical
 from tinsmith.convert.slimming.reading import read_model, same_model
 from tinsmith.convert.slimming.writing import write_model
@@ -151,6 +151,23 @@ def test_what_no_runtime_reads_is_gone_and_the_rest_of_the_metadata_stays():
     assert slim.before["min and max"] == 12
     assert slim.after["min and max"] == 0
     assert slim.after["buffers"] <= slim.before["buffers"] - 4000
+
+
+def test_only_what_a_converter_says_of_itself_is_dropped_from_the_description():
+    for said, left in ((b"MLIR Converted.", None), (b"made for the pump in hall 3", b"made for the pump in hall 3")):
+        model = golden_model()
+        model.description = said
+        assert read_model(slim_content(write_model(model), "model").content, "slim").description == left
+
+
+@pytest.mark.parametrize("name", ["cnn", "cnn_int8"])
+def test_gaps_that_alignment_leaves_are_filled(monkeypatch, name):
+    filled = write_model(golden_model(name))
+    monkeypatch.setattr(writing, "_write_aligned", lambda *_: None)
+    plain = write_model(golden_model(name))
+
+    assert len(filled) < len(plain)
+    assert same_model(read_model(filled, "filled"), read_model(plain, "plain"))
 
 
 def shift(model):
