@@ -61,6 +61,11 @@ class Coupling:
         self._parents: list[int] = []
         self._frozen: set[int] = set()
 
+    @property
+    def size(self) -> int:
+        """How many atoms there are: each is a number below it."""
+        return len(self._parents)
+
     def fresh(self, count: int) -> Atoms:
         """Atoms that nothing ties yet."""
         start = len(self._parents)

@@ -27,15 +27,33 @@ class Space:
     Attributes:
         makers: Names of the layers.
         roots: One a channel; see ``Coupling.roots``.
+        per_root: Channels that one root stands for: as many as a head of an attention has, else 1.
     """
 
     makers: tuple[str, ...]
     roots: tuple[int, ...]
+    per_root: int = 1
 
     @property
     def name(self) -> str:
         """For reports."""
         return " + ".join(self.makers)
+
+    def nearest(self, wanted: float, multiple: int) -> int:
+        """How many roots may stay: a multiple of so many channels, or all; of two as near, the larger."""
+        step, whole = self._step(multiple), len(self.roots)
+        lower = max(math.floor(wanted / step), 1) * step
+        near = [min(lower, whole), min(lower + step, whole)]
+        return min(near, key=lambda width: (abs(width - wanted), -width))
+
+    def wider(self, stay: int, multiple: int) -> int:
+        """The next larger number of roots that may stay; all at most."""
+        step = self._step(multiple)
+        return min((stay // step + 1) * step, len(self.roots))
+
+    def _step(self, multiple: int) -> int:
+        """The fewest roots that are a multiple of so many channels."""
+        return multiple // math.gcd(multiple, self.per_root)
 
 
 def spaces_of(coupling: Coupling) -> tuple[Space, ...]:
@@ -48,7 +66,18 @@ def spaces_of(coupling: Coupling) -> tuple[Space, ...]:
     grouped: dict[tuple[str, ...], list[int]] = {}
     for root, names in sorted(makers.items()):
         grouped.setdefault(tuple(names), []).append(root)
-    return tuple(Space(makers=names, roots=tuple(roots)) for names, roots in grouped.items() if names)
+    return tuple(
+        Space(makers=names, roots=tuple(roots), per_root=_per_root(coupling, names))
+        for names, roots in grouped.items()
+        if names
+    )
+
+
+def _per_root(coupling: Coupling, makers: tuple[str, ...]) -> int:
+    """The channels of a head that all its parts have room for in common; 1 where there are no heads."""
+    configs = [coupling.layers[name].layer.get_config() for name in makers if len(coupling.layers[name].heads)]
+    widths = [config.get(part) or config["key_dim"] for config in configs for part in ("key_dim", "value_dim")]
+    return math.gcd(*widths) or 1
 
 
 def _made(channels: Channels) -> Atoms:
@@ -68,14 +97,14 @@ class Costs:
     """
 
     def __init__(self, coupling: Coupling) -> None:
+        self._atoms = coupling.size
         self._terms = [term for channels in coupling.layers.values() for term in _terms(coupling, channels)]
 
     def macs(self, dropped: Collection[int]) -> int:
         """For one sample; free axes count as 1."""
-        gone = np.array(sorted(dropped), dtype=np.int64)
-        return sum(
-            round(each * math.prod(int((~np.isin(axis, gone)).sum()) for axis in axes)) for each, axes in self._terms
-        )
+        stays = np.ones(self._atoms, dtype=bool)
+        stays[list(dropped)] = False
+        return sum(round(each * math.prod(int(stays[axis].sum()) for axis in axes)) for each, axes in self._terms)
 
 
 def _terms(coupling: Coupling, channels: Channels) -> list[tuple[float, tuple[Atoms, ...]]]:

@@ -1,5 +1,6 @@
 """Structured pruning: what is tied goes together, and the smaller model answers as the full one did without."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,36 +15,82 @@ from tinsmith.runtime.errors import BudgetMissedError
 
 SPACES = [Space(makers=("a",), roots=(0, 1, 2, 3)), Space(makers=("b", "c"), roots=(4, 5, 6, 7, 8, 9, 10, 11))]
 SCORES = {root: float((root * 7) % 12) for root in range(12)}
+WIDE = [
+    Space(makers=("a",), roots=tuple(range(16))),
+    Space(makers=("b", "c"), roots=tuple(range(16, 56))),
+    Space(makers=("d",), roots=tuple(range(56, 76))),
+]
+NOISE = {root: float((root * 31) % 76) for root in range(76)}
 
 
 class ProductCosts:
-    """Two layers in a row: the first makes space a of 3 channels, the second space b of space a."""
+    """Layers in a row: the first makes the first space of 3 channels, the next its own of those before, the last 10."""
+
+    def __init__(self, spaces=SPACES):
+        self._spaces = spaces
 
     def macs(self, dropped):
-        a, b = (sum(root not in dropped for root in space.roots) for space in SPACES)
-        return 3 * a + a * b + b * 10
+        widths = [3, *(sum(root not in dropped for root in space.roots) for space in self._spaces), 10]
+        return sum(taken * made for taken, made in pairwise(widths))
+
+
+def _widths(spaces, scores, dropped):
+    """How many channels stay; always the most important ones, and one at least."""
+    for space in spaces:
+        gone, stay = ([scores[root] for root in space.roots if (root in dropped) is there] for there in (True, False))
+        assert max(gone, default=-1) <= min(stay)
+    return [len(set(space.roots) - dropped) for space in spaces]
+
+
+def _fits(widths, spaces, multiple):
+    return all(width % multiple == 0 or width == len(space.roots) for width, space in zip(widths, spaces, strict=True))
 
 
 @given(share=st.floats(0.01, 0.99))
 def test_a_ratio_takes_the_least_important_of_each_space_and_leaves_one(share):
-    dropped = by_ratio(SPACES, SCORES, share)
-    for space in SPACES:
-        gone = [root for root in space.roots if root in dropped]
-        stay = [root for root in space.roots if root not in dropped]
-        assert stay
-        assert abs(len(gone) - share * len(space.roots)) <= 1
-        assert max((SCORES[root] for root in gone), default=-1) <= min(SCORES[root] for root in stay)
+    widths = _widths(SPACES, SCORES, by_ratio(SPACES, SCORES, share))
+    for width, space in zip(widths, SPACES, strict=True):
+        assert width >= 1
+        assert width == pytest.approx(max((1 - share) * len(space.roots), 1), abs=0.51)
 
 
-@given(budget=st.floats(0.2, 0.99))
-def test_a_mac_budget_is_met_and_not_overdone(budget):
-    costs = ProductCosts()
-    dropped = by_macs(SPACES, SCORES, costs, budget)
+@given(share=st.floats(0.01, 0.99), multiple=st.integers(1, 50))
+def test_what_a_ratio_leaves_is_the_nearest_multiple(share, multiple):
+    widths = _widths(WIDE, NOISE, by_ratio(WIDE, NOISE, share, multiple))
+    for width, space in zip(widths, WIDE, strict=True):
+        whole = len(space.roots)
+        allowed = [*range(multiple, whole, multiple), whole]
+        assert width in allowed
+        wanted = (1 - share) * whole
+        assert abs(width - wanted) == min(abs(other - wanted) for other in allowed)
+
+
+@given(budget=st.floats(0.35, 0.99), multiple=st.sampled_from([1, 3, 4, 8]))
+def test_a_mac_budget_is_met_and_not_overdone(budget, multiple):
+    costs = ProductCosts(WIDE)
+    dropped = by_macs(WIDE, NOISE, costs, budget, multiple)
     assert costs.macs(dropped) <= budget * costs.macs(())
-    for root in dropped:
-        # one channel more in each space would be too many, or nothing had to go
-        back = {other for other in dropped if SCORES[other] <= SCORES[root]}
-        assert back <= dropped
+    widths = _widths(WIDE, NOISE, dropped)
+    assert _fits(widths, WIDE, multiple)
+    fuller = set()
+    for width, space in zip(widths, WIDE, strict=True):
+        roots = sorted(space.roots, key=NOISE.get)
+        fuller |= set(roots[: max(len(roots) - width - multiple, 0)])
+    assert costs.macs(fuller) > budget * costs.macs(())
+
+
+def test_what_rounding_leaves_of_a_budget_goes_back_where_it_fits():
+    spaces = [Space(makers=("a",), roots=tuple(range(16))), Space(makers=("b",), roots=tuple(range(16, 48)))]
+    costs = ProductCosts(spaces)
+    # of 880, b cut to 24 leaves 672, both cut leave 456, and a cut to 8 alone leaves 600
+    dropped = by_macs(spaces, NOISE, costs, 0.7, 8)
+    assert _widths(spaces, NOISE, dropped) == [8, 32]
+
+
+def test_heads_stay_in_numbers_whose_channels_are_a_multiple():
+    heads = Space(makers=("attention",), roots=tuple(range(12)), per_root=6)
+    assert [heads.nearest(wanted, 8) for wanted in (0.5, 5.9, 6, 9.9, 12)] == [4, 4, 8, 8, 12]
+    assert [heads.nearest(wanted, 6) for wanted in (0.5, 5.6)] == [1, 6]
 
 
 def test_a_budget_that_no_channel_can_reach_says_how_far_it_goes():
@@ -51,6 +98,9 @@ def test_a_budget_that_no_channel_can_reach_says_how_far_it_goes():
         by_macs(SPACES, SCORES, ProductCosts(), 0.01)
     with pytest.raises(BudgetMissedError, match="remain"):
         by_sensitivity(SPACES, SCORES, ProductCosts(), 0.01, len)
+    with pytest.raises(BudgetMissedError, match="with 8 channels left") as caught:
+        by_macs(WIDE, NOISE, ProductCosts(WIDE), 0.01, 8)
+    assert "smaller multiple" in caught.value.hint
 
 
 @pytest.mark.parametrize("harmless", [0, 1])
@@ -59,6 +109,42 @@ def test_sensitivity_takes_from_the_space_that_does_not_mind(harmless):
     dropped = by_sensitivity(SPACES, SCORES, ProductCosts(), 0.8, lambda gone: 100.0 * len(gone & minded))
     assert not dropped & minded
     assert ProductCosts().macs(dropped) <= 0.8 * ProductCosts().macs(())
+
+
+@given(
+    budget=st.floats(0.35, 0.99),
+    multiple=st.sampled_from([1, 4, 8]),
+    weights=st.lists(st.floats(0, 1), min_size=76, max_size=76),
+)
+def test_a_sensitivity_budget_is_met_by_multiples_and_nothing_affordable_stays_out(budget, multiple, weights):
+    costs = ProductCosts(WIDE)
+    wanted = budget * costs.macs(())
+    asked = [set()]
+
+    def harm(gone):
+        asked.append(gone)
+        return sum(weights[root] for root in gone)
+
+    dropped = by_sensitivity(WIDE, NOISE, costs, budget, harm, multiple)
+    assert costs.macs(dropped) <= wanted
+    assert _fits(_widths(WIDE, NOISE, dropped), WIDE, multiple)
+    for space in WIDE:
+        gone = dropped.intersection(space.roots)
+        for less in asked:
+            if less < gone:
+                assert costs.macs(dropped - gone | less) > wanted
+
+
+def test_a_far_rung_is_taken_where_it_is_cheaper_than_the_first_step_elsewhere():
+    """All but one channel of b cost no more than one of them: that the first step is dear must not hide it."""
+    spaces = [Space(makers=("a",), roots=tuple(range(8))), Space(makers=("b",), roots=tuple(range(8, 16)))]
+    costs = ProductCosts(spaces)
+
+    def harm(gone):
+        return 20.0 if gone & set(spaces[1].roots) else 2.0 * len(gone)
+
+    dropped = by_sensitivity(spaces, NOISE, costs, 0.4, harm)
+    assert _widths(spaces, NOISE, dropped) == [8, 2]
 
 
 def _layers():

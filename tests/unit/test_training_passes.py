@@ -299,6 +299,25 @@ def test_a_model_with_two_outputs_needs_no_score_where_nobody_asked_for_one(tmp_
         in_the_shop({"kind": "bn-recalibrate"}, small, data, metric="accuracy")
 
 
+def test_channels_that_stay_come_in_multiples_where_asked_and_the_report_says_how_many(tmp_path):
+    from tinsmith.convert.frameworks import require
+    from tinsmith.convert.trained import from_keras
+
+    keras = require("tf_keras", needed_for="the tests")
+    layers, source = keras.layers, keras.Input((4,))
+    x = layers.Dense(20, activation="relu", name="wide")(layers.Dense(16, activation="relu", name="first")(source))
+    model = from_keras(keras.Model(source, layers.Dense(3)(x)), "tf_keras")
+    data = tmp_path / "d.npz"
+    np.savez(data, x=np.random.default_rng(0).normal(size=(40, 4)).astype("f4"))
+    step = {"kind": "channels", "samples": 32, "multiple": 8}
+    for goal in ({"ratio": 0.3}, {"macs": 0.5}, {"macs": 0.5, "allocation": "sensitivity"}):
+        small, found = in_the_shop(step | goal, model, data)
+        first, wide = (small.native.get_layer(name).units for name in ("first", "wide"))
+        assert found["widths"] == f"first: {first} of 16; wide: {wide} of 20"
+        assert (first, wide) in {(8, 16), (8, 8), (16, 8)}
+        assert found["macs after"] <= 0.5 * found["macs before"]
+
+
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_a_seed_that_some_source_of_chance_does_not_take_is_refused_before_anything_runs(studio, tmp_path, seed):
     with pytest.raises(UsageError, match=f"seed {seed} is not between 0 and 4294967295"):
