@@ -12,7 +12,7 @@ from tinsmith.devices.transports.loop import shared_loop
 from tinsmith.devices.transports.sources import opened
 from tinsmith.devices.transports.ssh_connection import Route, SshSettings, connect, device_errors
 from tinsmith.devices.transports.ssh_files import ExecFiles, Files, SftpFiles
-from tinsmith.devices.transports.ssh_processes import drop, end, start
+from tinsmith.devices.transports.ssh_processes import drop, end, kill, start
 from tinsmith.devices.transports.steps import Step
 from tinsmith.runtime.errors import DeviceTimeoutError, UnreachableError
 from tinsmith.runtime.files import staged_file
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SshTransport"]
 
-# a goodbye is not worth more
+# neither a goodbye nor a last shot is worth more
 _CLOSE_LIMIT_S = 2.0
 
 
@@ -56,6 +56,8 @@ class SshTransport:
             try:
                 return self._loop.call(end(process, stdin), _left(ends_s))
             except TimeoutError as error:
+                with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
+                    self._loop.call(kill(route.device, process), _CLOSE_LIMIT_S)
                 hint = "give it longer, or see with `ps` on the device what it waits for"
                 said = f"it did not end within {time_limit_s:g} s"
                 raise step.failed(said, hint=hint, kind=DeviceTimeoutError) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,18 @@ from tinsmith.devices.transports.protocol import Ran
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["drop", "end", "feed", "start"]
+__all__ = ["drop", "end", "feed", "kill", "start"]
+
+# its number is the one that the program gets by exec
+_TELL_NUMBER = 'echo "tinsmith $$" >&2; exec "$@"'
+_NUMBER = re.compile(rb"\Atinsmith (\d+)\n")
 
 
 async def start(connection: asyncssh.SSHClientConnection, arguments: Sequence[str]) -> asyncssh.SSHClientProcess[bytes]:
     """Start a program; a server hands the line to the user's shell, which must take quotes as POSIX says."""
     # without a terminal: one would turn line ends, and end the input at a byte 4
-    return await connection.create_process(shlex.join(arguments), encoding=None, request_pty=False)
+    line = shlex.join(["sh", "-c", _TELL_NUMBER, "sh", *arguments])
+    return await connection.create_process(line, encoding=None, request_pty=False)
 
 
 async def feed(process: asyncssh.SSHClientProcess[bytes], piece: bytes) -> None:
@@ -47,7 +53,20 @@ async def end(process: asyncssh.SSHClientProcess[bytes], stdin: bytes = b"") -> 
     code = process.returncode
     if code is None:
         raise asyncssh.ConnectionLost("the device did not tell how the program ended")
-    return Ran(code=code if code >= 0 else 128 - code, stdout=stdout or b"", stderr=stderr or b"")
+    return Ran(code=code if code >= 0 else 128 - code, stdout=stdout or b"", stderr=_NUMBER.sub(b"", stderr or b""))
+
+
+async def kill(connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes]) -> None:
+    """Kill it and what it has started, by its number.
+
+    OpenSSH lets nobody signal a program of root, and leaves one that has no terminal running when its channel closes.
+    """
+    _, stderr = process.collect_output()
+    told = _NUMBER.match(stderr or b"")
+    if told is not None:
+        number = int(told[1])
+        # as a group where it leads one, which it does unless the user's shell stays beside it
+        await connection.run(f"kill -9 -{number} || kill -9 {number}", encoding=None, request_pty=False)
 
 
 async def drop(process: asyncssh.SSHClientProcess[bytes]) -> None:
