@@ -43,6 +43,7 @@ class Board:
         self._home = folder
         self.key = folder / "id"
         self.logins = 0
+        self._groups = []
         user_key = asyncssh.generate_private_key("ssh-ed25519")
         user_key.write_private_key(self.key)
         self.host_key = asyncssh.generate_private_key(host_key)
@@ -77,6 +78,9 @@ class Board:
     async def _shut(self):
         self._server.close()
         await self._server.wait_closed()
+        for group in list(self._groups):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=LIMIT_S / 2)
@@ -86,15 +90,15 @@ class Board:
         started = await asyncio.create_subprocess_exec(
             "sh", "-c", process.command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=self._home, start_new_session=True
         )
+        self._groups.append(started.pid)
         left = asyncio.ensure_future(process.wait_closed())
         served = asyncio.ensure_future(serve(process, started))
         try:
             await asyncio.wait({left, served}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            # what it started as well: OpenSSH's programs get SIGHUP by their terminal, ours have none
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(started.pid, signal.SIGKILL)
+            # as OpenSSH does it: what still runs when its channel closes goes on, here until the board is shut
             await started.wait()
+            self._groups.remove(started.pid)
             await asyncio.wait({served}, timeout=LIMIT_S)
             left.cancel()
             started._transport.close()
