@@ -22,6 +22,11 @@
     │   ├── UnsupportedOperatorError       it holds something that the target can't run
     │   └── UnsafeModelError               it would run code of its author on loading
     ├── DeviceError                    5   a device is unreachable or was lost
+    │   ├── UnreachableError               it does not answer, or is offline; later may do
+    │   ├── AccessDeniedError              it lets nobody in, or is not proven to be the one that was meant
+    │   ├── LinkLostError                  it was lost in the middle
+    │   ├── DeviceTimeoutError             it did not get done in time
+    │   └── NoRoomError                    its disk is full
     ├── VerificationError              6   signature, hash, version or numbers differ
     └── RolledBackError                7   an update was taken back
 
@@ -38,22 +43,27 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AcceleratorError",
+    "AccessDeniedError",
     "BudgetMissedError",
     "BusyError",
     "DataError",
     "DeviceError",
+    "DeviceTimeoutError",
     "ExpiredError",
     "HostError",
+    "LinkLostError",
     "MissingDependencyError",
     "ModelError",
     "ModelLoadError",
     "ModelLostError",
     "ModelTimeoutError",
+    "NoRoomError",
     "NotFiniteError",
     "OutputError",
     "RecipeError",
     "RolledBackError",
     "TinsmithError",
+    "UnreachableError",
     "UnreadableSampleError",
     "UnsafeModelError",
     "UnsupportedOperatorError",
@@ -239,6 +249,36 @@ class DeviceError(TinsmithError):
 
     code = "device"
     exit_code = 5
+
+
+class UnreachableError(DeviceError):
+    """A device does not answer, or is offline; nothing was done, and later it may answer."""
+
+    code = "unreachable"
+
+
+class AccessDeniedError(DeviceError):
+    """A device does not let us in, or is not proven to be the one that was meant."""
+
+    code = "access-denied"
+
+
+class LinkLostError(DeviceError):
+    """A device was lost in the middle: what was asked of it may be done in part."""
+
+    code = "link-lost"
+
+
+class DeviceTimeoutError(DeviceError):
+    """A device answers, but a program or a transfer did not get done within its time limit."""
+
+    code = "device-timeout"
+
+
+class NoRoomError(DeviceError):
+    """The disk of a device is full."""
+
+    code = "no-room"
 
 
 class VerificationError(TinsmithError):
