@@ -7,7 +7,7 @@ It lies at ``$TINSMITH_DEVICES``, or as ``tinsmith/devices.toml`` in the XDG con
     address = "ssh://pi@10.0.0.7"
     groups = ["canary"]
     tags = ["indoors"]
-    host_key = "SHA256:..."
+    host_key = "SHA256:..."       # or in the address: ?hostkey=SHA256:...
     base = "/opt/tinsmith"
 
 ``profile`` and ``address`` must be there. A profile that ends in ``.toml`` is a file, seen from the inventory's folder.
@@ -23,11 +23,11 @@ import re
 import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinsmith.devices.device import Device
+from tinsmith.devices.reaching import address_of
 from tinsmith.runtime.errors import OutputError, UsageError
 from tinsmith.runtime.facts import Facts
 from tinsmith.runtime.files import write_text
@@ -57,7 +57,6 @@ __all__ = [
 ]
 
 _LOCAL = "local"
-_TRANSPORTS = "tinsmith.transports"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _KEYS = "a device has profile, address, groups, tags, host_key and base"
 
@@ -286,11 +285,11 @@ def _inventory(path: Path, text: str) -> Inventory:
 
 def _device(name: str, facts: Facts, path: Path) -> Device:
     _check_name(name, path)
-    given, address = facts.text("profile"), facts.text("address")
+    given, address, host_key = facts.text("profile"), facts.text("address"), facts.text("host_key", default="")
     profile_name = str(path.parent / given) if given.endswith(".toml") else given
     try:
         profile = load_profile(profile_name)
-        _check_address(address)
+        address_of(address, host_key=host_key)
     except UsageError as error:
         raise facts.wrong(f"is wrong about devices.{name}: {error.message}", hint=error.hint) from error
     device = Device(
@@ -300,7 +299,7 @@ def _device(name: str, facts: Facts, path: Path) -> Device:
         address=address,
         groups=facts.names("groups", default=()),
         tags=facts.names("tags", default=()),
-        host_key=facts.text("host_key", default=""),
+        host_key=host_key,
         base=facts.text("base", default=""),
     )
     facts.end()
@@ -323,18 +322,6 @@ def _check_words(inventory: Inventory, facts: Facts) -> None:
             if word in names or word == _LOCAL:
                 hint = "give one of them another name"
                 raise facts.wrong(f"has a device {word} and a group or tag of that name at {device.name}", hint=hint)
-
-
-def _check_address(address: str) -> None:
-    scheme, colon, rest = address.partition(":")
-    known = ("adb", _LOCAL, "ssh", *sorted(entry_points(group=_TRANSPORTS).names))
-    usual = "write local, ssh://USER@HOST or adb:SERIAL"
-    if scheme not in known:
-        raise UsageError(f"address = {address!r} has none of the schemes {', '.join(known)}", hint=usual)
-    if scheme != _LOCAL and not rest.strip("/"):
-        raise UsageError(f"address = {address!r} does not say where", hint=usual)
-    if scheme == "ssh" and not rest.startswith("//"):
-        raise UsageError(f"address = {address!r} is no address: it lacks the // behind {scheme}{colon}", hint=usual)
 
 
 def _named(word: str, inventory: Inventory) -> tuple[Device, ...]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.devices.reaching import base_of, open_device
 from tinsmith.runtime.cpu import Cpu, parse_cpuinfo
 from tinsmith.runtime.engine_tables import order
 from tinsmith.runtime.engines import ENGINES
-from tinsmith.runtime.errors import DeviceError
+from tinsmith.runtime.errors import DeviceError, TinsmithError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tinsmith.devices.device import Device
     from tinsmith.devices.transports.protocol import Running
     from tinsmith.runtime.profile import EngineThere, Profile
 
-__all__ = ["Disagreement", "Probed", "disagreements", "probe"]
+__all__ = ["Disagreement", "Look", "Probed", "disagreements", "probe", "probe_all"]
 
 _TIME_LIMIT_S = 30.0
 # Firmware, the GPU and the kernel keep some of what the data sheet says, file systems some of the disk.
@@ -81,6 +84,34 @@ class Disagreement:
     what: str
     profile: str
     device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What came of probing one device.
+
+    Attributes:
+        device: Which one.
+        probed: What it said; None where it could not be asked.
+        error: Why not.
+    """
+
+    device: Device
+    probed: Probed | None = None
+    error: TinsmithError | None = None
+
+
+def probe_all(devices: Sequence[Device]) -> tuple[Look, ...]:
+    """Probe devices one after the other; one that can't be asked keeps no other from it."""
+    return tuple(_look(device) for device in devices)
+
+
+def _look(device: Device) -> Look:
+    try:
+        with closing(open_device(device)) as transport:
+            return Look(device=device, probed=probe(transport, base=base_of(device)))
+    except TinsmithError as error:
+        return Look(device=device, error=error)
 
 
 def probe(device: Running, *, base: str = "") -> Probed:

@@ -1,4 +1,4 @@
-"""``tinsmith devices``: list, show, add, remove, check."""
+"""``tinsmith devices``: list, show, add, remove, check, probe."""
 
 from __future__ import annotations
 
@@ -108,3 +108,23 @@ def check(file: Path, names: tuple[str, ...], output_format: str) -> None:
     print_result(output_format, {"file": file.name, "devices": [fit.to_json() for fit in fits]}, fit_view(load, fits))
     if not all(fit.fits for fit in fits):
         raise Exit(ModelError.exit_code)
+
+
+@devices.command()
+@click.option("-d", "--device", "names", multiple=True, required=True, help="A device, a group, a tag, or local.")
+@options.format_option
+def probe(names: tuple[str, ...], output_format: str) -> None:
+    """Ask a live device what it is, and show where its profile is wrong about it.
+
+    Nothing is written to the device. Of several, each is listed, and the exit code is the highest of them.
+    """
+    from tinsmith.devices.commands.probe_view import probe_document, probe_view
+    from tinsmith.devices.inventory import resolve_devices
+    from tinsmith.devices.probing import probe_all
+
+    looks = probe_all(resolve_devices(names))
+    if len(looks) == 1 and looks[0].error is not None:
+        raise looks[0].error
+    print_result(output_format, {"devices": [probe_document(look) for look in looks]}, probe_view(looks))
+    if code := max(0 if look.error is None else look.error.exit_code for look in looks):
+        raise Exit(code)

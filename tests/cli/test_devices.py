@@ -140,6 +140,44 @@ def test_a_typo_in_the_inventory_is_told_by_every_command_that_reads_it(cli, kit
         assert "devices.kitchen.profil" in err
 
 
+def test_this_machine_is_probed_and_a_wrong_profile_is_shown(cli):
+    code, out, _ = cli("devices", "probe", "-d", "local")
+    assert code == 0
+    assert "agrees with local" in out
+
+    cli("devices", "add", "bench", "--profile", "bbb", "--address", "local", "--group", "all")
+    code, out, _ = cli("devices", "probe", "-d", "all")
+    assert code == 0
+    assert "architecture" in out
+    assert "armv7l" in out
+    assert max(map(len, out.splitlines())) <= 100
+
+    (look,) = json.loads(cli("devices", "probe", "-d", "bench", "--format", "json")[1])["devices"]
+    assert look["probed"]["ram_bytes"] > 0
+    assert "architecture" in {found["what"] for found in look["disagreements"]}
+
+
+def test_a_device_that_can_t_be_asked_keeps_no_other_from_it(cli, tmp_path):
+    cli("devices", "add", "gone", "--profile", "pi4", "--address", f"local:{tmp_path}/gone")
+
+    code, out, err = cli("devices", "probe", "-d", "gone")
+    assert (code, out) == (5, "")
+    assert "gone" in err
+
+    code, out, _ = cli("devices", "probe", "-d", "gone", "-d", "local", "--format", "json")
+    gone, local = json.loads(out)["devices"]
+    assert code == 5
+    assert gone["error"]["code"]
+    assert local["probed"]["machine"]
+
+
+def test_a_profile_alone_can_t_be_probed(cli):
+    code, _, err = cli("devices", "probe", "-d", "pi4")
+
+    assert code == 2
+    assert "devices add NAME --profile pi4" in err
+
+
 def test_devices_load_neither_numpy_nor_an_engine():
     script = (
         "import sys; from tinsmith.__main__ import run; assert run(['devices', 'list']) == 0; "

@@ -1,6 +1,7 @@
 """The inventory: what it says, what a name means, and that writing it loses nothing."""
 
 import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -17,17 +18,19 @@ from tinsmith.devices.inventory import (
     remove_device,
     resolve_devices,
 )
+from tinsmith.devices.reaching import address_of, base_of, open_device
 from tinsmith.runtime.errors import OutputError, UsageError
 from tinsmith.runtime.profile import list_profiles
 
-GOOD = """\
+KEY = "SHA256:" + 43 * "a"
+GOOD = f"""\
 # mine
 [devices.kitchen]   # by the window
 profile = "pi4"
 address = "ssh://pi@10.0.0.7"
 groups = ["canary"]
 tags = ["indoors"]
-host_key = "SHA256:abc"
+host_key = "{KEY}"
 base = "/opt/tinsmith"
 
 [devices.hall]
@@ -58,7 +61,7 @@ def test_every_key_is_read(path):
 
     assert kitchen.to_json() == {
         "name": "kitchen", "profile": "raspberry-pi-4", "address": "ssh://pi@10.0.0.7", "groups": ["canary"],
-        "tags": ["indoors"], "host_key": "SHA256:abc", "base": "/opt/tinsmith",
+        "tags": ["indoors"], "host_key": KEY, "base": "/opt/tinsmith",
     }  # fmt: skip
     assert (hall.groups, hall.host_key, hall.base) == ((), "", "")
     assert phone.profile.kind == "phone"
@@ -85,10 +88,15 @@ def test_where_it_lies(monkeypatch, tmp_path):
         ('tags = ["indoors"]\nhost_key', 'tag = ["indoors"]\nhost_key', "unknown key: devices.kitchen.tag"),
         ("[devices.kitchen]", "[device.kitchen]", "unknown key: device"),
         ('profile = "pi4"', 'profile = "pi44"', "devices.kitchen: there is no profile 'pi44'"),
-        ('"ssh://pi@10.0.0.7"', '"shh://pi@10.0.0.7"', "devices.kitchen: address = 'shh://pi@10.0.0.7'"),
-        ('"ssh://pi@10.0.0.7"', '"10.0.0.7"', "none of the schemes"),
-        ('"ssh://pi@10.0.0.7"', '"ssh:pi@10.0.0.7"', "lacks the //"),
-        ('"adb:0123456789"', '"adb:"', "does not say where"),
+        ('"ssh://pi@10.0.0.7"', '"shh://pi@10.0.0.7"', "devices.kitchen: 'shh://pi@10.0.0.7' is no address"),
+        ('"ssh://pi@10.0.0.7"', '"10.0.0.7"', "does not begin with the name of a transport"),
+        ('"ssh://pi@10.0.0.7"', '"ssh:pi@10.0.0.7"', "it is not ssh://USER@HOST"),
+        (KEY, "SHA256:short", "hostkey is no fingerprint"),
+        (
+            '"adb:0123456789"',
+            f'"adb:1"\nhost_key = "{KEY}"',
+            "only SSH servers show one",
+        ),
         ('groups = ["canary"]\ntags', 'groups = "canary"\ntags', "devices.kitchen.groups = 'canary'"),
         ('tags = ["indoors"]\nhost_key', 'tags = ["hall"]\nhost_key', "a device hall and a group or tag"),
         ("[devices.hall]", "[devices.local]", "'local' is no name"),
@@ -162,8 +170,23 @@ def _profile_text():
     return 'title = "Mine"\nkind = "host"\nthreads = 1\ntransports = ["ssh"]\n\n[[engines]]\nname = "litert"\n'
 
 
+def test_the_host_key_is_pinned_and_the_base_comes_from_either_place(path):
+    kitchen, hall, _ = read_inventory().devices
+    assert address_of(kitchen.address, host_key=kitchen.host_key).host_key == kitchen.host_key
+    assert open_device(kitchen).address
+    assert (base_of(kitchen), base_of(hall)) == ("/opt/tinsmith", "")
+    assert base_of(replace(hall, address="ssh://pi@hall/srv/x")) == "/srv/x"
+
+
 def test_adding_keeps_all_that_is_there_and_its_comments(path):
-    added = add_device(entry(groups=("canary",), tags=('"quoted" ü', "b"), host_key="SHA256:x", base="/opt/a b"))
+    added = add_device(
+        entry(
+            groups=("canary",),
+            tags=('"quoted" ü', "b"),
+            host_key=KEY,
+            base="/opt/a b",
+        )
+    )
 
     assert path.read_text().startswith(GOOD)
     assert read_inventory().devices[-1] == added
