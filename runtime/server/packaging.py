@@ -22,6 +22,8 @@ __all__ = ["containerfile", "settings_text", "unit"]
 _SERVE = "tinsmith.runtime.server"
 _HOME = PurePosixPath("/srv/tinsmith")
 _STATE = PurePosixPath("/var/lib/tinsmith")
+# Ports below this one need a right of their own.
+_FREE_PORTS = 1024
 
 
 def settings_text(settings: ServerSettings) -> str:
@@ -32,11 +34,18 @@ def settings_text(settings: ServerSettings) -> str:
 def unit(settings: ServerSettings) -> str:
     """A systemd unit of this very server: all in one file, under a user of its own that can write nothing else.
 
-    The settings stand in the unit and reach the server on its standard input. Paths are made absolute, and what is
-    written (the audit log, captured samples) must lie where ``ReadWritePaths`` says.
+    The settings stand in the unit and reach the server on its standard input. Tokens and keys, which only their owner
+    may read, are handed over by systemd as credentials; the audit log and captured samples go to the unit's own state
+    folder, ``/var/lib/tinsmith``.
     """
-    placed = _placed(settings, read=Path.absolute, written=Path.absolute)
-    written = [path.parent for path in (placed.audit,) if path] + ([placed.capture.folder] if placed.capture else [])
+    credentials = _secrets(settings)
+    placed = _placed(
+        settings,
+        read=Path.absolute,
+        secret=lambda path: Path("%d") / next(name for name, secret in credentials.items() if secret == path),
+        written=lambda path: Path("%S/tinsmith") / path.name,
+    )
+    bound = "CAP_NET_BIND_SERVICE" if 0 < settings.port < _FREE_PORTS else ""
     lines = [
         "[Unit]",
         f"Description=tinsmith serves {', '.join(model.name for model in placed.models)}",
@@ -45,7 +54,10 @@ def unit(settings: ServerSettings) -> str:
         "[Service]",
         f"ExecStart={sys.executable} -m {_SERVE} -",
         "StandardInput=data",
-        f"StandardInputText={_escaped(json.dumps(placed.to_json()))}",
+        f"StandardInputText={_with_specifiers(json.dumps(placed.to_json()))}",
+        *(f"LoadCredential={name}:{_escaped(str(path.absolute()))}" for name, path in credentials.items()),
+        # what lies below /tmp is hidden by PrivateTmp
+        *(f"BindReadOnlyPaths={_escaped(str(model.path.parent))}" for model in placed.models),
         "ExecReload=/bin/kill -HUP $MAINPID",
         "Restart=on-failure",
         "DynamicUser=yes",
@@ -58,8 +70,8 @@ def unit(settings: ServerSettings) -> str:
         "NoNewPrivileges=yes",
         "RestrictSUIDSGID=yes",
         "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
-        "CapabilityBoundingSet=",
-        *(f"ReadWritePaths={_escaped(str(path))}" for path in written),
+        f"CapabilityBoundingSet={bound}",
+        *([f"AmbientCapabilities={bound}"] if bound else []),
         "",
         "[Install]",
         "WantedBy=multi-user.target",
@@ -75,7 +87,12 @@ def containerfile(settings: ServerSettings) -> str:
     Raises:
         UsageError: They have none of these, or two files of one name, of which the container would hold one.
     """
-    placed = _placed(settings, read=lambda path: Path(_HOME / path.name), written=lambda path: Path(_STATE / path.name))
+    placed = _placed(
+        settings,
+        read=lambda path: Path(_HOME / path.name),
+        secret=lambda path: Path(_HOME / path.name),
+        written=lambda path: Path(_STATE / path.name),
+    )
     inside = dataclasses.replace(placed, host="0.0.0.0")  # noqa: S104 - the container is the border
     copied = _copied(settings)
     extras = "onnx,images" if any(path.suffix != ".tflite" for path in _files(settings)) else "images"
@@ -113,30 +130,45 @@ def _copied(settings: ServerSettings) -> list[str]:
 
 def _files(settings: ServerSettings) -> list[Path]:
     """What the server reads."""
-    single = (settings.tokens, settings.certificate, settings.key, settings.decryption_key)
-    return [*(model.path for model in settings.models), *settings.trust, *(path for path in single if path)]
+    return [*(model.path for model in settings.models), *settings.trust, *_secrets(settings).values()]
+
+
+def _secrets(settings: ServerSettings) -> dict[str, Path]:
+    """What only its owner may read, by the name of the setting."""
+    names = ("tokens", "certificate", "key", "decryption_key")
+    found = {name: getattr(settings, name) for name in names}
+    return {name: path for name, path in found.items() if path is not None}
 
 
 def _placed(
-    settings: ServerSettings, *, read: Callable[[Path], Path], written: Callable[[Path], Path]
+    settings: ServerSettings,
+    *,
+    read: Callable[[Path], Path],
+    secret: Callable[[Path], Path],
+    written: Callable[[Path], Path],
 ) -> ServerSettings:
     """The same server with its files elsewhere."""
-
-    def moved(path: Path | None) -> Path | None:
-        return None if path is None else read(path)
-
+    kept = {name: secret(path) for name, path in _secrets(settings).items()}
     capture = settings.capture
     return dataclasses.replace(
         settings,
         models=tuple(dataclasses.replace(model, path=read(model.path)) for model in settings.models),
         trust=tuple(read(path) for path in settings.trust),
-        tokens=moved(settings.tokens),
-        certificate=moved(settings.certificate),
-        key=moved(settings.key),
-        decryption_key=moved(settings.decryption_key),
+        tokens=kept.get("tokens"),
+        certificate=kept.get("certificate"),
+        key=kept.get("key"),
+        decryption_key=kept.get("decryption_key"),
         audit=None if settings.audit is None else written(settings.audit),
         capture=None if capture is None else dataclasses.replace(capture, folder=written(capture.folder)),
     )
+
+
+def _with_specifiers(document: str) -> str:
+    """Escaped but for paths that begin with a specifier, as no path of the user's does: those are absolute."""
+    escaped = _escaped(document)
+    for specifier in ("%d", "%S"):
+        escaped = escaped.replace(f'"%{specifier}/', f'"{specifier}/')
+    return escaped
 
 
 def _escaped(text: str) -> str:
