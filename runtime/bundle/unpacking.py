@@ -47,6 +47,7 @@ def servable_of(bundle: Bundle, folder: Path, *, key: bytes | None = None) -> Se
         engine=manifest.settings.engine,
         accelerator=manifest.settings.accelerator,
         threads=manifest.settings.threads,
+        instances=manifest.settings.instances,
         preprocessing=bundle.preprocessing(),
         postprocessing=bundle.postprocessing(),
         golden=bundle.golden(),

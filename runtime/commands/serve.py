@@ -45,8 +45,8 @@ _FILE = click.Path(path_type=Path)
               help="Our own HTTP server; or uvicorn, behind a proxy.")  # fmt: skip
 @click.option("--max-connections", type=click.IntRange(1), default=128, show_default=True,
               help="At once; uvicorn has no such limit.")  # fmt: skip
-@click.option("--instances", type=click.IntRange(1), default=_LIMITS.instances, show_default=True,
-              help="Requests that a model runs at once, each in an interpreter of its own.")  # fmt: skip
+@click.option("--instances", type=click.IntRange(1),
+              help="Requests that a model runs at once, each in an interpreter; else the bundle's.")  # fmt: skip
 @click.option("--queue", type=click.IntRange(0), default=_LIMITS.queue, show_default=True,
               help="Requests that may wait for it; one more is sent away with 429.")  # fmt: skip
 @click.option("--deadline", "deadline_s", type=click.FloatRange(0.001), default=_LIMITS.deadline_s, show_default=True,

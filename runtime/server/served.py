@@ -10,7 +10,7 @@ from tinsmith.runtime.errors import BusyError, ExpiredError, ModelLostError, Mod
 from tinsmith.runtime.pool import open_pool
 from tinsmith.runtime.server.batching import Batcher, check_free_axes
 from tinsmith.runtime.server.messages import Refusal
-from tinsmith.runtime.server.serving import Answered
+from tinsmith.runtime.server.serving import Answered, instances_of
 from tinsmith.runtime.server.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Served:
     def _make_batcher(self, limits: Limits) -> Batcher:
         return Batcher(
             self.pool,
-            room=limits.queue + limits.instances * limits.max_batch,
+            room=limits.queue + instances_of(self.servable, limits) * limits.max_batch,
             max_batch=limits.max_batch,
             max_delay_s=limits.max_delay_ms / 1e3,
             executed=self.statistics.executed,
@@ -139,8 +139,9 @@ def open_served(
         TinsmithError: Whatever ``open_session`` and ``watchers_of`` raise.
     """
     # a batch waits for its turn like a request, and the batcher keeps count of those inside
-    queue = limits.queue if limits.max_batch == 1 else limits.queue + limits.instances * limits.max_batch
-    pool = open_pool(open_session, instances=limits.instances, queue=queue, time_limit_s=limits.time_limit_s)
+    instances = instances_of(servable, limits)
+    queue = limits.queue if limits.max_batch == 1 else limits.queue + instances * limits.max_batch
+    pool = open_pool(open_session, instances=instances, queue=queue, time_limit_s=limits.time_limit_s)
     try:
         if limits.max_batch > 1:
             check_free_axes(pool.inputs, pool.outputs)

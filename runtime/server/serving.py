@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.generic]
     Feeds = Mapping[str, Array]
 
-__all__ = ["Answered", "Limits", "ModelState", "Repository", "Servable", "ServedModel", "Watcher"]
+__all__ = ["Answered", "Limits", "ModelState", "Repository", "Servable", "ServedModel", "Watcher", "instances_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,7 @@ class Servable:
         engine: Its name; None takes the default of the format.
         accelerator: ``cpu``, or names in the order to try them.
         threads: For one run.
+        instances: Interpreters that it asks for.
         preprocessing: What turns a file or text into what the model is fed; None where nobody said.
         postprocessing: What turns outputs into an answer; None where nobody said.
         golden: Inputs with the outputs they must give; None for a bare artifact.
@@ -55,6 +56,7 @@ class Servable:
     engine: str | None = None
     accelerator: str = "cpu"
     threads: int = 1
+    instances: int = 1
     preprocessing: Preprocessing | None = None
     postprocessing: Postprocessing | None = None
     golden: Golden | None = None
@@ -67,7 +69,7 @@ class Limits:
     """How much a served model takes on.
 
     Attributes:
-        instances: Interpreters; as many requests run at once.
+        instances: Interpreters; as many requests run at once. None takes the bundle's, or 1.
         queue: Requests that may wait; one more is refused with 429.
         deadline_s: From a request's first byte to its answer, unless the client asks for less.
         time_limit_s: For one run; an interpreter that needs longer is given up and replaced.
@@ -77,7 +79,7 @@ class Limits:
         max_body_bytes: Of a request, before and after its Content-Encoding is undone.
     """
 
-    instances: int = 1
+    instances: int | None = None
     queue: int = 32
     deadline_s: float = 5.0
     time_limit_s: float = 10.0
@@ -85,6 +87,11 @@ class Limits:
     max_delay_ms: float = 0.0
     finite: bool = False
     max_body_bytes: int = 64 << 20
+
+
+def instances_of(servable: Servable, limits: Limits) -> int:
+    """How many interpreters a model gets."""
+    return limits.instances or servable.instances
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -193,5 +193,5 @@ def _written(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, dict):
-        return {key: _written(inner) for key, inner in value.items()}
+        return {key: _written(inner) for key, inner in value.items() if inner is not None}
     return [_written(inner) for inner in value] if isinstance(value, tuple | list) else value

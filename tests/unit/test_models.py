@@ -17,7 +17,7 @@ from tinsmith.runtime.errors import ModelError, ModelLoadError, OutputError, Usa
 from tinsmith.runtime.server.messages import Refusal
 from tinsmith.runtime.server.models import Models
 from tinsmith.runtime.server.servables import Servables, Source
-from tinsmith.runtime.server.serving import Limits, Servable
+from tinsmith.runtime.server.serving import Limits, Servable, instances_of
 from tinsmith.runtime.session import Session
 from tinsmith.runtime.tensors import TensorSpec
 
@@ -479,3 +479,10 @@ class TestRealModels:
         with repository.lease("m") as served:
             assert served.inputs[0].dtype == "int8"
             assert served.engine.startswith("litert ")
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, 3), (1, 1), (5, 5)])
+def test_a_bundle_says_how_many_interpreters_unless_the_server_does(tmp_path, asked, given):
+    servable = Servable(name="m", version="1", path=tmp_path, format="tflite", sha256="", instances=3)
+
+    assert instances_of(servable, Limits(instances=asked)) == given

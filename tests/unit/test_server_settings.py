@@ -15,7 +15,7 @@ names = st.text("abcXYZ019.-_", min_size=1, max_size=8)
 paths = st.text("abc/._", min_size=1, max_size=12).map(Path)
 limits = st.builds(
     Limits,
-    instances=st.integers(1, 8),
+    instances=st.none() | st.integers(1, 8),
     queue=st.integers(0, 100),
     deadline_s=st.floats(0.01, 100),
     time_limit_s=st.floats(0.01, 100),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime._version import __version__
 from tinsmith.runtime.server.oip.datatypes import datatype_of
+from tinsmith.runtime.server.serving import instances_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,7 @@ def model_configuration(model: ServedModel, limits: Limits) -> dict[str, Any]:
         "max_batch_size": limits.max_batch if model.batches else 0,
         "input": _dimensions(model.inputs, batches=model.batches),
         "output": _dimensions(model.outputs, batches=model.batches),
-        "instance_group": [{"name": f"{servable.name}_0", "kind": "KIND_CPU", "count": limits.instances}],
+        "instance_group": [{"name": f"{servable.name}_0", "kind": "KIND_CPU", "count": instances_of(servable, limits)}],
         "default_model_filename": servable.path.name,
         "parameters": {
             name: {"string_value": value}
