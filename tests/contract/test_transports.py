@@ -75,10 +75,10 @@ TRANSPORTS = {"listener": listener, "asgi": asgi}
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
 def echo(request):
-    """A server whose handler is ``echo.handler``, at ``echo.port``."""
+    """A server whose handler is ``echo.handler``, at ``echo.port``; ``echo.transport`` names what carries requests."""
     handler = Echo()
     with TRANSPORTS[request.param](handler, LIMITS) as port:
-        yield type("Running", (), {"handler": handler, "port": port})
+        yield type("Running", (), {"handler": handler, "port": port, "transport": request.param})
         handler.go_on.set()
 
 
@@ -96,7 +96,11 @@ def ask(client, *arguments, **options):
 
 
 def raw(port, sent):
-    """Send bytes, and give all that comes back until the server closes."""
+    """Send bytes, and give all that comes back until the server closes.
+
+    A server that closes with bytes unread resets the connection, and what it said before may be lost with it: uvicorn
+    does so, and ``Listener`` reads on for a while.
+    """
     with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
         sock.sendall(sent)
         return b"".join(iter(lambda: sock.recv(65536), b""))
@@ -182,9 +186,14 @@ def test_a_body_that_is_too_long_is_refused_before_it_is_sent(echo):
 
 def test_a_chunked_body_that_is_too_long_is_refused(echo):
     chunk = b"%x\r\n" % 600_000 + bytes(600_000) + b"\r\n"
-    answer = raw(echo.port, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 2)
-
-    assert answer.startswith(b"HTTP/1.1 413 ")
+    before = echo.handler.bodies
+    try:
+        answer = raw(echo.port, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 2)
+    except ConnectionError:
+        assert echo.transport == "asgi"
+    else:
+        assert answer.startswith(b"HTTP/1.1 413 ")
+    assert echo.handler.bodies == before
 
 
 def test_a_go_ahead_is_given_only_to_those_that_are_not_refused(echo):

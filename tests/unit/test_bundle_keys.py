@@ -79,7 +79,8 @@ def test_we_sign_with_keys_of_minisigns(tmp_path):
     (tmp_path / "x").write_bytes(b"content")
     (tmp_path / "x.minisig").write_text(key.sign(b"content", comment="hello").to_text())
     assert minisign("-Vm", tmp_path / "x", "-p", tmp_path / "theirs.pub").returncode == 0
-    assert key_name(key.id) in (tmp_path / "theirs.pub").read_text()
+    # minisign writes the number without leading zeros
+    assert key_name(key.id).lstrip("0") in (tmp_path / "theirs.pub").read_text()
 
 
 @judged
