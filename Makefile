@@ -52,7 +52,7 @@ $(VENV)/.ready: setup.cfg pyproject.toml
 
 $(OLD)/.ready: setup.cfg pyproject.toml
 	$(PYTHON) -m venv --clear $(OLD)
-	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check "tflite-runtime==2.14.*" "numpy<2" pytest
+	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check "tflite-runtime==2.14.*" "numpy<2" pytest hypothesis
 	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
