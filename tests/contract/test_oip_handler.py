@@ -340,3 +340,21 @@ def test_waiting_for_a_model_needs_no_numpy():
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert said == "none\n"
+
+
+def test_a_head_that_comes_again_is_read_with_the_tensors_that_come_with_it(handler, ask):
+    tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": 16}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+
+    def answer(values):
+        response = ask(handler, "POST", INFER, head + np.float32(values).tobytes(), headers)
+        return response.status, json.loads(response.body)
+
+    first, second, again = answer([1, 2, 3, 4]), answer([4, 3, 2, 1]), answer([1, 2, 3, 4])
+
+    assert (first[0], second[0]) == (200, 200)
+    assert first == again != second
+    assert answer([1, 2, 3, 4, 5])[0] == 400
+    assert answer([1, 2, 3])[0] == 400
+    assert answer([1, 2, 3, 4]) == first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "InferenceReader", "header_length"]
 
+_REMEMBERED = 64
+_LONGEST_REMEMBERED = 2048
 _JSON_LENGTH = "inference-header-content-length"
 _RAW_HINT = "a body that is one raw tensor comes with the header `Inference-Header-Content-Length: 0`"
 # what Triton would do with these is not done here, and must not be left out silently
@@ -76,8 +79,21 @@ class _Part(NamedTuple):
         return self.tensor.from_bytes(body, self.offset, self.shape, self.datatype)
 
 
+class _Plan(NamedTuple):
+    """What the JSON of a request asks for, checked; its arrays are not made yet."""
+
+    parts: tuple[_Part, ...]
+    booleans: bool
+    outputs: tuple[tuple[OutputTensor, bool], ...]
+    id: str | None
+    timeout_us: int | None
+
+
 class InferenceReader:
     """Reads requests for one model.
+
+    A client that sends binary tensors says the same of them each time: the plan of such a head is kept, by the very
+    bytes of the head and the length of the body, on which alone it depends.
 
     Args:
         inputs: What the model takes.
@@ -101,6 +117,7 @@ class InferenceReader:
         self._json = tuple((output, False) for output in self._outputs.values())
         self._binary = tuple((output, True) for output in self._outputs.values())
         self._one_batch = batches and len(self._inputs) > 1
+        self._remembered = functools.lru_cache(maxsize=_REMEMBERED)(self._plan)
         self._documents = documents
 
     def read(self, body: bytes, json_bytes: int | None) -> Asked:
@@ -122,16 +139,28 @@ class InferenceReader:
                 f"Inference-Header-Content-Length is {json_bytes:,}, but the body has {len(body):,} bytes",
             )
         try:
-            document, booleans = self._documents.read(body[:json_bytes])
+            plan = self._planned(body, json_bytes)
         except Refusal as refusal:
             if json_bytes is None and body.lstrip()[:1] != b"{":
                 refusal.message += f"; {_RAW_HINT}"
             raise
+        feeds = {part.tensor.name: part.array(body, booleans=plan.booleans) for part in plan.parts}
+        return Asked(feeds=feeds, outputs=plan.outputs, id=plan.id, timeout_us=plan.timeout_us)
+
+    def _planned(self, body: bytes, json_bytes: int | None) -> _Plan:
+        if json_bytes is None:
+            return self._plan(body, len(body))
+        read = self._remembered if json_bytes <= _LONGEST_REMEMBERED else self._plan
+        return read(body[:json_bytes], len(body))
+
+    def _plan(self, head: bytes, body_bytes: int) -> _Plan:
+        """Read the JSON that a body of so many bytes starts with; all of it is checked before an array is made."""
+        document, booleans = self._documents.read(head)
         request = _object(document, "the request")
         parameters = _parameters(request, "the request")
         outputs = self._chosen(request.get("outputs"), parameters)
-        feeds = self._feeds(request.get("inputs"), body, json_bytes, booleans=booleans)
-        return Asked(feeds=feeds, outputs=outputs, id=_id(request), timeout_us=_timeout_us(parameters))
+        parts = self._parts(request.get("inputs"), len(head), body_bytes)
+        return _Plan(parts, booleans, outputs, _id(request), _timeout_us(parameters))
 
     def _raw(self, body: bytes) -> Asked:
         if len(self._inputs) != 1:
@@ -141,10 +170,8 @@ class InferenceReader:
         array = tensor.from_bytes(body, 0, shape, tensor.datatype)
         return Asked(feeds={name: array}, outputs=self._chosen(None, {}), id=None, timeout_us=None)
 
-    def _feeds(self, inputs: Any, body: bytes, json_bytes: int | None, *, booleans: bool) -> dict[str, Array]:
-        """All that a client says of its tensors is checked before the first of them is made."""
+    def _parts(self, inputs: Any, offset: int, body_bytes: int) -> tuple[_Part, ...]:
         parts: dict[str, _Part] = {}
-        offset = len(body) if json_bytes is None else json_bytes
         for item in _list(inputs, "inputs"):
             part = self._part(_object(item, "an input"), offset)
             if part.tensor.name in parts:
@@ -152,11 +179,11 @@ class InferenceReader:
             parts[part.tensor.name] = part
             offset += part.size_bytes or 0
         self._check_whole(parts)
-        if offset != len(body):
+        if offset != body_bytes:
             raise Refusal(
-                400, "bytes", f"the body has {len(body):,} bytes, but its JSON and its inputs account for {offset:,}"
+                400, "bytes", f"the body has {body_bytes:,} bytes, but its JSON and its inputs account for {offset:,}"
             )
-        return {name: part.array(body, booleans=booleans) for name, part in parts.items()}
+        return tuple(parts.values())
 
     def _part(self, entry: dict[str, Any], offset: int) -> _Part:
         name = entry.get("name")
