@@ -121,13 +121,14 @@ class Server:
 
         with contextlib.ExitStack() as leases:
             models = []
-            for state in self._models.index():
+            states = self._models.index()
+            for state in states:
                 with contextlib.suppress(Refusal):
                     models.append(leases.enter_context(self._models.lease(state.name)))
             drift = {model.servable.name: self._monitors.drift(model.servable) for model in models}
             facts = ServerFacts(
                 started_s=self._started_s,
-                states=self._models.index(),
+                states=states,
                 events=self._models.events,
                 drift={name: report for name, report in drift.items() if report is not None},
             )
