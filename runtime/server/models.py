@@ -121,10 +121,14 @@ class Models:
         with self._lock:
             return [entry.describe() for entry in self._entries.values()]
 
-    def load_all(self, *, by: str = "start") -> None:
-        """Load every model; one that is refused is unavailable, and ``index`` says why."""
-        for name in self._entries:
-            self._try_load(name, by)
+    def load_all(self, *, by: str = "start") -> dict[str, TinsmithError]:
+        """Load every model; one that is refused is unavailable, and ``index`` says why.
+
+        Returns:
+            By name, why those were refused that were.
+        """
+        tried = {name: self._try_load(name, by) for name in self._entries}
+        return {name: refusal for name, refusal in tried.items() if refusal is not None}
 
     def refresh(self, name: str, *, by: str = "file change") -> None:
         """Load a model if other bytes lie there than those that serve; for a ``FileWatcher``, and so never raises."""
@@ -174,13 +178,15 @@ class Models:
         self._watchdog.close()
         self._store.close()
 
-    def _try_load(self, name: str, by: str) -> None:
+    def _try_load(self, name: str, by: str) -> TinsmithError | None:
+        """Why it was refused; logged, and in the index."""
         try:
             self.load(name, by=by)
-        except TinsmithError:
-            return  # logged, and in the index
+        except TinsmithError as refusal:
+            return refusal
         except Exception:  # noqa: BLE001 - a defect that one model brings out is not to stop the others
             _LOG.exception("%s can't be loaded", name)
+        return None
 
     def _entry(self, name: str) -> _Entry:
         if name not in self._entries:

@@ -81,10 +81,9 @@ class Server:
         Raises:
             TinsmithError: Not one of them serves: the first one's reason.
         """
-        failures = [self._load_first(model.name) for model in self._settings.models]
-        first = failures[0]
-        if first is not None and all(failures):
-            raise first
+        refused = self._models.load_all(by="start")
+        if len(refused) == len(self._settings.models):
+            raise refused[self._settings.models[0].name]
         if self._settings.watch:
             self._files.start()
 
@@ -107,14 +106,6 @@ class Server:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
-
-    def _load_first(self, name: str) -> TinsmithError | None:
-        """What was wrong with it."""
-        try:
-            self._models.load(name, by="start")
-        except TinsmithError as error:
-            return error
-        return None
 
     def _metrics(self) -> str:
         from tinsmith.runtime.server.metrics import ServerFacts, metrics_text
