@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tinsmith.runtime.agent.answers import Bundled, InstalledBundle
 from tinsmith.runtime.agent.board import BUNDLE
 from tinsmith.runtime.agent.installing import tried_again
+from tinsmith.runtime.agent.switching import not_served
 from tinsmith.runtime.bundle.reading import open_bundle
 from tinsmith.runtime.bundle.trust import AllowUnsigned
 from tinsmith.runtime.errors import UsageError, VerificationError
@@ -25,12 +26,16 @@ def check_health(board: Board, request: Health, trying: Trying) -> InstalledBund
     Its signature was checked when it was installed, and its hash says that nothing has changed since.
 
     Raises:
-        UsageError: Nothing is served.
+        UsageError: Nothing is served, or something else than the request names.
+        RolledBackError: What it names was taken back.
         VerificationError: It has changed, or its golden inputs give other outputs.
         ModelError: The engine does not run it.
     """
     stages = trying.stages
-    active = board.state().at(board.serving())
+    state = board.state()
+    active = state.at(board.serving())
+    if request.sha256 and (active is None or active.sha256 != request.sha256):
+        raise not_served(state, request.sha256)
     if active is None:
         raise UsageError("the device serves nothing", hint="flash a bundle first")
     with stages.at("hash"):
