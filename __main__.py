@@ -170,9 +170,9 @@ class Wiring:
     @property
     def measure(self) -> Any:
         """How fast an artifact runs here; satisfies ``tinsmith.compress.demo.Measure``."""
-        from tinsmith.devices.benchmark import benchmark
+        from tinsmith.devices.benchmarking.benchmark import benchmark_here
 
-        return benchmark
+        return benchmark_here
 
     @staticmethod
     def profile_name_of(name: str) -> str:

@@ -82,9 +82,11 @@ def _promise(path: Path, measurements: Sequence[Mapping[str, Any]], artifact: Ar
     for found in measurements:
         if found["artifact_sha256"] != artifact.sha256:
             continue
-        differs = [name for name, value in wanted.items() if found[name] != value]
+        # a bundle is made for a profile; the device has a name of the user's
+        measured = {**{name: found[name] for name in wanted}, "device": found.get("profile", found["device"])}
+        differs = [name for name, value in wanted.items() if measured[name] != value]
         if differs:
-            said = ", ".join(f"{name} {found[name]}" for name in differs)
+            said = ", ".join(f"{name} {measured[name]}" for name in differs)
             meant = ", ".join(f"{name} {wanted[name]}" for name in differs)
             raise DataError(
                 f"{path} was measured with {said}, and the bundle is for {meant}",

@@ -17,17 +17,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tinsmith.devices.transports.protocol import Ran, Running
-    from tinsmith.runtime.agent.requests import Request
+    from tinsmith.runtime.agent.requests import Asked
     from tinsmith.runtime.errors import TinsmithError
 
 __all__ = ["Agent", "Readable"]
 
 _SCHEMA = 1
 # The first Python that is there: the board's own environment, or the one that this machine runs.
-_SCRIPT = (
-    'for p in "$1/venv/bin/python" "$2"; do [ -n "$p" ] && [ -x "$p" ] && exec "$p" -m tinsmith.runtime.agent "$1"; '
-    "done; exit 127"
-)
+_SCRIPT = 'for p in "$1/venv/bin/python" "$2"; do [ -n "$p" ] && [ -x "$p" ] && exec "$p" -m "$3" "$1"; done; exit 127'
 _NOT_SET_UP = 127
 
 
@@ -52,18 +49,20 @@ class Agent:
         transport: How it is reached.
         base: The folder there that everything lies in.
         python: What runs the agent where the folder has no environment of its own; empty for none.
+        module: What is run there; another one answers requests in the same way.
     """
 
     device: str
     transport: Running
     base: PurePosixPath
     python: str = ""
+    module: str = "tinsmith.runtime.agent"
 
-    def ask(self, request: Request, answer: type[_A], *, time_limit_s: float = 60.0) -> _A:
+    def ask(self, request: Asked, answer: type[_A], *, time_limit_s: float = 60.0) -> _A:
         """One request; raises as ``ask_all``."""
         return answer.read(self.ask_all((request,), time_limit_s=time_limit_s)[0])
 
-    def ask_all(self, requests: Sequence[Request], *, time_limit_s: float = 60.0) -> tuple[Fields, ...]:
+    def ask_all(self, requests: Sequence[Asked], *, time_limit_s: float = 60.0) -> tuple[Fields, ...]:
         """Several requests in a row, by one start of the agent.
 
         Args:
@@ -79,7 +78,7 @@ class Agent:
                 the stage.
         """
         lines = "".join(json.dumps(request_json(request)) + "\n" for request in requests)
-        arguments = ["sh", "-c", _SCRIPT, "sh", str(self.base), self.python]
+        arguments = ["sh", "-c", _SCRIPT, "sh", str(self.base), self.python, self.module]
         ran = self.transport.run(arguments, stdin=lines.encode(), time_limit_s=time_limit_s)
         answers = tuple(self._read(ran, line) for line in ran.stdout.splitlines())
         if len(answers) != len(requests):

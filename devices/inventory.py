@@ -48,6 +48,7 @@ __all__ = [
     "Inventory",
     "add_device",
     "inventory_path",
+    "local_device",
     "profile_name_of",
     "profile_of",
     "profiles_of",
@@ -150,6 +151,11 @@ def resolve_devices(words: Sequence[str], *, inventory: Inventory | None = None)
         for device in _named(word, inventory):
             found.setdefault(device.name, device)
     return tuple(found.values())
+
+
+def local_device() -> Device:
+    """This machine."""
+    return Device(name=_LOCAL, profile=load_profile(_LOCAL), profile_name=_LOCAL, address=_LOCAL)
 
 
 def profile_of(name: str, *, inventory: Inventory | None = None) -> Profile:
@@ -328,7 +334,7 @@ def _named(word: str, inventory: Inventory) -> tuple[Device, ...]:
     if found := inventory.named(word):
         return found
     if word == _LOCAL:
-        return (Device(name=_LOCAL, profile=load_profile(_LOCAL), profile_name=_LOCAL, address=_LOCAL),)
+        return (local_device(),)
     if word.endswith(".toml") or find_profile(word):
         raise UsageError(
             f"{word} is a profile, and no device that can be reached",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tinsmith.runtime import errors
+from tinsmith.runtime.operator_times import profile_operators
 from tinsmith.runtime.session import Session, open_vetted
 from tinsmith.runtime.timing import time_runs, warm_up
 from tinsmith.runtime.wire import encode, read_message
@@ -35,6 +36,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self._session: Session | None = None
+        self._path, self._threads = Path(), 1
 
     def answer(self, request: dict[str, Any], arrays: list[NDArray[np.generic]]) -> Answer:
         if request["ask"] == "open":
@@ -47,15 +49,18 @@ class _Worker:
         if request["ask"] == "run-raw":
             return self._run_raw(self._session, feeds)
         if request["ask"] == "warm-up":
-            return self._warm_up(self._session, feeds)
-        return self._time(self._session, feeds, runs=request["runs"])
+            return self._warm_up(self._session, feeds, limit_ns=request["limit_ns"])
+        if request["ask"] == "operators":
+            return self._operators(self._session, feeds, runs=request["runs"])
+        return self._time(self._session, feeds, request)
 
     def _open(self, request: dict[str, Any]) -> Answer:
         if self._session is not None:
             self._session.close()
+        self._path, self._threads = Path(request["path"]), request["threads"]
         started = time.perf_counter()
         self._session = session = open_vetted(
-            Path(request["path"]),
+            self._path,
             engine=request["engine"],
             accelerator=request["accelerator"],
             threads=request["threads"],
@@ -84,14 +89,21 @@ class _Worker:
         return {}, [outputs[spec.name] for spec in session.outputs]
 
     @staticmethod
-    def _warm_up(session: Session, feeds: Feeds) -> Answer:
-        warmed = warm_up(lambda: session.run_raw(feeds))
-        return {"first_ms": warmed.first_ns / 1e6, "warmup_runs": warmed.runs}, []
+    def _warm_up(session: Session, feeds: Feeds, *, limit_ns: int) -> Answer:
+        warmed = warm_up(lambda: session.run_raw(feeds), limit_ns=limit_ns)
+        return {"first_ns": warmed.first_ns, "runs": warmed.runs, "steady": warmed.steady}, []
 
     @staticmethod
-    def _time(session: Session, feeds: Feeds, *, runs: int) -> Answer:
-        samples = time_runs(lambda: session.run_raw(feeds), runs=runs, budget_ns=_BUDGET_NS)
-        return {"samples_ns": samples, "peak_memory_bytes": _peak_memory_bytes()}, []
+    def _time(session: Session, feeds: Feeds, request: dict[str, Any]) -> Answer:
+        budget_ns = min(request["budget_ns"], _BUDGET_NS)
+        samples = time_runs(lambda: session.run_raw(feeds), runs=request["runs"], budget_ns=budget_ns)
+        kept = samples[:: request["every"]]
+        return {"samples_ns": kept, "runs": len(samples), "peak_memory_bytes": _peak_memory_bytes()}, []
+
+    def _operators(self, session: Session, feeds: Feeds, *, runs: int) -> Answer:
+        arrays = [feeds[spec.name] for spec in session.inputs]
+        profile = profile_operators(self._path, self._threads, session.engine, arrays, runs=runs)
+        return profile.to_json(), []
 
 
 def main() -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from tinsmith.runtime.fields import Fields
+
 __all__ = ["Placement"]
 
 
@@ -51,6 +53,16 @@ class Placement:
         return {"units": {unit: dict(names) for unit, names in self.units.items()}, "refusals": list(self.refusals)}
 
     @classmethod
+    def read(cls, fields: Fields) -> Placement:
+        """From a document that anyone may have written; raises ``DataError``."""
+        units = fields.table("units").each(lambda table, unit: table.table(unit).each(_count))
+        return cls(units=units, refusals=fields.names("refusals"))
+
+    @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Placement:
         """Read back what ``to_json`` wrote."""
         return cls(units=data["units"], refusals=tuple(data["refusals"]))
+
+
+def _count(fields: Fields, name: str) -> int:
+    return fields.count(name)

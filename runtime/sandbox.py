@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from tinsmith.runtime import errors
+from tinsmith.runtime.operator_times import OperatorTimes
 from tinsmith.runtime.placement import Placement
 from tinsmith.runtime.tensors import TensorSpec
+from tinsmith.runtime.timing import WarmUp
 from tinsmith.runtime.wire import encode, read_message
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["OpenedModel", "Sandbox"]
+__all__ = ["OpenedModel", "Sandbox", "Timed"]
 
 _DAMAGED_HINT = "the file is damaged or made to harm; get it again from its source"
 _KILLED_HINT = "the system kills what wants more memory than there is (`dmesg` tells): free some"
@@ -43,6 +45,21 @@ class OpenedModel:
     load_ms: float
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """What a few timed runs have given.
+
+    Attributes:
+        samples_ns: One run time each, of those that were kept.
+        runs: How many there were.
+        peak_memory_bytes: The child's largest resident size so far.
+    """
+
+    samples_ns: list[int]
+    runs: int
+    peak_memory_bytes: int
 
 
 class Sandbox:
@@ -107,17 +124,19 @@ class Sandbox:
         _, outputs = self._ask({"ask": "run-raw"}, [feeds[spec.name] for spec in opened.inputs])
         return {spec.name: array for spec, array in zip(opened.outputs, outputs, strict=True)}
 
-    def warm_up(self, feeds: Mapping[str, NDArray[np.generic]]) -> tuple[float, int]:
-        """Run on stored dtypes until the speed is steady.
+    @property
+    def pid(self) -> int:
+        """The child's number."""
+        return self._process.pid
 
-        Returns:
-            The very first run in milliseconds, and how many runs followed it.
+    def warm_up(self, feeds: Mapping[str, NDArray[np.generic]], *, limit_ns: int = 2_000_000_000) -> WarmUp:
+        """Run on stored dtypes until the speed is steady, or for as long as ``limit_ns``.
 
         Raises:
             ModelTimeoutError: It did not end within the time limit.
         """
-        answer, _ = self._ask({"ask": "warm-up"}, [feeds[spec.name] for spec in self.opened.inputs])
-        return answer["first_ms"], answer["warmup_runs"]
+        answer, _ = self._ask({"ask": "warm-up", "limit_ns": limit_ns}, self._arrays(feeds))
+        return WarmUp(first_ns=answer["first_ns"], runs=answer["runs"], steady=answer["steady"])
 
     def time(self, feeds: Mapping[str, NDArray[np.generic]], *, runs: int) -> tuple[list[int], int]:
         """Time ``runs`` runs on stored dtypes.
@@ -130,12 +149,43 @@ class Sandbox:
         """
         samples: list[int] = []
         peak_bytes = 0
-        arrays = [feeds[spec.name] for spec in self.opened.inputs]
         while len(samples) < runs:
-            answer, _ = self._ask({"ask": "time", "runs": runs - len(samples)}, arrays)
-            samples += answer["samples_ns"]
-            peak_bytes = answer["peak_memory_bytes"]
+            timed = self.time_some(feeds, runs=runs - len(samples))
+            samples += timed.samples_ns
+            peak_bytes = timed.peak_memory_bytes
         return samples, peak_bytes
+
+    def time_some(
+        self, feeds: Mapping[str, NDArray[np.generic]], *, runs: int, budget_ns: int = 2_000_000_000, every: int = 1
+    ) -> Timed:
+        """Time runs on stored dtypes, one at least, until there are so many or the budget is spent.
+
+        Args:
+            feeds: Arrays by name.
+            runs: At most so many.
+            budget_ns: Two seconds at most.
+            every: Keep the first of so many samples.
+
+        Raises:
+            ModelTimeoutError: It did not end within the time limit.
+        """
+        request = {"ask": "time", "runs": runs, "budget_ns": budget_ns, "every": every}
+        answer, _ = self._ask(request, self._arrays(feeds))
+        return Timed(
+            samples_ns=answer["samples_ns"], runs=answer["runs"], peak_memory_bytes=answer["peak_memory_bytes"]
+        )
+
+    def operators(self, feeds: Mapping[str, NDArray[np.generic]], *, runs: int) -> OperatorTimes:
+        """How long each operator takes, where the engine tells.
+
+        Raises:
+            ModelTimeoutError: It did not end within the time limit.
+        """
+        answer, _ = self._ask({"ask": "operators", "runs": runs}, self._arrays(feeds))
+        return OperatorTimes.from_json(answer)
+
+    def _arrays(self, feeds: Mapping[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+        return [feeds[spec.name] for spec in self.opened.inputs]
 
     def close(self) -> None:
         """End the child, whatever it is doing."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["WarmUp", "median", "percentile", "runs_needed", "time_runs", "warm_up"]
+__all__ = ["WarmUp", "early_stopping", "median", "percentile", "runs_needed", "time_runs", "warm_up"]
 
 _WINDOWS = 3
 _WINDOW_RUNS = 8
@@ -26,28 +26,36 @@ class WarmUp:
     Attributes:
         first_ns: The very first run, which pays for lazy set-up.
         runs: Runs after it that were thrown away.
+        steady: Whether it was steady in the end.
     """
 
     first_ns: int
     runs: int
+    steady: bool
 
 
-def warm_up(run: Callable[[], object], *, clock: Callable[[], int] = time.perf_counter_ns) -> WarmUp:
+def warm_up(
+    run: Callable[[], object],
+    *,
+    limit_ns: int = _WARMUP_LIMIT_NS,
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> WarmUp:
     """Run until the speed is steady.
 
     Steady means that the medians of the last three windows of eight runs lie within 5 % of each other (the rule of
-    perf_analyzer, tighter); after two seconds it is enough in any case.
+    perf_analyzer, tighter); after the limit it is enough in any case.
 
     Args:
         run: What will be timed.
+        limit_ns: After how long it is enough; two seconds unless given.
         clock: Gives nanoseconds that never go back.
     """
     first_ns = _once(run, clock)
     began = clock()
     samples: list[int] = []
-    while not _steady(samples) and clock() - began < _WARMUP_LIMIT_NS:
+    while not (steady := _steady(samples)) and clock() - began < limit_ns:
         samples.append(_once(run, clock))
-    return WarmUp(first_ns=first_ns, runs=len(samples))
+    return WarmUp(first_ns=first_ns, runs=len(samples), steady=steady)
 
 
 def time_runs(
@@ -79,6 +87,34 @@ def runs_needed(percent: float) -> int:
     n = 1
     while (1 - over) ** n + n * over * (1 - over) ** (n - 1) > 1 - _CONFIDENCE:
         n += 1
+    return n
+
+
+def early_stopping(samples: Sequence[float], percent: float) -> float | None:
+    """The percentile that MLPerf reports: an upper bound that holds with confidence 0.99.
+
+    The most runs t that may lie above it are those for which a Binomial(n, 1 - p) count of at most t has probability
+    0.01 or less; the t - 1 highest are dropped, and the highest one left is reported (inference_rules, appendix on
+    early stopping; LoadGen's ``early_stopping.cc`` and ``results.cc``).
+
+    Returns:
+        None below the runs that ``runs_needed`` says.
+    """
+    over = _most_over(len(samples), 1 - percent / 100)
+    return sorted(samples)[len(samples) - over] if over else None
+
+
+def _most_over(n: int, share: float) -> int:
+    """The largest t with P(Binomial(n, share) <= t) <= 0.01; 0 where not even one run may lie above."""
+    below, t = 0.0, 0
+    while t <= n:
+        below += math.exp(
+            math.lgamma(n + 1) - math.lgamma(t + 1) - math.lgamma(n - t + 1)
+            + t * math.log(share) + (n - t) * math.log1p(-share)
+        )  # fmt: skip
+        if below > 1 - _CONFIDENCE:
+            return max(t - 1, 0)
+        t += 1
     return n
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tinsmith.devices.flashing.store import Store
     from tinsmith.devices.transports.protocol import Putting
 
-__all__ = ["Delivered", "Progress", "Sender"]
+__all__ = ["Delivered", "Progress", "Sender", "prefix_of"]
 
 _NO_PROGRESS_S = 30.0
 _CHUNK_BYTES = 1 << 20
@@ -168,7 +168,7 @@ class Sender:
 
     def _held(self, parcel: Parcel, known: MissingBytes) -> int:
         """What may be gone on from: as much as is there, where it is the beginning of this very file."""
-        if 0 < known.part_bytes <= parcel.size_bytes and _prefix(parcel.path, known.part_bytes) == known.part_prefix:
+        if 0 < known.part_bytes <= parcel.size_bytes and prefix_of(parcel.path, known.part_bytes) == known.part_prefix:
             return known.part_bytes
         return 0
 
@@ -198,7 +198,8 @@ def _place(base: PurePosixPath, parcel: Parcel) -> PurePosixPath:
     return base / "parts" / f"{parcel.sha256}.part"
 
 
-def _prefix(path: Path, count: int) -> str:
+def prefix_of(path: Path, count: int) -> str:
+    """The sha256 of the first bytes of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while count and (chunk := stream.read(min(count, _CHUNK_BYTES))):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from tinsmith.runtime.fields import fields_of
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Activate",
+    "Asked",
     "Boot",
     "Commit",
     "Facts",
@@ -244,7 +245,14 @@ _REQUESTS: dict[str, type[Request]] = {
 }
 
 
-def request_json(request: Request) -> dict[str, Any]:
+class Asked(Protocol):
+    """Any request: a dataclass with a name, of the agent or of another module that answers in the same way."""
+
+    name: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+def request_json(request: Asked) -> dict[str, Any]:
     """The document of a request, as a host sends it."""
     document = {"schema": _SCHEMA, "request": request.name, **asdict(request)}
     if isinstance(request, Receive) and request.form != "bsdiff":

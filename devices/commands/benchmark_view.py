@@ -1,0 +1,145 @@
+"""How a benchmark goes on, on stderr, and what came of it, as people see it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from tinsmith.devices.benchmarking.rows import rows_of
+from tinsmith.runtime.commands.output import console, table
+from tinsmith.runtime.timing import runs_needed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import RenderableType
+    from typing_extensions import Self
+
+    from tinsmith.devices.benchmarking.report import Report
+    from tinsmith.devices.benchmarking.rows import Row
+    from tinsmith.runtime.measurement import Measurement
+
+__all__ = ["Following", "benchmark_view"]
+
+_COLUMNS = ("model", "device", "median ms", "95 % interval", "p90 ms", "load ms", "MiB", "bytes", "verdict")
+_MODEL_WIDTH, _DEVICE_WIDTH = 24, 10
+_SLOWEST = 10
+
+
+class Following:
+    """A line on stderr that says how far it is; silent under ``-q`` and where nobody looks."""
+
+    def __init__(self) -> None:
+        loud = logging.getLogger("tinsmith").isEnabledFor(logging.INFO)
+        screen = console(stderr=True)
+        self._status = screen.status("starting") if loud and screen.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._status:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status:
+            self._status.stop()
+
+    def sent(self, device: str, done_bytes: int, size_bytes: int) -> None:
+        """See ``Watching``."""
+        self._say(f"{device}: {done_bytes:,} of {size_bytes:,} bytes sent")
+
+    def measured(self, device: str, artifact: str, number: int, processes: int) -> None:
+        """See ``Watching``."""
+        self._say(f"{device}: {artifact}: {number} of {processes} processes have measured")
+
+    def _say(self, text: str) -> None:
+        if self._status:
+            from rich.text import Text
+
+            self._status.update(Text(text))
+
+
+def benchmark_view(report: Report, percentiles: Sequence[float]) -> list[RenderableType | str]:
+    """One table over models and devices, then what stands behind it."""
+    rows = rows_of(report.measurements)
+    pairs = list(zip(report.measurements, rows, strict=True))
+    return [
+        table(_COLUMNS, [_cells(row) for row in rows]),
+        *(said for measurement, row in pairs for said in _about(measurement, row, percentiles)),
+        *(f"{row.model} on {row.device}: {row.verdict}: {reason}." for row in rows for reason in row.reasons),
+        *(f"{failure.device}: {failure.artifact}: not measured to the end: {failure.error.message}"
+          + (f" ({failure.error.hint})" if failure.error.hint else "") for failure in report.failures),
+        "MiB: peak memory of the whole process, Python included.",
+        *(view for measurement in report.measurements for view in _operators(measurement)),
+    ]  # fmt: skip
+
+
+def _cells(row: Row) -> list[object]:
+    return [
+        _short(row.model, _MODEL_WIDTH),
+        _short(row.device, _DEVICE_WIDTH),
+        _ms(row.median_ms),
+        "-" if row.interval_ms is None else f"{_ms(row.interval_ms.low)} to {_ms(row.interval_ms.high)}",
+        "-" if row.p90_ms is None else _ms(row.p90_ms),
+        f"{row.load_ms:.1f}",
+        f"{row.peak_bytes / 2**20:.0f}",
+        row.size_bytes,
+        row.verdict,
+    ]
+
+
+def _about(measurement: Measurement, row: Row, percentiles: Sequence[float]) -> Iterator[str]:
+    m = measurement
+    name = f"{m.artifact} on {m.device}" if m.device != "local" else m.artifact
+    runs = len(m.samples_ms)
+    yield (
+        f"{name}: {m.engine} {m.engine_version}, {m.threads} thread(s), {len(m.processes)} processes, {runs} runs; "
+        f"first run {row.first_ms:.2f} ms; spread of the processes {m.spread:.2f}x."
+    )
+    yield f"{m.artifact}: operators on {m.placement}."
+    for refusal in m.placement.refusals:
+        yield f"{m.artifact}: not on what was asked for first: {refusal}"
+    if m.scenario == "offline":
+        interval = m.throughput_interval
+        said = "" if interval is None else f" ({interval.low:.1f} to {interval.high:.1f})"
+        yield f"{name}: offline {m.throughput:.1f} inferences/s{said}."
+    elif (bound := m.early_stopping_ms(90)) is not None:
+        yield f"{name}: MLPerf single-stream p90, early stopping: {_ms(bound)} ms."
+    for percent in percentiles:
+        value = m.percentile_ms(percent)
+        yield f"{name}: p{percent:g} {'-' if value is None else _ms(value)} ms."
+    if m.p90_ms is None:
+        yield f"p90 needs {runs_needed(90)} runs, and {m.artifact} had {runs}: raise --runs or --processes."
+    if m.effort.startswith("sustained"):
+        yield f"{name}: minute 1 {_ms(m.processes[0].median_ms)} ms, last minute {_ms(m.processes[-1].median_ms)} ms."
+
+
+def _operators(measurement: Measurement) -> Iterator[RenderableType | str]:
+    times = measurement.operators
+    if times is None:
+        return
+    if times.operators is None:
+        yield f"{measurement.artifact}: no time of operators: {times.why}."
+        return
+    total_ns = sum(operator.time_ns for operator in times.operators) or 1
+    slowest = sorted(times.operators, key=lambda operator: -operator.time_ns)[:_SLOWEST]
+    rows = [
+        [
+            _short(o.name or o.operator, 44),
+            o.operator,
+            o.unit,
+            f"{o.time_ns / 1e6:.3f}",
+            f"{100 * o.time_ns / total_ns:.1f} %",
+        ]
+        for o in slowest
+    ]
+    title = f"{measurement.artifact} on {measurement.device}: the slowest operators"
+    yield table(["node", "operator", "unit", "ms", "share"], rows, title=title)
+
+
+def _ms(value: float) -> str:
+    """Four digits that count: 0.008123 and 12.34."""
+    return f"{value:.4f}" if value < 1 else f"{value:.3f}" if value < 100 else f"{value:.1f}"
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width // 2 - 1]}…{text[-(width - width // 2) :]}"
