@@ -67,7 +67,9 @@ class _Duration(_TextType):
 @options.time_limit_option
 @options.seed_option
 @options.format_option
+@click.pass_context
 def benchmark(
+    context: click.Context,
     artifacts: tuple[Path, ...],
     names: tuple[str, ...],
     percentiles: tuple[float, ...],
@@ -97,7 +99,7 @@ def benchmark(
     _refuse_empty(report)
     print_result(output_format, _document(report, percentiles), benchmark_view(report, percentiles))
     if report.exit_code:
-        click.get_current_context().exit(report.exit_code)
+        context.exit(report.exit_code)
 
 
 def _effort(level: str, *, runs: int | None, processes: int | None, sustained_s: float | None) -> Effort:
