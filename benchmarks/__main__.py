@@ -12,6 +12,7 @@ from benchmarks import (
     damaged,
     demo,
     fragile,
+    honesty,
     hygiene,
     large,
     monitor,
@@ -34,6 +35,7 @@ PARTS = {
     "monitor": monitor.figures,
     "demo": demo.figures,
     "fragile": fragile.figures,
+    "honesty": honesty.figures,
     "calibration": calibration.figures,
     "training": training.figures,
     "large": large.figures,
@@ -43,7 +45,7 @@ PARTS = {
     "damaged": damaged.figures,
 }
 # Only when asked for by name.
-_HOURS = ("training", "fragile", "large", "serving", "swaps", "overload", "damaged")
+_HOURS = ("training", "honesty", "fragile", "large", "serving", "swaps", "overload", "damaged")
 
 
 def main(asked: list[str]) -> int:

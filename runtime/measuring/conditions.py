@@ -23,7 +23,7 @@ _CPU = "sys/devices/system/cpu"
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled; the bits from 16 on are about the past
 _THROTTLED = {0: "under-voltage", 1: "its frequency is capped", 2: "throttled", 3: "at its soft temperature limit"}
 _VCGENCMD_LIMIT_S = 2.0
-_KEPT_REASON = 120
+_KEPT_REASON = 300
 _PROCESSORS = ("processor", "cpufreq", "cpu-")
 
 
