@@ -17,6 +17,7 @@ _WINDOW_RUNS = 8
 _STEADY = 1.05
 _WARMUP_LIMIT_NS = 2_000_000_000
 _CONFIDENCE = 0.99
+_ROUNDING = 1e-9  # 99.9 % of 10,000 is not quite 9,990 in floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,14 +120,16 @@ def _most_over(n: int, share: float) -> int:
 
 
 def percentile(samples: Sequence[float], percent: float) -> float | None:
-    """The smallest sample that at least ``percent`` of all samples do not exceed (nearest rank).
+    """The smallest sample that more than ``percent`` of all samples do not exceed, as LoadGen takes it.
+
+    The rank is that of LoadGen's ``results.cc``, so that both say the same of the same samples.
 
     Returns:
         None where there are fewer samples than ``runs_needed`` says: such a figure would be made up.
     """
     if len(samples) < runs_needed(percent):
         return None
-    return sorted(samples)[math.ceil(percent / 100 * len(samples)) - 1]
+    return sorted(samples)[math.floor(percent * len(samples) / 100 + _ROUNDING)]
 
 
 def median(samples: Sequence[float]) -> float:

@@ -69,7 +69,8 @@ class _Duration(_TextType):
 @options.format_option
 @click.pass_context
 def benchmark(
-    context: click.Context,
+    context: click.RichContext,
+    /,
     artifacts: tuple[Path, ...],
     names: tuple[str, ...],
     percentiles: tuple[float, ...],

@@ -119,6 +119,6 @@ def test_what_arrives_damaged_is_not_measured(tmp_path, golden):
             super().put(source, destination, **options)
             (tmp_path / destination).write_bytes(bytes(source.stat().st_size))
 
-    with pytest.raises(DeviceError, match="board: sending dense.tflite: .*sha256 differs"):
+    with pytest.raises(DeviceError, match=r"board: sending dense.tflite: .*sha256 differs"):
         bring(subject, agent, Flipping(), lambda done, size: None)
     assert list((tmp_path / "bench").iterdir()) == []
