@@ -74,7 +74,7 @@ SECTIONS = {
         "compare": ("tinsmith.convert.commands.compare:compare", "Show how far two models' answers lie apart."),
         "benchmark": (
             "tinsmith.devices.commands.benchmark:benchmark",
-            "Measure how fast an artifact is, honestly.",
+            "Measure how fast artifacts are on devices, honestly.",
         ),
     },
     "Ship": {

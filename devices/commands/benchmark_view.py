@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from tinsmith.devices.benchmarking.rows import rows_of
@@ -15,14 +16,16 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from typing_extensions import Self
 
-    from tinsmith.devices.benchmarking.report import Report
+    from tinsmith.devices.benchmarking.report import Failure, Report
     from tinsmith.devices.benchmarking.rows import Row
     from tinsmith.runtime.measurement import Measurement
+    from tinsmith.runtime.operator_times import OperatorTime
 
 __all__ = ["Following", "benchmark_view"]
 
-_COLUMNS = ("model", "device", "median ms", "95 % interval", "p90 ms", "load ms", "MiB", "bytes", "verdict")
-_MODEL_WIDTH, _DEVICE_WIDTH = 24, 10
+_COLUMNS = ("model", "device", "median ms (95 %)", "p90 ms", "load ms", "MiB", "bytes", "verdict")
+_MODEL_WIDTH, _DEVICE_WIDTH = 16, 9
+_LEGEND = "(95 %): the interval of the median over processes. MiB: peak memory of the process, Python included."
 _SLOWEST = 10
 
 
@@ -64,27 +67,31 @@ def benchmark_view(report: Report, percentiles: Sequence[float]) -> list[Rendera
     pairs = list(zip(report.measurements, rows, strict=True))
     return [
         table(_COLUMNS, [_cells(row) for row in rows]),
+        *(f"{row.model} on {row.device}: {row.verdict}: {'; '.join(row.reasons)}." for row in rows if row.reasons),
+        *(_failed(failure) for failure in report.failures),
         *(said for measurement, row in pairs for said in _about(measurement, row, percentiles)),
-        *(f"{row.model} on {row.device}: {row.verdict}: {reason}." for row in rows for reason in row.reasons),
-        *(f"{failure.device}: {failure.artifact}: not measured to the end: {failure.error.message}"
-          + (f" ({failure.error.hint})" if failure.error.hint else "") for failure in report.failures),
-        "MiB: peak memory of the whole process, Python included.",
+        _LEGEND,
         *(view for measurement in report.measurements for view in _operators(measurement)),
-    ]  # fmt: skip
+    ]
 
 
 def _cells(row: Row) -> list[object]:
+    interval = "" if row.interval_ms is None else f" ({_ms(row.interval_ms.low)}-{_ms(row.interval_ms.high)})"
     return [
         _short(row.model, _MODEL_WIDTH),
         _short(row.device, _DEVICE_WIDTH),
-        _ms(row.median_ms),
-        "-" if row.interval_ms is None else f"{_ms(row.interval_ms.low)} to {_ms(row.interval_ms.high)}",
+        f"{_ms(row.median_ms)}{interval}",
         "-" if row.p90_ms is None else _ms(row.p90_ms),
-        f"{row.load_ms:.1f}",
+        _ms(row.load_ms),
         f"{row.peak_bytes / 2**20:.0f}",
         row.size_bytes,
         row.verdict,
     ]
+
+
+def _failed(failure: Failure) -> str:
+    hint = f" ({failure.error.hint})" if failure.error.hint else ""
+    return f"{failure.artifact} on {failure.device}: not measured to the end: {failure.error.message}{hint}"
 
 
 def _about(measurement: Measurement, row: Row, percentiles: Sequence[float]) -> Iterator[str]:
@@ -121,24 +128,22 @@ def _operators(measurement: Measurement) -> Iterator[RenderableType | str]:
         yield f"{measurement.artifact}: no time of operators: {times.why}."
         return
     total_ns = sum(operator.time_ns for operator in times.operators) or 1
-    slowest = sorted(times.operators, key=lambda operator: -operator.time_ns)[:_SLOWEST]
-    rows = [
-        [
-            _short(o.name or o.operator, 44),
-            o.operator,
-            o.unit,
-            f"{o.time_ns / 1e6:.3f}",
-            f"{100 * o.time_ns / total_ns:.1f} %",
-        ]
-        for o in slowest
-    ]
+    slowest = sorted(enumerate(times.operators), key=lambda numbered: -numbered[1].time_ns)[:_SLOWEST]
+    rows = [_operator_cells(number, operator, total_ns) for number, operator in slowest]
     title = f"{measurement.artifact} on {measurement.device}: the slowest operators"
     yield table(["node", "operator", "unit", "ms", "share"], rows, title=title)
 
 
+def _operator_cells(number: int, operator: OperatorTime, total_ns: int) -> list[object]:
+    share = f"{100 * operator.time_ns / total_ns:.1f} %"
+    name = _short(operator.name, 30) or f"#{number}"
+    return [name, operator.operator, operator.unit, f"{operator.time_ns / 1e6:.4f}", share]
+
+
 def _ms(value: float) -> str:
-    """Four digits that count: 0.008123 and 12.34."""
-    return f"{value:.4f}" if value < 1 else f"{value:.3f}" if value < 100 else f"{value:.1f}"
+    """Three digits that count: 0.00812, 12.3 and 1234."""
+    digits = 2 - math.floor(math.log10(value)) if value > 0 else 0
+    return f"{value:.{min(6, max(0, digits))}f}"
 
 
 def _short(text: str, width: int) -> str:

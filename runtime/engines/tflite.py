@@ -9,6 +9,7 @@ import numpy as np
 
 from tinsmith.runtime.engines.delegation import delegates, placed
 from tinsmith.runtime.errors import AcceleratorError, ModelError, ModelLoadError, first_line
+from tinsmith.runtime.operator_times import OperatorTimes
 from tinsmith.runtime.placement import Placement
 from tinsmith.runtime.tensors import Quantization, TensorSpec
 
@@ -68,6 +69,17 @@ class TfliteEngine:
     def placement(self) -> Placement:
         """Where the operators of the main graph run; those in the bodies of loops and branches are not told."""
         return Placement.counted(placed(_nodes(self._interpreter), self.accelerator, self._parts), self.refusals)
+
+    def operator_times(
+        self, path: Path, threads: int, feeds: Sequence[NDArray[np.generic]], *, runs: int
+    ) -> OperatorTimes:
+        """See ``Profiling``; only LiteRT's library has a profiler that can be reached, and only for the CPU."""
+        if self.name != "litert" or self.accelerator != "cpu":
+            return OperatorTimes(operators=None, why=f"{self.name} tells no times of operators on {self.accelerator}")
+        from tinsmith.runtime.engines.litert_profiler import profile
+
+        named = {spec.name: feed for spec, feed in zip(self.inputs, feeds, strict=True)}
+        return profile(path, threads, named, runs=runs)
 
     def close(self) -> None:
         """Free the interpreter."""

@@ -6,12 +6,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tinsmith.runtime.errors import ModelLoadError, VerificationError
+from tinsmith.runtime.errors import ModelError, ModelLoadError, VerificationError
 from tinsmith.runtime.feeds import random_feeds
 from tinsmith.runtime.files import sha256_of
 from tinsmith.runtime.measurement import ProcessRun
 from tinsmith.runtime.measuring.conditions import Machine, read_conditions, read_machine
 from tinsmith.runtime.measuring.usage import read_counters, usage_between
+from tinsmith.runtime.operator_times import OperatorTimes
 from tinsmith.runtime.placement import Placement
 from tinsmith.runtime.sandbox import Sandbox
 
@@ -166,8 +167,16 @@ def _timed(sandbox: Sandbox, feeds: Mapping[str, NDArray[np.generic]], request: 
         before=before,
         after=after,
         usage=usage,
-        operators=sandbox.operators(feeds, runs=_PROFILED_RUNS) if request.operators else None,
+        operators=_operators(sandbox, feeds) if request.operators else None,
     )
+
+
+def _operators(sandbox: Sandbox, feeds: Mapping[str, NDArray[np.generic]]) -> OperatorTimes:
+    """A profiler that dies or hangs costs the measurement nothing."""
+    try:
+        return sandbox.operators(feeds, runs=_PROFILED_RUNS)
+    except ModelError as error:
+        return OperatorTimes(operators=None, why=error.message)
 
 
 def time_amount(
