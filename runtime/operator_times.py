@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tinsmith.runtime.engines import Engine
     from tinsmith.runtime.fields import Fields
 
-__all__ = ["OperatorTime", "OperatorTimes", "Profiling", "profile_operators"]
+__all__ = ["OperatorTime", "OperatorTimes", "Profiling", "profile_operators", "typical_ns"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class OperatorTime:
         name: Of the node; empty where it has none.
         operator: Such as ``Conv`` or ``CONV_2D``.
         unit: Where it ran: ``cpu``, ``xnnpack``, an accelerator.
-        time_ns: A run, on average.
+        time_ns: A run; the mean of the middle half of all runs.
     """
 
     name: str
@@ -73,6 +73,14 @@ class OperatorTimes:
 def _operator(fields: Fields) -> OperatorTime:
     words = {name: fields.word(name) for name in ("name", "operator", "unit")}
     return OperatorTime(time_ns=fields.count("time_ns", least=0), **words)
+
+
+def typical_ns(times_us: Sequence[float]) -> int:
+    """The mean of the middle half of microseconds: whole ones average out, and a run that was interrupted drops out."""
+    ordered = sorted(times_us)
+    quarter = len(ordered) // 4
+    middle = ordered[quarter : len(ordered) - quarter]
+    return round(1000 * sum(middle) / len(middle))
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Following", "benchmark_view"]
 
 _COLUMNS = ("model", "device", "median ms (95 %)", "p90 ms", "load ms", "MiB", "bytes", "verdict")
-_MODEL_WIDTH, _DEVICE_WIDTH = 16, 9
+_NAMES_WIDTH, _DEVICE_WIDTH = 26, 9
 _LEGEND = "(95 %): the interval of the median over processes. MiB: peak memory of the process, Python included."
 _SLOWEST = 10
 
@@ -64,22 +64,24 @@ class Following:
 def benchmark_view(report: Report, percentiles: Sequence[float]) -> list[RenderableType | str]:
     """One table over models and devices, then what stands behind it."""
     rows = rows_of(report.measurements)
+    device_width = min(_DEVICE_WIDTH, max((len(row.device) for row in rows), default=0))
     pairs = list(zip(report.measurements, rows, strict=True))
     return [
-        table(_COLUMNS, [_cells(row) for row in rows]),
+        table(_COLUMNS, [_cells(row, device_width) for row in rows]),
         *(f"{row.model} on {row.device}: {row.verdict}: {'; '.join(row.reasons)}." for row in rows if row.reasons),
         *(_failed(failure) for failure in report.failures),
         *(said for measurement, row in pairs for said in _about(measurement, row, percentiles)),
+        *dict.fromkeys(_conditions(measurement) for measurement in report.measurements),
         _LEGEND,
         *(view for measurement in report.measurements for view in _operators(measurement)),
     ]
 
 
-def _cells(row: Row) -> list[object]:
+def _cells(row: Row, device_width: int) -> list[object]:
     interval = "" if row.interval_ms is None else f" ({_ms(row.interval_ms.low)}-{_ms(row.interval_ms.high)})"
     return [
-        _short(row.model, _MODEL_WIDTH),
-        _short(row.device, _DEVICE_WIDTH),
+        _short(row.model, _NAMES_WIDTH - device_width),
+        _short(row.device, device_width),
         f"{_ms(row.median_ms)}{interval}",
         "-" if row.p90_ms is None else _ms(row.p90_ms),
         _ms(row.load_ms),
@@ -92,6 +94,20 @@ def _cells(row: Row) -> list[object]:
 def _failed(failure: Failure) -> str:
     hint = f" ({failure.error.hint})" if failure.error.hint else ""
     return f"{failure.artifact} on {failure.device}: not measured to the end: {failure.error.message}{hint}"
+
+
+def _conditions(measurement: Measurement) -> str:
+    """One line a device: what it is, and in which state it was at the beginning and at the end."""
+    facts, processes = measurement.environment, measurement.processes
+    before, after = processes[0].before, processes[-1].after
+    changes = [
+        (before.frequency_mhz, after.frequency_mhz, "MHz"),
+        (before.temperature_c, after.temperature_c, "°C"),
+        (before.load_1m, after.load_1m, "load average"),
+    ]
+    told = [f"{first:g} to {last:g} {unit}" for first, last, unit in changes if first is not None and last is not None]
+    governor = before.governor or "unknown"
+    return f"{measurement.device}: {facts['cpu']}, {facts['cores']} cores, governor {governor}; {', '.join(told)}."
 
 
 def _about(measurement: Measurement, row: Row, percentiles: Sequence[float]) -> Iterator[str]:

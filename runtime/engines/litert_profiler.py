@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime.errors import ModelError
-from tinsmith.runtime.operator_times import OperatorTime, OperatorTimes
+from tinsmith.runtime.operator_times import OperatorTime, OperatorTimes, typical_ns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,12 +68,12 @@ def profile(path: Path, threads: int, feeds: Mapping[str, NDArray[np.generic]], 
         return OperatorTimes(operators=None, why=f"LiteRT's profiler: {error}")
     if not times[0] or any([name for name, _, _ in one] != [name for name, _, _ in times[0]] for one in times):
         return OperatorTimes(operators=None, why="LiteRT's profiler told other operators from run to run, or none")
-    return OperatorTimes(operators=tuple(map(_mean, zip(*times, strict=True))), runs=runs)
+    return OperatorTimes(operators=tuple(map(_typical, zip(*times, strict=True))), runs=runs)
 
 
-def _mean(alike: Sequence[tuple[str, str, int]]) -> OperatorTime:
+def _typical(alike: Sequence[tuple[str, str, int]]) -> OperatorTime:
     name, unit, _ = alike[0]
-    time_ns = round(1000 * sum(elapsed_us for _, _, elapsed_us in alike) / len(alike))
+    time_ns = typical_ns([elapsed_us for _, _, elapsed_us in alike])
     return OperatorTime(name="", operator=name, unit=unit, time_ns=time_ns)
 
 

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime.errors import AcceleratorError, MissingDependencyError, ModelError, ModelLoadError, first_line
-from tinsmith.runtime.operator_times import OperatorTime, OperatorTimes
+from tinsmith.runtime.operator_times import OperatorTime, OperatorTimes, typical_ns
 from tinsmith.runtime.placement import Placement
 from tinsmith.runtime.tensors import TensorSpec
 
@@ -107,7 +107,7 @@ class OrtEngine:
 
 
 def _operators(events: Sequence[Mapping[str, Any]], runs: int) -> tuple[OperatorTime, ...]:
-    """The mean of each node, without the first run, which pays for set-up."""
+    """Each node without its first run, which pays for set-up; one that runs in a loop by its single turns."""
     found: dict[tuple[str, str, str], list[int]] = {}
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith(_KERNEL):
@@ -117,7 +117,7 @@ def _operators(events: Sequence[Mapping[str, Any]], runs: int) -> tuple[Operator
     return tuple(
         OperatorTime(
             name=name, operator=operator, unit=_UNITS.get(provider, provider),
-            time_ns=round(1000 * sum(times_us[len(times_us) // (runs + 1) :]) / runs),
+            time_ns=typical_ns(times_us[len(times_us) // (runs + 1) :]),
         )
         for (name, operator, provider), times_us in found.items()
     )  # fmt: skip

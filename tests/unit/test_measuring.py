@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from tinsmith.runtime.agent.requests import request_json
 from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.feeds import random_feeds
 from tinsmith.runtime.intervals import bootstrap
 from tinsmith.runtime.measuring.measure import time_amount
 from tinsmith.runtime.measuring.requests import Amount, Held, Measure, read_request
 from tinsmith.runtime.measuring.shelf import Shelf
-from tinsmith.runtime.sandbox import Timed
+from tinsmith.runtime.sandbox import Sandbox, Timed
 from tinsmith.runtime.timing import early_stopping, median
 
 
@@ -158,3 +159,13 @@ def test_early_stopping_drops_as_many_as_loadgen_does():
     assert early_stopping(range(63), 90) is None
     assert early_stopping(range(64), 90) == 63
     assert [n - early_stopping(range(n), 90) for n in (64, 1024)] == [1, 80]
+
+
+def test_many_short_runs_are_no_model_that_hangs(golden):
+    with Sandbox(time_limit_s=5) as sandbox:
+        opened = sandbox.open(golden / "dense.tflite")
+        sandbox._time_limit_s = 0.2
+        feeds = random_feeds(opened.inputs, seed=0)
+
+        assert sandbox.warm_up(feeds).runs
+        assert sandbox.time_some(feeds, runs=1 << 40).runs
