@@ -51,6 +51,7 @@ def board_of(kind):
 
 
 proot_board = board_of("proot")
+ssh_board = board_of("ssh")
 
 
 @pytest.fixture

@@ -42,3 +42,9 @@ class TestProot(BoardContract):
     @pytest.fixture
     def board(self, proot_board):
         return proot_board
+
+
+class TestSsh(BoardContract):
+    @pytest.fixture
+    def board(self, ssh_board):
+        return ssh_board
