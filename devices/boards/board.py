@@ -72,6 +72,7 @@ class Kind:
         is_prepared: Whether that is there.
         start: Starts the board of a name in its folder; where it was on before, with the disk, the keys and the address
             that it had.
+        profile: What it can do.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Kind:
     prepare: Callable[[], object]
     is_prepared: Callable[[], bool]
     start: Callable[[str, Path, Board | None], Board]
+    profile: str = "virtual-arm64"
 
 
 def write_board(board: Board) -> None:
