@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import time
 import uuid
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tinsmith.devices.boards.control_groups import forget
 from tinsmith.devices.boards.cpuinfo import CPU, cpuinfo
+from tinsmith.devices.boards.listening import last_words
 from tinsmith.devices.boards.processes import Process, start
 from tinsmith.devices.boards.programs import program, run
 from tinsmith.runtime.errors import HostError
@@ -24,7 +24,7 @@ from tinsmith.runtime.errors import HostError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PROGRAMS", "Cable", "cable_of", "inside", "power_off", "power_on", "wait_for_server"]
+__all__ = ["PROGRAMS", "Cable", "cable_of", "inside", "power_off", "power_on"]
 
 PROGRAMS = ("ip", "mount", "nsenter", "unshare")
 
@@ -32,7 +32,7 @@ _CORES = 4
 _NETWORK = "10.77"
 _LINK = "tinsmith"
 _MOST_BOARDS = 254
-_START_LIMIT_S = 10.0
+_START_LIMIT_S = 30.0
 _POLL_S = 0.01
 _STEP_LIMIT_S = 10.0
 
@@ -113,24 +113,9 @@ def inside(process: Process, folder: Path) -> Process:
     ends_s = time.monotonic() + _START_LIMIT_S
     while not (children := process.children()):
         if not process.lives or time.monotonic() > ends_s:
-            raise HostError(f"the virtual board did not start: {_last_line(folder)}")
+            raise HostError(f"the virtual board did not start: {last_words(folder)}")
         time.sleep(_POLL_S)
     return children[0]
-
-
-def wait_for_server(process: Process, folder: Path, host: str, port: int) -> None:
-    """Wait until something listens on a board.
-
-    Raises:
-        HostError: Nothing does so in time.
-    """
-    ends_s = time.monotonic() + _START_LIMIT_S
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1.0):
-            return
-        if not process.lives or time.monotonic() > ends_s:
-            raise HostError(f"the server of the virtual board did not start: {_last_line(folder)}")
-        time.sleep(_POLL_S)
 
 
 def power_off(process: Process, cable: Cable) -> None:
@@ -186,9 +171,3 @@ def _apart() -> list[str]:
 
 def _ip(*arguments: str) -> None:
     run(["ip", *arguments], doing="plugging the cable of a virtual board", time_limit_s=_STEP_LIMIT_S)
-
-
-def _last_line(folder: Path) -> str:
-    with contextlib.suppress(OSError, IndexError):
-        return (folder / "log").read_text(errors="replace").strip().splitlines()[-1]
-    return f"it says nothing in {folder / 'log'}"

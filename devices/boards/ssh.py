@@ -9,8 +9,9 @@ from tinsmith.devices.boards.binfmt import know_arm
 from tinsmith.devices.boards.board import Board, Kind
 from tinsmith.devices.boards.cpuinfo import CPU
 from tinsmith.devices.boards.keys import keys_in
+from tinsmith.devices.boards.listening import wait_for_ssh
 from tinsmith.devices.boards.namespaces import PROGRAMS as NAMESPACES
-from tinsmith.devices.boards.namespaces import cable_of, power_on, wait_for_server
+from tinsmith.devices.boards.namespaces import cable_of, power_on
 from tinsmith.devices.boards.programs import program
 from tinsmith.devices.boards.systems import BOARD, PROGRAMS, is_made, made
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["SSH"]
 
 _PORT = 22
+_START_LIMIT_S = 30.0
 # sshd itself lies outside of the board's root, where nobody of the board comes
 _CONFIG = f"""\
 Port {_PORT}
@@ -48,7 +50,7 @@ def _start(name: str, folder: Path, before: Board | None) -> Board:
     # it must be started by its path; -e: what it says goes into the board's log
     server = [program("sshd"), "-D", "-e", "-f", "/mnt/state/sshd_config"]
     process, cable = power_on(name, folder, made(BOARD), server, cable=cable_of(before.link) if before else None)
-    wait_for_server(process, folder, cable.board, _PORT)
+    wait_for_ssh(process, folder, (cable.board, _PORT), time_limit_s=_START_LIMIT_S)
     return Board(
         name=name,
         kind=SSH.name,

@@ -71,8 +71,8 @@ class System:
 
 _PYTHON_PACKAGES = ("libpython3.11-stdlib", "libstdc++6", "python3-minimal")
 _PACKAGES = (
-    "bash", "coreutils", "dash", "debianutils", "findutils", "grep", "gzip", "hostname", "libc-bin", "libgcc-s1", "mount",
-    "procps", "sed", "tar", "util-linux", "zlib1g",
+    "bash", "coreutils", "dash", "debianutils", "findutils", "grep", "gzip", "hostname", "libc-bin", "libgcc-s1",
+    "mount", "procps", "sed", "tar", "util-linux", "zlib1g",
 )  # fmt: skip
 BOARD = System(name="board", packages=(*_PACKAGES, *_PYTHON_PACKAGES, "openssh-sftp-server"))
 # it starts by itself, and brings its own server
