@@ -8,6 +8,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
+from tinsmith.devices.boards.adb import ADB
 from tinsmith.devices.boards.board import Board, Kind, read_board, write_board
 from tinsmith.devices.boards.namespaces import cable_of, power_off
 from tinsmith.devices.boards.places import state_folder
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "best_kind", "boot", "cut", "find_board", "lack_of", "running", "start_board", "stop_board"]
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (SSH, PROOT, VM)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (SSH, PROOT, ADB, VM)}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 

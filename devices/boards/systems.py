@@ -53,19 +53,21 @@ class System:
         name: For its folder.
         packages: Of Debian, ``/SUITE`` behind those that another suite brings.
         suites: Others beside the usual one.
+        folders: That must be there, beside those that every board has.
         scripts: Paths on the board of files that lie beside this one, by whose names they are given.
     """
 
     name: str
     packages: tuple[str, ...]
     suites: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
     scripts: tuple[tuple[str, str], ...] = ()
 
     @property
     def folder(self) -> Path:
         """Where it is kept; another one for other packages."""
         texts = [(path, script_text(name)) for path, name in self.scripts]
-        facts = repr((_SUITE, self.packages, self.suites, texts, _FILES, _FOLDERS))
+        facts = repr((_SUITE, self.packages, self.suites, self.folders, texts, _FILES, _FOLDERS))
         return cache_folder() / f"{self.name}-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"
 
 
@@ -90,6 +92,7 @@ PHONE = System(
           "android-libcutils", "android-liblog")),
     ),
     suites=(f"{_SUITE}-backports",),
+    folders=("data/local/tmp", "system"),
 )  # fmt: skip
 
 
@@ -165,7 +168,7 @@ def _make(system: System) -> None:
 def _furnish(root: Path, system: System) -> None:
     for name in _LOCALES:
         shutil.rmtree(root / name, ignore_errors=True)
-    for name in _FOLDERS:
+    for name in (*_FOLDERS, *system.folders):
         (root / name).mkdir(parents=True, exist_ok=True)
     for name in ("tmp", "var/tmp"):
         (root / name).chmod(0o1777)
