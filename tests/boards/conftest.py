@@ -52,6 +52,8 @@ def board_of(kind):
 
 proot_board = board_of("proot")
 ssh_board = board_of("ssh")
+adb_board = board_of("adb")
+vm_board = board_of("vm")
 
 
 @pytest.fixture
