@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tinsmith.devices.boards.processes import Process
 from tinsmith.devices.boards.starting import boot, cut, find_board, stop_board
 from tinsmith.runtime.errors import TinsmithError, UsageError
 
@@ -79,15 +78,6 @@ class TestEachKind:
 
         assert f"devices down on-{kind}" in caught.value.hint
         assert said(board, "echo on") == "on"
-
-
-def test_a_number_that_another_process_has_now_is_left_alone():
-    mine = Process.numbered(os.getpid())
-    other = Process(number=mine.number, began="another-boot 1")
-    other.end()
-
-    assert mine.lives
-    assert not other.lives
 
 
 def test_boards_have_addresses_of_their_own(start):
