@@ -48,7 +48,8 @@ _WITH_RESUME = {"file", "resume", "output_format", "quiet", "verbose"}
 @click.pass_context
 def flash(context: click.Context, *, file: Path | None, names: tuple[str, ...], forced: tuple[str, ...],
           output_format: str, window_s: float, unsigned: bool, downgrade: bool, canary: str, waves: str,
-          max_failures: str, parallel: int, resume: str | None, dry_run: bool, time_limit_s: float) -> None:  # fmt: skip
+          max_failures: str, parallel: int, resume: str | None, dry_run: bool,
+          time_limit_s: float) -> None:  # fmt: skip
     """Make a bundle the one that a device serves, or change nothing.
 
     Sends what is missing, checks hash, signature and version, runs the bundle on the device, switches in one step, and

@@ -154,10 +154,10 @@ def find_rollout(name: str, folder: Path) -> Path:
         DataError: One of them is damaged.
     """
     if name:
-        path = folder / f"{name}.jsonl"
-        if path.name not in {found.name for found in folder.glob("*.jsonl")}:
+        named = {path.stem: path for path in folder.glob("*.jsonl")}
+        if name not in named:
             raise UsageError(f"there is no rollout {name!r}", hint="`tinsmith rollouts` lists them")
-        return path
+        return named[name]
     for record in reversed(list_rollouts(folder)):
         if record.left:
             return record.path
