@@ -66,6 +66,8 @@ def _one(deployment: Deployment) -> list[RenderableType]:
     if deployment.engine:
         ran = f"{deployment.engine} {deployment.engine_version} on the device"
         rows.append(("checked by", f"{ran}: {deployment.golden or 'loaded and run; it has no golden samples'}"))
+    if deployment.served:
+        rows.append(("server", deployment.served))
     if not deployment.verified:
         rows.append(("checked by", "nobody: unverified on device"))
     if deployment.active.signed_by:

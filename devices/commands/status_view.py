@@ -32,6 +32,8 @@ def _rows(one: Standing) -> list[tuple[str, object]]:
     if one.health is not None:
         ran = f"{one.health.engine} {one.health.engine_version}"
         rows.append(("healthy", f"hashes hold; {ran}: {one.health.golden or 'loaded and run'}"))
+        if one.health.served:
+            rows.append(("server", one.health.served))
     if one.error is not None:
         rows.extend([("error", one.error.message), ("hint", one.error.hint)])
     return rows

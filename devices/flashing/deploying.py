@@ -14,7 +14,7 @@ from tinsmith.devices.flashing.store import Store, store_folder
 from tinsmith.devices.reaching import open_device
 from tinsmith.runtime.agent.answers import DeviceStatus, InstalledBundle, RolledBack
 from tinsmith.runtime.agent.requests import Health, Rollback, Status
-from tinsmith.runtime.bundle.reading import open_bundle
+from tinsmith.runtime.bundle.reading import is_bundle, open_bundle
 from tinsmith.runtime.bundle.trust import AllowUnsigned
 from tinsmith.runtime.errors import (
     DataError,
@@ -44,11 +44,12 @@ def cargo_of(path: Path) -> tuple[Cargo, Load]:
         DataError: It is no bundle, or damaged.
         VerificationError: It is not what its manifest says.
     """
-    load = read_load(path)
-    if load.settings is None:
+    if not is_bundle(path):
+        reason = "is no bundle" if path.is_file() else "is not there"
         raise DataError(
-            f"{path} is an artifact, and devices take bundles", hint=f"make one: tinsmith bundle {path} -o app.tin"
+            f"{path} {reason}, and devices take bundles", hint=f"make one: tinsmith bundle {path} -o app.tin"
         )
+    load = read_load(path)
     with open_bundle(path, trust=AllowUnsigned()) as bundle:
         manifest = bundle.manifest
     return Cargo(path=path, sha256=sha256_of(path), name=manifest.name, version=manifest.version), load

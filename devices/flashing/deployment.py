@@ -42,6 +42,7 @@ class Deployment:
         engine: That ran the golden inputs on the device; empty where nothing ran there.
         engine_version: Of its package.
         golden: What the golden check found, for people.
+        served: What the server of the device answers with, for people; empty where it has none.
         durations_ms: By stage, in the order in which they were gone through.
         audit_head: Sha256 of the last line of the device's audit log.
         verified: Whether the bundle was run on the device; a phone without a program that runs it can't.
@@ -56,6 +57,7 @@ class Deployment:
     engine: str = ""
     engine_version: str = ""
     golden: str = ""
+    served: str = ""
     durations_ms: Mapping[str, float] = field(default_factory=dict)
     audit_head: str = ""
     verified: bool = True

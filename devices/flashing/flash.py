@@ -151,7 +151,8 @@ class Flasher:
         delivered = self._deliver(sender, known)
         installed, activated = self._switch(cargo, permissions, delivered)
         self._store.keep(cargo.path, cargo.sha256)
-        activated = self._committed(cargo, permissions, activated)
+        if activated.on_trial:
+            installed, activated = self._committed(cargo, permissions)
         sent = Sent() if delivered is None else delivered.sent
         return self._deployment(status, activated, sent, installed)
 
@@ -201,22 +202,21 @@ class Flasher:
         self._durations_ms["Python and link"] = max(0.0, spent_ms - sum(on_device.values()))
         self._durations_ms |= on_device
 
-    def _committed(self, cargo: Cargo, permissions: Permissions, activated: Activated) -> Activated:
+    def _committed(self, cargo: Cargo, permissions: Permissions) -> tuple[InstalledBundle, Activated]:
         """Let the health window pass, look once more, and keep the update; or go back."""
-        if not activated.on_trial:
-            return activated
         with self._stage("health window"):
             self._pause(permissions.window_s)
         health = Health(sha256=cargo.sha256, time_limit_s=permissions.time_limit_s)
         requests = (health, Commit(sha256=cargo.sha256))
-        limit_s = permissions.time_limit_s + _ASK_S
+        limit_s = 3 * permissions.time_limit_s + _ASK_S
         try:
             with self._stage("commit"):
-                return Activated.read(self._patiently(lambda: self._agent.ask_all(requests, time_limit_s=limit_s))[-1])
+                answers = self._patiently(lambda: self._agent.ask_all(requests, time_limit_s=limit_s))
         except (RolledBackError, DeviceError):
             raise
         except TinsmithError as error:
             raise self._went_back(cargo, error) from error
+        return InstalledBundle.read(answers[0]), Activated.read(answers[1])
 
     def _patiently(self, ask: Callable[[], tuple[Fields, ...]], *, tries: int = _TRIES) -> tuple[Fields, ...]:
         """Asked again where the link is lost for a moment; the device waits for it."""
@@ -255,6 +255,7 @@ class Flasher:
             engine="" if installed is None else installed.engine,
             engine_version="" if installed is None else installed.engine_version,
             golden="" if installed is None else installed.golden,
+            served="" if installed is None else installed.served,
             durations_ms=self._durations_ms,
             audit_head=after.audit_head,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import os
 import shutil
@@ -70,8 +71,9 @@ class Store:
         path = self._path(f"{sha256}.tin")
         with self._lock(path.name):
             if not path.is_file():
-                self._make(path, lambda staged: shutil.copyfile(bundle, staged))
-                self._forget_old()
+                with contextlib.suppress(OutputError):
+                    self._make(path, lambda staged: shutil.copyfile(bundle, staged))
+                    self._forget_old()
         return path if path.is_file() else bundle
 
     def packed(self, bundle: Path, sha256: str) -> Parcel:
@@ -99,21 +101,17 @@ class Store:
         with self._lock(path.name):
             if path.name not in self._made or not path.is_file():
                 if not path.is_file():
-                    self._make(path, make, must=True)
+                    self._make(path, make)
                 self._made[path.name] = Parcel.of(path, form, base)
             return self._made[path.name]
 
-    def _make(self, path: Path, make: Callable[[Path], object], *, must: bool = False) -> None:
+    def _make(self, path: Path, make: Callable[[Path], object]) -> None:
         try:
-            try:
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError.from_os_error(path, error) from error
-            with staged_file(path) as staged:
-                make(staged)
-        except OutputError:
-            if must:
-                raise
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError.from_os_error(path, error) from error
+        with staged_file(path) as staged:
+            make(staged)
 
     def _forget_old(self) -> None:
         """Keep the newest four gigabytes."""

@@ -45,8 +45,7 @@ def _answered(request: bytes) -> tuple[int, dict[str, Any]]:
     try:
         return 0, answer_json(answer(Board(_base()), read_request(request), stages))
     except TinsmithError as error:
-        said = _error(error.code, error.exit_code, error.message, error.hint, stages.now)
-        return error.exit_code, said
+        return error.exit_code, _error(error.code, error.exit_code, error.message, error.hint, stages.now)
     except Exception as error:  # noqa: BLE001 - the host must get an answer whatever went wrong here
         traceback.print_exc()
         said = f"{type(error).__name__}: {error}"
