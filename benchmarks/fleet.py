@@ -1,11 +1,12 @@
 """Fifty boards at once, five of them faulty: the rest is flashed, the faulty ones are listed, memory stays bounded.
 
-The boards are folders of this machine, each with an agent that really runs, so all of them share its cores: nothing
-here is said about time.
+The boards are folders behind an SSH server of this machine, each with an agent that really runs, so all of them share
+its cores: nothing here is said about time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -20,6 +21,7 @@ _BOARDS = 50
 _MODEL_BYTES = 10 << 20
 _MOST_MIB = 300
 _SMALL_DISK = "size=4m"
+_LIMIT_S = 600
 # By board, what is wrong with it, and the result and the code that must be listed.
 _FAULTY = {
     "b07": ("does not answer", "later", "unreachable"),
@@ -34,15 +36,6 @@ _MEASURED = """
 import re, sys
 from pathlib import Path
 from tinsmith.__main__ import run
-from tinsmith.devices.transports.local import LocalTransport
-put = LocalTransport.put
-def tampering(self, source, destination, **kwargs):
-    put(self, source, destination, **kwargs)
-    if self.address.endswith("b37"):
-        with open(destination, "r+b") as stream:
-            stream.seek(1000)
-            stream.write(b"tampered")
-LocalTransport.put = tampering
 code = run(sys.argv[1:])
 sys.stderr.write(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 sys.exit(code)
@@ -50,8 +43,11 @@ sys.exit(code)
 
 
 def figures():
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as mounted:
-        yield from _Fleet(Path(folder)).figures(mounted)
+    if os.geteuid():
+        yield Figure(name="boards at once", value=None, bar=0, seen="a small disk is mounted by root alone")
+        return
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as held:
+        yield from _Fleet(Path(folder)).figures(held)
 
 
 class _Fleet:
@@ -64,9 +60,9 @@ class _Fleet:
             "XDG_STATE_HOME": str(folder / "state"), "XDG_CACHE_HOME": str(folder / "cache"),
         }  # fmt: skip
 
-    def figures(self, mounted):
+    def figures(self, held):
         self.make_bundles()
-        self.make_boards(mounted)
+        self.make_boards(held)
         for version, what in ((2, "first flash"), (3, "a few weights changed")):
             document, peak_mib = self.roll_out(version)
             yield from self.judged(document, peak_mib, what)
@@ -83,25 +79,40 @@ class _Fleet:
             self.tinsmith("bundle", path, "-o", self.folder / f"{version}.tin", "--name", "dense", "--version", version,
                           "--key", self.folder / "mine.key")  # fmt: skip
 
-    def make_boards(self, mounted):
+    def make_boards(self, held):
+        where = self.serve(held)
         text = []
         for number in range(_BOARDS):
             base = self.folder / (name := f"b{number:02}")
-            address = "ssh://nobody@127.0.0.1:1" if name == "b07" else f"local:{base}"
+            address = "ssh://nobody@127.0.0.1:1" if name == "b07" else where.format(base=base)
             text += [f"[devices.{name}]", 'profile = "local"', f'address = "{address}"', 'groups = ["all"]']
             base.mkdir()
             if name == "b17":
-                self.fill(base, mounted)
-            (base / "trusted").mkdir()
-            key = "other" if name == "b27" else "mine"
-            (base / "trusted/key.pub").write_bytes((self.folder / f"{key}.pub").read_bytes())
+                self.fill(base, held)
+            self.set_up(base, "other" if name == "b27" else "mine")
         (self.folder / "devices.toml").write_text("\n".join(text))
         self.tinsmith("flash", self.folder / "9.tin", "-d", "b47", "--window", 0)
 
-    def fill(self, base, mounted):
-        """A disk that is too small, where mounting is allowed."""
+    def serve(self, held):
+        """Start the SSH server; gives the address of a board, but for its folder."""
+        command = [sys.executable, "-m", "benchmarks.fleet", self.folder]
+        server = held.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        held.callback(server.terminate)
+        port, host_key = server.stdout.readline().split()
+        return f"ssh://board@127.0.0.1:{port}{{base}}?key={self.folder}/id&hostkey={host_key}"
+
+    def set_up(self, base, key):
+        (base / "trusted").mkdir()
+        (base / "trusted/key.pub").write_bytes((self.folder / f"{key}.pub").read_bytes())
+        python = base / "venv/bin/python"
+        python.parent.mkdir(parents=True)
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+
+    def fill(self, base, held):
+        """A disk that is too small."""
         subprocess.run(["mount", "-t", "tmpfs", "-o", _SMALL_DISK, "tmpfs", base], check=True)
-        mounted.callback(subprocess.run, ["umount", base], check=True)
+        held.callback(subprocess.run, ["umount", base], check=True)
 
     def roll_out(self, version):
         arguments = ["flash", self.folder / f"{version}.tin", "-d", "all", "--window", "0", "--parallel", str(_BOARDS),
@@ -134,6 +145,33 @@ class _Fleet:
         return subprocess.run(command, capture_output=True, check=False, env=self.environment)
 
 
+async def _serve(folder):
+    """An SSH server in front of all boards, which runs what it is asked to as this user."""
+    import asyncssh
+
+    class Tampering(asyncssh.SFTPServer):
+        def write(self, file_obj, offset, data):
+            inside = b"/b37/" in os.fsencode(file_obj.name) and offset <= 40_000 < offset + len(data)
+            return super().write(file_obj, offset, data[::-1] if inside else data)
+
+    async def run(process):
+        pipe = asyncio.subprocess.PIPE
+        started = await asyncio.create_subprocess_exec(
+            "sh", "-c", process.command, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        stdout, stderr = await started.communicate(await process.stdin.read())
+        process.stdout.write(stdout)
+        process.stderr.write(stderr)
+        process.exit(started.returncode)
+
+    user, host = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+    user.write_private_key(folder / "id")
+    keys = asyncssh.import_authorized_keys(user.export_public_key().decode())
+    server = await asyncssh.listen("127.0.0.1", 0, server_host_keys=[host], authorized_client_keys=keys,
+                                   process_factory=run, sftp_factory=Tampering, encoding=None)  # fmt: skip
+    print(server.get_port(), host.get_fingerprint(), flush=True)
+    await asyncio.sleep(_LIMIT_S)
+
+
 if __name__ == "__main__":
-    for figure in figures():
-        print(figure)
+    asyncio.run(_serve(Path(sys.argv[1])))

@@ -13,7 +13,7 @@ from tinsmith.devices.fleet.preflight import check_devices
 from tinsmith.devices.fleet.rollout import Rollout
 from tinsmith.devices.fleet.waves import plan_waves
 from tinsmith.devices.inventory import resolve_devices
-from tinsmith.runtime.errors import UsageError, VerificationError
+from tinsmith.runtime.errors import DataError, UsageError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,6 +116,9 @@ def resume(path: Path, file: Path | None, *, flashing: Flashing, follow: Followi
 
 def _checked(plan: Plan, file: Path, devices: Sequence[Device]) -> Plan:
     """The plan with the bundle where it lies now."""
+    if not file.is_file():
+        hint = "say where it lies now: tinsmith flash BUNDLE --resume"
+        raise DataError(f"the bundle of the rollout, {file}, is not there", hint=hint)
     cargo, load = cargo_of(file)
     if cargo.sha256 != plan.cargo.sha256:
         raise VerificationError(
