@@ -110,8 +110,8 @@ def _rolled_out(plan: Plan, devices: tuple[Device, ...]) -> Result:
     from tinsmith.devices.fleet.journal import rollouts_folder
     from tinsmith.devices.fleet.rolling_out import begin
 
-    with RolloutLine() as follow:
-        return begin(plan, devices, rollouts_folder(), flashing=Deployer(), follow=follow)
+    with RolloutLine() as watch:
+        return begin(plan, devices, rollouts_folder(), flashing=Deployer(), watch=watch)
 
 
 def _resumed(name: str, file: Path | None, context: click.Context) -> Result:
@@ -126,8 +126,8 @@ def _resumed(name: str, file: Path | None, context: click.Context) -> Result:
             hint = f"leave {parameter.opts[-1]} out, or begin a new rollout"
             raise UsageError("a rollout goes on as it was begun", hint=hint)
     path = find_rollout(name, rollouts_folder())
-    with RolloutLine() as follow:
-        return resume(path, file, flashing=Deployer(), follow=follow)
+    with RolloutLine() as watch:
+        return resume(path, file, flashing=Deployer(), watch=watch)
 
 
 def _print(result: Result, output_format: str) -> None:

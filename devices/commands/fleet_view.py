@@ -52,24 +52,26 @@ class RolloutLine:
         self._progress.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._progress.stop()
+        if kind is KeyboardInterrupt:
+            logging.getLogger("tinsmith").info("what was under way is asked again by: tinsmith flash --resume")
 
     def wave(self, wave: Wave) -> None:
-        """See ``Following``."""
+        """See ``RolloutWatching``."""
         self._title, self._left, self._under_way = wave.title, len(wave.devices), 0
         self._ended.clear()
         self._show()
 
     def started(self, device: str) -> None:
-        """See ``Following``."""
+        """See ``RolloutWatching``."""
         del device
         self._left -= 1
         self._under_way += 1
         self._show()
 
     def ended(self, outcome: Outcome) -> None:
-        """See ``Following``."""
+        """See ``RolloutWatching``."""
         self._under_way -= 1
         self._ended[outcome.result] += 1
         self._show()

@@ -13,7 +13,7 @@ __all__ = ["rollouts"]
 @click.command()
 @options.format_option
 def rollouts(output_format: str) -> None:
-    """List what was flashed to several devices at once, and how far it is.
+    """List what was flashed to several devices, and how far it is.
 
     `tinsmith flash --resume ID` goes on with one.
     """

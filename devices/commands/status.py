@@ -18,9 +18,9 @@ __all__ = ["rollback", "status"]
 @parallel_option
 @options.format_option
 def status(names: tuple[str, ...], *, check: bool, parallel: int, output_format: str) -> None:
-    """Show what devices serve, and what a rollback would go to.
+    """Show what devices serve.
 
-    Of several, each is listed, and the exit code is the highest of them.
+    And what a rollback would go to. Of several, each is listed, and the exit code is the highest of them.
     """
     from tinsmith.devices.commands.status_view import status_view
     from tinsmith.devices.flashing.deploying import status_of

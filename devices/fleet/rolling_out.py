@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tinsmith.devices.device import Device
-    from tinsmith.devices.fleet.rollout import Flashing, Following, Result
+    from tinsmith.devices.fleet.rollout import Flashing, Result, RolloutWatching
     from tinsmith.devices.fleet.waves import Step
 
 __all__ = ["Orders", "begin", "canary_of", "plan_of", "resume"]
@@ -85,13 +85,13 @@ def plan_of(file: Path, devices: Sequence[Device], orders: Orders) -> Plan:
     )
 
 
-def begin(plan: Plan, devices: Sequence[Device], folder: Path, *, flashing: Flashing, follow: Following) -> Result:
+def begin(plan: Plan, devices: Sequence[Device], folder: Path, *, flashing: Flashing, watch: RolloutWatching) -> Result:
     """Write down a plan, and run it; raises as ``Rollout.run``."""
     with begin_journal(plan, folder) as journal:
-        return Rollout(plan, journal, _by_name(devices), flashing=flashing, follow=follow).run()
+        return Rollout(plan, journal, _by_name(devices), flashing=flashing, watch=watch).run()
 
 
-def resume(path: Path, file: Path | None, *, flashing: Flashing, follow: Following) -> Result:
+def resume(path: Path, file: Path | None, *, flashing: Flashing, watch: RolloutWatching) -> Result:
     """Go on with a rollout: what does not serve the bundle yet is flashed, as it was planned.
 
     Devices are reached as the inventory says by now. Those that failed are asked again: whoever goes on has looked.
@@ -100,7 +100,7 @@ def resume(path: Path, file: Path | None, *, flashing: Flashing, follow: Followi
         path: Of its journal.
         file: The bundle, where it lies elsewhere by now.
         flashing: Flashes one device.
-        follow: Told how it goes on.
+        watch: Told how it goes on.
 
     Raises:
         BusyError: The rollout is going on already.
@@ -111,7 +111,7 @@ def resume(path: Path, file: Path | None, *, flashing: Flashing, follow: Followi
     with open_journal(path) as journal:
         devices = resolve_devices(journal.record.plan.devices)
         plan = _checked(journal.record.plan, file or journal.record.plan.cargo.path, devices)
-        return Rollout(plan, journal, _by_name(devices), flashing=flashing, follow=follow).run()
+        return Rollout(plan, journal, _by_name(devices), flashing=flashing, watch=watch).run()
 
 
 def _checked(plan: Plan, file: Path, devices: Sequence[Device]) -> Plan:

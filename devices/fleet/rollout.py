@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tinsmith.devices.fleet.journal import Journal
     from tinsmith.devices.fleet.plan import Plan
 
-__all__ = ["Flashing", "Following", "Result", "Rollout"]
+__all__ = ["Flashing", "Result", "Rollout", "RolloutWatching"]
 
 
 class Flashing(Protocol):
@@ -31,7 +31,7 @@ class Flashing(Protocol):
         ...
 
 
-class Following(Protocol):
+class RolloutWatching(Protocol):
     """Told how a rollout goes on, in the thread that runs it."""
 
     def wave(self, wave: Wave) -> None:
@@ -77,17 +77,17 @@ class Rollout:
         journal: Of the rollout.
         devices: By name, all that the plan has.
         flashing: Flashes one of them.
-        follow: Told how it goes on.
+        watch: Told how it goes on.
     """
 
     def __init__(
-        self, plan: Plan, journal: Journal, devices: Mapping[str, Device], *, flashing: Flashing, follow: Following
+        self, plan: Plan, journal: Journal, devices: Mapping[str, Device], *, flashing: Flashing, watch: RolloutWatching
     ) -> None:
         self._plan = plan
         self._journal = journal
         self._devices = devices
         self._flashing = flashing
-        self._follow = follow
+        self._watch = watch
         self._outcomes = dict(journal.record.outcomes)
         self._asked: set[str] = set()
 
@@ -125,13 +125,13 @@ class Rollout:
         waiting = [name for name in wave.devices if not self._serves(name)]
         failed, of = 0, len(wave.devices)
         if waiting:
-            self._follow.wave(wave)
+            self._watch.wave(wave)
 
         def starting(name: str) -> bool:
             if exceeds(failed, of, percent=self._plan.max_failures_percent):
                 return False
             self._asked.add(name)
-            self._follow.started(name)
+            self._watch.started(name)
             return True
 
         for outcome in in_parallel(self._flash, waiting, parallel=self._plan.parallel, starting=starting):
@@ -148,7 +148,7 @@ class Rollout:
     def _ended(self, outcome: Outcome) -> None:
         self._journal.append(outcome)
         self._outcomes[outcome.device] = outcome
-        self._follow.ended(outcome)
+        self._watch.ended(outcome)
 
     def _flash(self, name: str) -> Outcome:
         device, watch, started = self._devices[name], _Begun(), time.perf_counter()

@@ -110,14 +110,14 @@ def planned(names, *, canary=(), steps=(), max_failures_percent=50.0, parallel=1
 def roll_out(folder, plan, flashing, heard=None, *, devices=None):
     found = {name: board(name) for name in plan.devices} | (devices or {})
     with begin_journal(plan, folder) as journal:
-        return Rollout(plan, journal, found, flashing=flashing, follow=heard or Heard()).run()
+        return Rollout(plan, journal, found, flashing=flashing, watch=heard or Heard()).run()
 
 
 def go_on(folder, flashing, heard=None):
     (record,) = list_rollouts(folder)
     found = {name: board(name) for name in record.plan.devices}
     with open_journal(record.path) as journal:
-        return Rollout(record.plan, journal, found, flashing=flashing, follow=heard or Heard()).run()
+        return Rollout(record.plan, journal, found, flashing=flashing, watch=heard or Heard()).run()
 
 
 def results(result):
