@@ -1,0 +1,276 @@
+"""Setting up one board; see the package for what it gets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tempfile
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from tinsmith.devices.placing import base_on
+from tinsmith.devices.setup.choosing import choose, engine_for
+from tinsmith.devices.setup.own_wheel import write_own_wheel
+from tinsmith.devices.setup.pip import PipWheels
+from tinsmith.devices.setup.serving import PlacedFile, script_of, settings_of, units_of
+from tinsmith.devices.setup.systemd import check_running, keep_running, refuse_other
+from tinsmith.devices.setup.there import Board, find_python, look
+from tinsmith.devices.setup.wheels import FolderOfWheels, wheel_at
+from tinsmith.devices.transports.steps import Step
+from tinsmith.runtime.agent.answers import DeviceFacts
+from tinsmith.runtime.agent.requests import Facts, request_json
+from tinsmith.runtime.agent.stages import Stages
+from tinsmith.runtime.bundle.minisign import key_name, load_public_key
+from tinsmith.runtime.errors import DataError, HostError, NoRoomError
+from tinsmith.runtime.fields import fields_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tinsmith.devices.device import Device
+    from tinsmith.devices.setup.choosing import Chosen
+    from tinsmith.devices.setup.there import There
+    from tinsmith.devices.setup.wheels import Wheel
+    from tinsmith.devices.transports.protocol import Transport
+
+__all__ = ["Laid", "SetUp", "Wanted", "set_up"]
+
+_LOG = logging.getLogger(__name__)
+_NO_PROGRESS_S = 60.0
+_UNPACK_LIMIT_S = 600.0
+_LIMIT_S = 120.0
+# Changes whenever the same wheels would make another environment.
+_LAYOUT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a user asks for.
+
+    Attributes:
+        engine: By the name that ``--engine`` takes; None for the profile's first.
+        trust: Files of public keys whose bundles the board shall take.
+        wheels: A folder of wheels to choose from; None for what pip finds.
+        service: Whether systemd, where there is one, shall keep a server running.
+    """
+
+    engine: str | None = None
+    trust: tuple[Path, ...] = ()
+    wheels: Path | None = None
+    service: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Laid:
+    """A wheel that the board has now.
+
+    Attributes:
+        package: What it brings.
+        version: Of it.
+        size_bytes: Of its file.
+        sent_bytes: How many of these were sent; 0 where the board had it.
+    """
+
+    package: str
+    version: str
+    size_bytes: int
+    sent_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetUp:
+    """What was done.
+
+    Attributes:
+        device: Its name.
+        base: Its base folder, absolute.
+        python: The interpreter that its environment was made with, and its version.
+        engine: By the name that ``--engine`` takes.
+        wheels: What is in its environment.
+        unit: The unit that keeps its server running; empty where ``serve`` is to be started by hand.
+        notes: What the user should know, for people.
+        facts: What its agent answered at the end.
+        durations_ms: Of each stage.
+    """
+
+    device: str
+    base: str
+    python: str
+    engine: str
+    wheels: tuple[Laid, ...]
+    unit: str
+    notes: tuple[str, ...]
+    facts: DeviceFacts
+    durations_ms: Mapping[str, float]
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of all wheels together."""
+        return sum(wheel.sent_bytes for wheel in self.wheels)
+
+    def to_json(self) -> dict[str, Any]:
+        """For reports."""
+        return {**asdict(self), "sent_bytes": self.sent_bytes}
+
+
+def set_up(device: Device, transport: Transport, *, wanted: Wanted) -> SetUp:
+    """Give a board all that it needs; asked again, it sends only what is missing, and changes only what is different.
+
+    A cut at any moment leaves what the board had before, and the next call goes on.
+
+    Raises:
+        UsageError: There is no such engine, a key is none, or the board's own ``server.json`` can't be.
+        HostError: There is no wheel of something for this board, or it can't be fetched.
+        DeviceError: The board can't be reached, has no Python that is new enough, no room, or a disk that can't be
+            written.
+    """
+    keys = _public_keys(wanted.trust)
+    stages = Stages("look")
+    with stages.at("look"):
+        board = Board(transport, str(base_on(device)), find_python(transport))
+        there = look(board)
+        board.base = there.base
+    with stages.at("choose"):
+        chosen = _chosen(device, there, wanted, transport.address)
+    with tempfile.TemporaryDirectory() as folder:
+        wheels = (wheel_at(write_own_wheel(Path(folder))), *chosen.wheels)
+        _check_room(there, wheels, transport.address)
+        laid = tuple(_lay(board, transport, there, wheel, stages) for wheel in wheels)
+    with stages.at("environment"):
+        changed = _switch(board, there, chosen, wheels)
+    with stages.at("server"):
+        unit = _serve(board, transport, there, keys, wanted=wanted, changed=changed)
+    with stages.at("facts"):
+        facts = _ask_facts(transport, there.base)
+    if unit:
+        check_running(transport)
+    return SetUp(
+        device=device.name,
+        base=there.base,
+        python=f"{there.python} ({there.interpreter})",
+        engine=chosen.engine.name,
+        wheels=laid,
+        unit=unit,
+        notes=_notes(there, unit, facts),
+        facts=facts,
+        durations_ms=dict(stages.durations_ms),
+    )
+
+
+def _public_keys(paths: Sequence[Path]) -> tuple[PlacedFile, ...]:
+    keys = [load_public_key(str(path)) for path in paths]
+    return tuple(PlacedFile(path=f"trusted/{key_name(key.id)}.pub", text=key.to_text()) for key in keys)
+
+
+def _chosen(device: Device, there: There, wanted: Wanted, address: str) -> Chosen:
+    step = Step(address=address, doing="setting up: choosing wheels")
+    engine = engine_for(device.profile, there.interpreter.machine, wanted.engine)
+    stated = next((stated for stated in device.profile.engines if stated.name == engine.name), None)
+    source = PipWheels() if wanted.wheels is None else FolderOfWheels(wanted.wheels)
+    return choose(there, engine, stated, source, step)
+
+
+def _check_room(there: There, wheels: Sequence[Wheel], address: str) -> None:
+    """Unpacked beside the file that was sent, and compiled, a wheel takes about its files and itself once more."""
+    missing = [wheel for wheel in wheels if wheel.sha256 not in there.wheels]
+    needed_bytes = sum(_unpacked_bytes(wheel) + wheel.size_bytes for wheel in missing)
+    needed_bytes -= sum(there.parts.get(wheel.sha256, 0) for wheel in missing)
+    if needed_bytes > there.free_bytes:
+        step = Step(address=address, doing="setting up: looking for room")
+        hint = f"free some space there, or name a folder on another disk with --base; on the device: df -h {there.base}"
+        reason = f"it takes {needed_bytes:,} bytes, and its disk has {there.free_bytes:,} left"
+        raise step.failed(reason, hint=hint, kind=NoRoomError)
+
+
+def _unpacked_bytes(wheel: Wheel) -> int:
+    try:
+        with zipfile.ZipFile(wheel.path) as archive:
+            return sum(entry.file_size for entry in archive.infolist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise HostError(
+            f"cannot read the wheel {wheel.path}: {error}", hint=f"rm {wheel.path}; fetch it again"
+        ) from error
+
+
+def _lay(board: Board, transport: Transport, there: There, wheel: Wheel, stages: Stages) -> Laid:
+    """Send a wheel from where it ended, and have it unpacked."""
+    sent: list[int] = []
+    if wheel.sha256 not in there.wheels:
+        what = f"{wheel.package} {wheel.version}"
+        held = there.parts.get(wheel.sha256, 0)
+        _LOG.info("%s: sending %s, %s bytes", transport.address, what, f"{wheel.size_bytes:,}")
+        with stages.at(f"send {wheel.package}"):
+            transport.put(
+                wheel.path,
+                PurePosixPath(there.base, "wheels", f"{wheel.sha256}.part"),
+                offset=held if held <= wheel.size_bytes else 0,
+                time_limit_s=_NO_PROGRESS_S,
+                sent=sent.append,
+            )
+        with stages.at(f"unpack {wheel.package}"):
+            board.do("unpack", f"unpacking {what}", time_limit_s=_UNPACK_LIMIT_S, sha256=wheel.sha256)
+    return Laid(package=wheel.package, version=wheel.version, size_bytes=wheel.size_bytes, sent_bytes=sum(sent))
+
+
+def _switch(board: Board, there: There, chosen: Chosen, wheels: Sequence[Wheel]) -> bool:
+    """Whether it is another environment than before."""
+    hashes = [wheel.sha256 for wheel in wheels]
+    content = json.dumps([_LAYOUT, there.interpreter.name, chosen.shared, sorted(hashes)])
+    said = board.do(
+        "switch",
+        "making the environment",
+        time_limit_s=_UNPACK_LIMIT_S,
+        name=f"venv-{hashlib.sha256(content.encode()).hexdigest()[:16]}",
+        wheels=hashes,
+        modules=list(chosen.modules),
+        shared=chosen.shared,
+    )
+    return said.flag("changed")
+
+
+def _serve(
+    board: Board, transport: Transport, there: There, keys: tuple[PlacedFile, ...], *, wanted: Wanted, changed: bool
+) -> str:
+    """The path of the unit that keeps the server running; empty where none does."""
+    named = tuple(sorted({*there.keys, *(PurePosixPath(key.path).name for key in keys)}))
+    units = units_of(there) if there.systemd and wanted.service else ()
+    if units:
+        refuse_other(transport, units[0].path, there.base)
+    files = [*keys, settings_of(there, named), script_of(there), *units]
+    said = board.do(
+        "place", "writing its settings", time_limit_s=_LIMIT_S, files=[[f.path, f.text, f.mode] for f in files]
+    )
+    written = said.names("changed")
+    if units:
+        keep_running(transport, restart=changed or bool(written))
+    return units[0].path if units else ""
+
+
+def _ask_facts(transport: Transport, base: str) -> DeviceFacts:
+    step = Step(address=transport.address, doing="setting up: asking its agent")
+    arguments = [f"{base}/venv/bin/python", "-m", "tinsmith.runtime.agent", base]
+    ran = transport.run(arguments, stdin=json.dumps(request_json(Facts())).encode(), time_limit_s=_LIMIT_S)
+    try:
+        fields = fields_of(ran.stdout, of="what the agent said")
+        fields.schema(1)
+        return DeviceFacts.read(fields)
+    except DataError as error:
+        lines = (ran.stderr or ran.stdout).decode(errors="replace").strip().splitlines()
+        said = lines[-1] if lines else f"exit code {ran.code}"
+        raise step.failed(said, hint=f"on the device: rm -r {base}/venv {base}/venv-*; then set it up again") from error
+
+
+def _notes(there: There, unit: str, facts: DeviceFacts) -> tuple[str, ...]:
+    notes = []
+    if not unit:
+        notes.append(
+            f"no systemd keeps a server running: {there.base}/serve starts one, for whatever starts it at boot"
+        )
+    elif there.user != "root" and not there.lingers:
+        notes.append(f"its server ends when {there.user} logs out: sudo loginctl enable-linger {there.user}")
+    if not facts.keys:
+        notes.append("it trusts no key yet, and takes unsigned bundles only where flash allows them: --trust KEY.pub")
+    return tuple(notes)
