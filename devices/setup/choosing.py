@@ -7,13 +7,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from tinsmith.devices.setup.wheels import Requirement
-from tinsmith.devices.transports.steps import Step
 from tinsmith.runtime.engines import ENGINES
 from tinsmith.runtime.errors import HostError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tinsmith.devices.setup.tags import Interpreter
     from tinsmith.devices.setup.there import There
     from tinsmith.devices.setup.wheels import Wheel, Wheels
     from tinsmith.devices.transports.steps import Step
@@ -25,6 +25,7 @@ __all__ = ["Chosen", "choose", "engine_for"]
 # Machines for which numpy and cryptography have no wheels: the system brings them.
 _BARE_MACHINES = ("armv7l", "armv6l")
 _OF_THE_SYSTEM = ("numpy", "cryptography")
+_USUAL_TAGS = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_27", "manylinux2014")
 _IMPORTED = {
     "litert": "ai_edge_litert.interpreter",
     "onnxruntime": "onnxruntime",
@@ -129,16 +130,20 @@ def _way_out(requirement: Requirement, there: There) -> str:
         )
     if requirement.package in {choice.package for choice in ENGINES} and interpreter.machine in _BARE_MACHINES:
         return "tflite-runtime has wheels for it, up to Python 3.11: take --engine tflite-runtime"
-    major, minor = interpreter.version
-    return (
-        f"put one into a folder and name it with --wheels; pip download --no-deps --only-binary=:all: "
-        f"--python-version {major}.{minor} --platform {interpreter.platforms[0]} {requirement.package} fetches one"
-    )
+    return f"put one into a folder and name it with --wheels; {_fetching(requirement, interpreter)} fetches one"
+
+
+def _fetching(requirement: Requirement, interpreter: Interpreter) -> str:
+    """The tags that packages of this kind use; all that there are would fill a page."""
+    usual = [f"{tag}_{interpreter.machine}" for tag in _USUAL_TAGS]
+    platforms = [f"--platform {platform}" for platform in interpreter.platforms if platform in usual]
+    words = ["pip download --no-deps --only-binary=:all: --python-version", ".".join(map(str, interpreter.version))]
+    return " ".join([*words, *platforms, requirement.package])
 
 
 def _check_system(there: There, step: Step) -> None:
     missing = [f"python3-{name}" for name in _OF_THE_SYSTEM if name not in there.packages]
     if missing:
-        hint = f"on the device: sudo apt install {' '.join(missing)}; then run the same command again"
+        hint = f"on the device: sudo apt install {' '.join(missing)}"
         packages = " and ".join(name for name in _OF_THE_SYSTEM if name not in there.packages)
         raise step.failed(f"it has no {packages}, and there are no wheels for {there.interpreter.machine}", hint=hint)

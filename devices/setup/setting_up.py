@@ -7,14 +7,16 @@ import json
 import logging
 import tempfile
 import zipfile
-from dataclasses import asdict, dataclass
+from contextlib import closing
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinsmith.devices.placing import base_on
+from tinsmith.devices.reaching import open_device
 from tinsmith.devices.setup.choosing import choose, engine_for
 from tinsmith.devices.setup.own_wheel import write_own_wheel
 from tinsmith.devices.setup.pip import PipWheels
+from tinsmith.devices.setup.report import Laid, Outcome, SetUp
 from tinsmith.devices.setup.serving import PlacedFile, script_of, settings_of, units_of
 from tinsmith.devices.setup.systemd import check_running, keep_running, refuse_other
 from tinsmith.devices.setup.there import Board, find_python, look
@@ -24,19 +26,20 @@ from tinsmith.runtime.agent.answers import DeviceFacts
 from tinsmith.runtime.agent.requests import Facts, request_json
 from tinsmith.runtime.agent.stages import Stages
 from tinsmith.runtime.bundle.minisign import key_name, load_public_key
-from tinsmith.runtime.errors import DataError, HostError, NoRoomError
+from tinsmith.runtime.errors import DataError, HostError, NoRoomError, TinsmithError
 from tinsmith.runtime.fields import fields_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from tinsmith.devices.device import Device
     from tinsmith.devices.setup.choosing import Chosen
+    from tinsmith.devices.setup.report import Wanted
     from tinsmith.devices.setup.there import There
     from tinsmith.devices.setup.wheels import Wheel
     from tinsmith.devices.transports.protocol import Transport
 
-__all__ = ["Laid", "SetUp", "Wanted", "set_up"]
+__all__ = ["set_up", "set_up_all"]
 
 _LOG = logging.getLogger(__name__)
 _NO_PROGRESS_S = 60.0
@@ -46,74 +49,24 @@ _LIMIT_S = 120.0
 _LAYOUT = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a user asks for.
-
-    Attributes:
-        engine: By the name that ``--engine`` takes; None for the profile's first.
-        trust: Files of public keys whose bundles the board shall take.
-        wheels: A folder of wheels to choose from; None for what pip finds.
-        service: Whether systemd, where there is one, shall keep a server running.
-    """
-
-    engine: str | None = None
-    trust: tuple[Path, ...] = ()
-    wheels: Path | None = None
-    service: bool = True
+def set_up_all(devices: Sequence[Device], wanted: Wanted) -> tuple[Outcome, ...]:
+    """Set up devices one after the other; one that fails keeps no other from it."""
+    return tuple(_outcome(device, wanted) for device in devices)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Laid:
-    """A wheel that the board has now.
-
-    Attributes:
-        package: What it brings.
-        version: Of it.
-        size_bytes: Of its file.
-        sent_bytes: How many of these were sent; 0 where the board had it.
-    """
-
-    package: str
-    version: str
-    size_bytes: int
-    sent_bytes: int
+def _outcome(device: Device, wanted: Wanted) -> Outcome:
+    try:
+        with closing(open_device(device)) as transport:
+            return Outcome(device=device, done=set_up(device, transport, wanted=wanted))
+    except TinsmithError as error:
+        return Outcome(device=device, error=_about(device, error))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetUp:
-    """What was done.
-
-    Attributes:
-        device: Its name.
-        base: Its base folder, absolute.
-        python: The interpreter that its environment was made with, and its version.
-        engine: By the name that ``--engine`` takes.
-        wheels: What is in its environment.
-        unit: The unit that keeps its server running; empty where ``serve`` is to be started by hand.
-        notes: What the user should know, for people.
-        facts: What its agent answered at the end.
-        durations_ms: Of each stage.
-    """
-
-    device: str
-    base: str
-    python: str
-    engine: str
-    wheels: tuple[Laid, ...]
-    unit: str
-    notes: tuple[str, ...]
-    facts: DeviceFacts
-    durations_ms: Mapping[str, float]
-
-    @property
-    def sent_bytes(self) -> int:
-        """Of all wheels together."""
-        return sum(wheel.sent_bytes for wheel in self.wheels)
-
-    def to_json(self) -> dict[str, Any]:
-        """For reports."""
-        return {**asdict(self), "sent_bytes": self.sent_bytes}
+def _about(device: Device, error: TinsmithError) -> TinsmithError:
+    """The same error with the name by which the user knows the device, and the command that goes on."""
+    again = f"tinsmith devices setup -d {device.name}"
+    hint = error.hint if again in error.hint else f"{error.hint}; then: {again}" if error.hint else again
+    return type(error).revive(f"{device.name}: {error.message}", hint)
 
 
 def set_up(device: Device, transport: Transport, *, wanted: Wanted) -> SetUp:

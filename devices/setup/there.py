@@ -166,9 +166,9 @@ def find_python(transport: Transport) -> str:
     said = (ran.stdout or ran.stderr).decode(errors="replace").strip()
     if ran.code == 0 and said:
         return said
-    hint = "on Debian and Ubuntu: sudo apt install python3; then run the same command again"
+    hint = "on Debian and Ubuntu: sudo apt install python3"
     if ran.code == _TOO_OLD:
-        hint = "install a newer system, or a newer Python beside it as python3.11; then run the same command again"
+        hint = "install a newer system, or a newer Python beside it as python3.11"
         raise step.failed(f"it has {said.splitlines()[-1]}, and tinsmith needs Python 3.10 or later", hint=hint)
     raise step.failed("it has no Python, and tinsmith needs Python 3.10 or later", hint=hint)
 
@@ -177,7 +177,7 @@ def _ended(ran: Ran, step: Step) -> DeviceError:
     """It was killed, or died of something that it could not catch."""
     lines = ran.stderr.decode(errors="replace").strip().splitlines()
     said = f": {lines[-1]}" if lines else ""
-    hint = "`dmesg` on the device shows whether it ran out of memory; then run the same command again"
+    hint = "`dmesg` on the device shows whether it ran out of memory"
     return step.failed(f"its Python ended with exit code {ran.code}{said}", hint=hint)
 
 
@@ -188,4 +188,4 @@ def _refused(said: Fields, step: Step, base: str) -> DeviceError:
         return step.failed(f"{path}: {reason}", hint=hint)
     if number:
         return step.refused(OSError(number, reason), path)
-    return step.failed(reason, hint="run the same command again: what has come whole is not sent again")
+    return step.failed(reason, hint="what has come whole is not sent again")
