@@ -60,9 +60,10 @@ def engine_for(profile: Profile, machine: str, name: str | None) -> EngineChoice
     by_name = {choice.name: choice for choice in ENGINES}
     if name is not None and name not in by_name:
         raise UsageError(f"there is no engine {name!r}", hint=f"choose one of {', '.join(by_name)}")
-    usual = "tflite-runtime" if machine in _BARE_MACHINES else "litert"
+    if machine in _BARE_MACHINES:  # a 32-bit system may run on a board whose profile is for 64 bits
+        return by_name[name or "tflite-runtime"]
     listed = [engine.name for engine in profile.engines if engine.name in by_name and not engine.through]
-    return by_name[name or next(iter(listed), usual)]
+    return by_name[name or next(iter(listed), "litert")]
 
 
 def choose(there: There, engine: EngineChoice, stated: EngineThere | None, wheels: Wheels, step: Step) -> Chosen:
