@@ -83,7 +83,8 @@ def choose(there: There, engine: EngineChoice, stated: EngineThere | None, wheel
     shared = there.interpreter.machine in _BARE_MACHINES
     if shared:
         _check_system(there, step)
-    needed = [*([] if shared else _libraries(there, engine)), _of_the_engine(engine, stated)]
+    # the engine comes first: where there is none, no other wheel need be fetched
+    needed = [_of_the_engine(engine, stated), *([] if shared else _libraries(there, engine))]
     found = [_first(alternatives, there, wheels) or _none(alternatives[-1], there, wheels, step)
              for alternatives in needed]  # fmt: skip
     return Chosen(engine=engine, wheels=tuple(found), modules=(*_OURS, _IMPORTED[engine.name]), shared=shared)

@@ -55,6 +55,7 @@ def set_up_all(devices: Sequence[Device], wanted: Wanted) -> tuple[Outcome, ...]
 
 
 def _outcome(device: Device, wanted: Wanted) -> Outcome:
+    _LOG.info("setting up %s", device.name)
     try:
         with closing(open_device(device)) as transport:
             return Outcome(device=device, done=set_up(device, transport, wanted=wanted))
@@ -91,11 +92,11 @@ def set_up(device: Device, transport: Transport, *, wanted: Wanted) -> SetUp:
     with tempfile.TemporaryDirectory() as folder:
         wheels = (wheel_at(write_own_wheel(Path(folder))), *chosen.wheels)
         _check_room(there, wheels, transport.address)
-        laid = tuple(_lay(board, transport, there, wheel, stages) for wheel in wheels)
+        laid = tuple(_lay(board, there, wheel, stages) for wheel in wheels)
     with stages.at("environment"):
         changed = _switch(board, there, chosen, wheels)
     with stages.at("server"):
-        unit = _serve(board, transport, there, keys, wanted=wanted, changed=changed)
+        unit = _serve(board, there, keys, wanted=wanted, changed=changed)
     with stages.at("facts"):
         facts = _ask_facts(transport, there.base)
     if unit:
@@ -148,18 +149,19 @@ def _unpacked_bytes(wheel: Wheel) -> int:
         ) from error
 
 
-def _lay(board: Board, transport: Transport, there: There, wheel: Wheel, stages: Stages) -> Laid:
+def _lay(board: Board, there: There, wheel: Wheel, stages: Stages) -> Laid:
     """Send a wheel from where it ended, and have it unpacked."""
     sent: list[int] = []
     if wheel.sha256 not in there.wheels:
         what = f"{wheel.package} {wheel.version}"
         held = there.parts.get(wheel.sha256, 0)
-        _LOG.info("%s: sending %s, %s bytes", transport.address, what, f"{wheel.size_bytes:,}")
+        held = held if held <= wheel.size_bytes else 0
+        _LOG.info("sending %s, %s bytes", what, f"{wheel.size_bytes - held:,}")
         with stages.at(f"send {wheel.package}"):
-            transport.put(
+            board.transport.put(
                 wheel.path,
                 PurePosixPath(there.base, "wheels", f"{wheel.sha256}.part"),
-                offset=held if held <= wheel.size_bytes else 0,
+                offset=held,
                 time_limit_s=_NO_PROGRESS_S,
                 sent=sent.append,
             )
@@ -184,21 +186,19 @@ def _switch(board: Board, there: There, chosen: Chosen, wheels: Sequence[Wheel])
     return said.flag("changed")
 
 
-def _serve(
-    board: Board, transport: Transport, there: There, keys: tuple[PlacedFile, ...], *, wanted: Wanted, changed: bool
-) -> str:
+def _serve(board: Board, there: There, keys: tuple[PlacedFile, ...], *, wanted: Wanted, changed: bool) -> str:
     """The path of the unit that keeps the server running; empty where none does."""
     named = tuple(sorted({*there.keys, *(PurePosixPath(key.path).name for key in keys)}))
     units = units_of(there) if there.systemd and wanted.service else ()
     if units:
-        refuse_other(transport, units[0].path, there.base)
+        refuse_other(board.transport, units[0].path, there.base)
     files = [*keys, settings_of(there, named), script_of(there), *units]
     said = board.do(
         "place", "writing its settings", time_limit_s=_LIMIT_S, files=[[f.path, f.text, f.mode] for f in files]
     )
     written = said.names("changed")
     if units:
-        keep_running(transport, restart=changed or bool(written))
+        keep_running(board.transport, restart=changed or bool(written))
     return units[0].path if units else ""
 
 

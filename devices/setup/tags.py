@@ -96,9 +96,11 @@ class Interpreter:
 
     def takes(self, wheel: WheelName) -> bool:
         """Whether a wheel is for it."""
-        on_platform = "any" in wheel.platforms or not wheel.platforms.isdisjoint(self.platforms)
-        fits = any(self._takes(python, abi) for python in wheel.pythons for abi in wheel.abis)
-        return on_platform and fits
+        # a wheel of compiled code is for a platform
+        portable = "any" in wheel.platforms and "none" in wheel.abis
+        on_platform = not wheel.platforms.isdisjoint(self.platforms)
+        abis = wheel.abis if on_platform else {"none"} if portable else frozenset()
+        return any(self._takes(python, abi) for python in wheel.pythons for abi in abis)
 
     def _takes(self, python: str, abi: str) -> bool:
         kind, found = python[:2], python[2:]

@@ -105,11 +105,15 @@ class Board:
         transport: How it is reached.
         base: Its base folder, as it is seen from there.
         python: Its interpreter.
+
+    Attributes:
+        transport: As it was given.
+        base: As it was given; absolute, once that is known.
     """
 
     def __init__(self, transport: Transport, base: str, python: str) -> None:
         self.base = base
-        self._transport = transport
+        self.transport = transport
         self._python = python
         self._script = (files("tinsmith.devices.setup") / "on_board.py").read_bytes()
 
@@ -125,10 +129,10 @@ class Board:
         Raises:
             DeviceError: It could not be done.
         """
-        step = Step(address=self._transport.address, doing=f"setting up: {stage}")
+        step = Step(address=self.transport.address, doing=f"setting up: {stage}")
         document = json.dumps({"job": job, "base": self.base, **asked})
         arguments = [self._python, "-I", "-", document]
-        ran = self._transport.run(arguments, stdin=self._script, time_limit_s=time_limit_s)
+        ran = self.transport.run(arguments, stdin=self._script, time_limit_s=time_limit_s)
         try:
             said = fields_of(ran.stdout, of="what it said")
         except DataError as error:
