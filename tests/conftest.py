@@ -40,7 +40,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_wheel():
     """Writes a wheel with a RECORD: folder, file name, contents by path -> path."""
     return _make_wheel
