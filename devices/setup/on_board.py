@@ -6,32 +6,23 @@ imports anything of ours, and nothing here is imported on the host but by tests.
 
 from __future__ import annotations
 
-import base64
-import compileall
 import contextlib
-import csv
-import hashlib
-import importlib.metadata
-import io
 import json
 import os
-import platform
-import re
 import shutil
-import struct
-import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import zipfile
     from collections.abc import Callable, Iterator
 
 _CHUNK_BYTES = 1 << 20
-_IMPORT_LIMIT_S = 300
 _LINKED = "venv"
 _LISTED = "wheels.json"
+_LOCK_TRIES = 50
+_LOOK_AGAIN_S = 0.1
 
 
 class RefusedError(Exception):
@@ -40,6 +31,8 @@ class RefusedError(Exception):
 
 def look(*, base: str) -> dict[str, Any]:
     """Make the folders, and say what is there."""
+    import platform
+
     home = Path(base).expanduser().absolute()
     wheels = home / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
@@ -50,7 +43,7 @@ def look(*, base: str) -> dict[str, Any]:
         "python": sys.executable,
         "prefix": sys.base_prefix,
         "version": platform.python_version(),
-        "machine": _machine(),
+        "machine": _machine(platform.machine()),
         "glibc": _glibc(),
         "packages": _versions("numpy", "cryptography"),
         "free_bytes": shutil.disk_usage(home).free,
@@ -65,6 +58,10 @@ def look(*, base: str) -> dict[str, Any]:
 
 def unpack(*, base: str, sha256: str) -> dict[str, Any]:
     """Make a folder of a wheel that was sent: checked, compiled, and there only when it is whole."""
+    import compileall
+    import re
+    import zipfile
+
     wheels = Path(base, "wheels")
     part, target, fresh = wheels / f"{sha256}.part", wheels / sha256, wheels / f".{sha256}"
     if not target.is_dir():
@@ -72,8 +69,11 @@ def unpack(*, base: str, sha256: str) -> dict[str, Any]:
             part.unlink()
             raise RefusedError("it has come damaged")
         shutil.rmtree(fresh, ignore_errors=True)
-        with zipfile.ZipFile(part) as wheel:
-            _lay(wheel, fresh)
+        try:
+            with zipfile.ZipFile(part) as wheel:
+                _lay(wheel, fresh)
+        except zipfile.BadZipFile as error:
+            raise RefusedError(str(error)) from error
         # what a server never imports is not compiled; tracebacks name the file where it will lie
         compileall.compile_dir(fresh, quiet=2, rx=re.compile("/tests?/"), stripdir=str(fresh), prependdir=str(target))
         os.sync()
@@ -122,16 +122,25 @@ def place(*, base: str, files: list[list[Any]]) -> dict[str, Any]:
 @contextlib.contextmanager
 def _locked(home: Path) -> Iterator[None]:
     """Hold the agent's own lock: nobody flashes meanwhile, and no other host sets up."""
-    import fcntl
-
     handle = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle)
         yield
-    except BlockingIOError:
-        raise RefusedError("somebody else is updating this device right now") from None
     finally:
         os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    """Wait for the agent's look at an update on trial, which takes moments, and not for a flash."""
+    import fcntl
+    import time
+
+    for _ in range(_LOCK_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_LOOK_AGAIN_S)
+    raise RefusedError("somebody else is updating this device right now")
 
 
 def _check_writable(folder: Path) -> None:
@@ -140,11 +149,10 @@ def _check_writable(folder: Path) -> None:
     probe.unlink()
 
 
-def _machine() -> str:
-    """A 32-bit system may run on a 64-bit kernel."""
-    machine = platform.machine()
+def _machine(kernel: str) -> str:
+    """What programs are compiled for: a 32-bit system may run on a 64-bit kernel."""
     narrow = {"aarch64": "armv7l", "x86_64": "i686"}
-    return narrow.get(machine, machine) if struct.calcsize("P") == 4 else machine
+    return narrow.get(kernel, kernel) if sys.maxsize < 1 << 32 else kernel
 
 
 def _glibc() -> str:
@@ -155,6 +163,8 @@ def _glibc() -> str:
 
 
 def _versions(*packages: str) -> dict[str, str]:
+    import importlib.metadata
+
     found = {}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -198,6 +208,10 @@ def _lay(wheel: zipfile.ZipFile, folder: Path) -> None:
 
 
 def _recorded(wheel: zipfile.ZipFile) -> dict[str, str]:
+    import csv
+    import io
+    import re
+
     names = [name for name in wheel.namelist() if re.fullmatch(r"[^/]+\.dist-info/RECORD", name)]
     if len(names) != 1:
         raise RefusedError("it has no RECORD")
@@ -206,8 +220,12 @@ def _recorded(wheel: zipfile.ZipFile) -> dict[str, str]:
 
 
 def _check_recorded(name: str, content: bytes, hashes: dict[str, str]) -> None:
-    if re.fullmatch(r"[^/]+\.dist-info/RECORD(\.jws|\.p7s)?", name):
-        return
+    import base64
+    import hashlib
+
+    folder, _, file = name.partition("/")
+    if folder.endswith(".dist-info") and file in ("RECORD", "RECORD.jws", "RECORD.p7s"):
+        return  # what holds the hashes has none
     method, _, said = hashes.get(name, "").partition("=")
     if method not in ("sha256", "sha384", "sha512"):  # those that the specification allows
         raise RefusedError(f"its RECORD has no hash of {name}")
@@ -231,7 +249,10 @@ def _place_of(name: str) -> str:
 
 
 def _make_environment(home: Path, wheels: list[str], *, shared: bool) -> None:
-    import venv
+    try:
+        import venv
+    except ImportError as error:
+        raise RefusedError("its Python lacks the module venv (on Debian: sudo apt install python3-venv)") from error
 
     venv.EnvBuilder(clear=True, symlinks=True, with_pip=False, system_site_packages=shared).create(home)
     packages = home / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
@@ -241,11 +262,11 @@ def _make_environment(home: Path, wheels: list[str], *, shared: bool) -> None:
 
 
 def _check_imports(home: Path, modules: list[str]) -> None:
+    import subprocess
+
     script = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
-    ran = subprocess.run(
-        [home / "bin" / "python", "-I", "-c", script, *modules],
-        capture_output=True, text=True, timeout=_IMPORT_LIMIT_S, check=False,
-    )  # fmt: skip
+    program = home / "bin" / "python"
+    ran = subprocess.run([program, "-I", "-c", script, *modules], capture_output=True, text=True, check=False)
     if ran.returncode:
         lines = ran.stderr.strip().splitlines()
         raise RefusedError(f"{lines[-1] if lines else 'the import'} (exit code {ran.returncode})")
@@ -296,6 +317,8 @@ def _sync(folder: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
+    import hashlib
+
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
@@ -319,7 +342,7 @@ def main() -> None:
         said = _do(asked.pop("job"), asked)
     except OSError as error:
         said = {"refused": error.strerror or str(error), "number": error.errno or 0, "path": str(error.filename or "")}
-    except (RefusedError, ImportError, zipfile.BadZipFile, subprocess.TimeoutExpired) as error:
+    except RefusedError as error:
         said = {"refused": str(error), "number": 0, "path": ""}
     sys.stdout.write(json.dumps(said) + "\n")
 

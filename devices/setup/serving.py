@@ -109,20 +109,20 @@ exit "$code"
 
 
 def _server_unit(there: There) -> str:
-    base = there.base
-    python = _word(f"{base}/venv/bin/python")
+    base = _path(there.base)
+    python = f'"{base}/venv/bin/python"'
     alone = [] if not _is_root(there) else _alone(there)
     privileged = "+" if _is_root(there) else ""
     return _unit_text(
         "[Unit]",
-        f"Description=tinsmith serves what is active in {_escaped(base)}",
+        f"Description=tinsmith serves what is active in {base}",
         "After=network.target",
         "",
         "[Service]",
         # a damaged state, or a disk that can't be written, is no reason to serve nothing
-        f"ExecStartPre=-{privileged}{python} -m tinsmith.runtime.agent {_word(base)}",
+        f'ExecStartPre=-{privileged}{python} -m tinsmith.runtime.agent "{base}"',
         *_standard_input(_asked(Boot())),
-        f"ExecStart={python} -m tinsmith.runtime.server {_word(f'{base}/server.json')}",
+        f'ExecStart={python} -m tinsmith.runtime.server "{base}/server.json"',
         "ExecReload=/bin/kill -HUP $MAINPID",
         "WorkingDirectory=/",
         "Restart=on-failure",
@@ -138,11 +138,12 @@ def _server_unit(there: There) -> str:
 
 def _alone(there: There) -> list[str]:
     """A user of its own, who sees of the homes nothing but the base folder, and can write nothing but its state."""
-    hidden = [f"BindReadOnlyPaths={_word(there.base)}"]
+    base = _path(there.base)
+    hidden = [f'BindReadOnlyPaths="{base}"']
     if there.prefix.startswith(_HOMES):
-        hidden.append(f"BindReadOnlyPaths={_word(there.prefix)}")
+        hidden.append(f'BindReadOnlyPaths="{_path(there.prefix)}"')
     if there.decryption_key:
-        hidden.append(f"LoadCredential={_KEY}:{_escaped(there.base)}/{_KEY}")
+        hidden.append(f"LoadCredential={_KEY}:{base}/{_KEY}")
     return [
         "DynamicUser=yes",
         *hidden,
@@ -158,17 +159,17 @@ def _alone(there: There) -> list[str]:
 
 
 def _settle_unit(there: There) -> str:
-    base = there.base
-    alone = ["ProtectSystem=strict", f"ReadWritePaths={_word(base)}", "PrivateTmp=yes"] if _is_root(there) else []
-    look = shlex.join(["grep", "-qs", _ON_TRIAL, f"{base}/state.json"])
+    base = _path(there.base)
+    alone = ["ProtectSystem=strict", f'ReadWritePaths="{base}"', "PrivateTmp=yes"] if _is_root(there) else []
+    look = shlex.join(["grep", "-qs", _ON_TRIAL, f"{there.base}/state.json"])
     return _unit_text(
         "[Unit]",
-        f"Description=tinsmith takes back an update in {_escaped(base)} that nobody commits",
+        f"Description=tinsmith takes back an update in {base} that nobody commits",
         "",
         "[Service]",
         "Type=oneshot",
         f"ExecCondition=/bin/sh -c {_word(look)}",
-        f"ExecStart={_word(f'{base}/venv/bin/python')} -m tinsmith.runtime.agent {_word(base)}",
+        f'ExecStart="{base}/venv/bin/python" -m tinsmith.runtime.agent "{base}"',
         *_standard_input(_asked(Status())),
         "WorkingDirectory=/",
         "NoNewPrivileges=yes",
@@ -199,7 +200,7 @@ def _unit_text(*lines: str) -> str:
 
 
 def _standard_input(text: str) -> list[str]:
-    return ["StandardInput=data", f"StandardInputText={_escaped(text)}"]
+    return ["StandardInput=data", f"StandardInputText={text}"]
 
 
 def _asked(request: Boot | Status) -> str:
@@ -222,12 +223,11 @@ def _is_root(there: There) -> bool:
 
 def _word(text: str) -> str:
     """One word of a command line in a unit."""
-    quoted = _escaped(text).replace('"', '\\"').replace("$", "$$")
-    return f'"{quoted}"'
+    return '"' + text.replace("%", "%%").replace('"', '\\"').replace("$", "$$") + '"'
 
 
-def _escaped(text: str) -> str:
-    """For a line of a unit: ``%`` starts a specifier there, and a backslash an escape."""
-    if any(ord(sign) < 32 for sign in text):
+def _path(text: str) -> str:
+    """A path in a unit; systemd takes no program whose name holds quotes or backslashes, however they are escaped."""
+    if any(ord(sign) < 32 or sign in "\"'\\$" for sign in text):
         raise UsageError(f"{text!r} can't stand in a unit of systemd", hint="name another folder with --base")
-    return text.replace("\\", "\\\\").replace("%", "%%")
+    return text.replace("%", "%%")

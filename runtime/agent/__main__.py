@@ -20,6 +20,7 @@ __all__ = ["main"]
 
 _MOST_REQUEST_BYTES = 1 << 16
 _DEFECT = 70
+_PATIENCE_S = 5.0
 
 
 def main() -> int:
@@ -30,7 +31,8 @@ def main() -> int:
     stages = Stages("request")
     code = 0
     try:
-        document = answer_json(answer(Board(_base()), read_request(sys.stdin.buffer.read(_MOST_REQUEST_BYTES)), stages))
+        board = Board(_base(), patience_s=_PATIENCE_S)
+        document = answer_json(answer(board, read_request(sys.stdin.buffer.read(_MOST_REQUEST_BYTES)), stages))
     except TinsmithError as error:
         code = error.exit_code
         document = _error(error.code, code, error.message, error.hint, stages.now)

@@ -265,14 +265,16 @@ def test_a_refusal_is_said_with_the_number_of_the_error(base):
     assert run(base, "unpack", sha256="0" * 64)["refused"] == "No such file or directory"
 
 
-def test_nobody_sets_up_what_somebody_else_is_updating(base, wheels):
+def test_nobody_sets_up_what_somebody_else_is_updating(base, monkeypatch):
+    monkeypatch.setattr(on_board, "_LOCK_TRIES", 2)
+    monkeypatch.setattr(on_board, "_LOOK_AGAIN_S", 0)
     handle = os.open(base / "lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(handle, fcntl.LOCK_EX)
-    try:
-        said = run(base, "switch", name="venv-a", wheels=wheels(1), modules=[], shared=False)
-    finally:
-        os.close(handle)
-    assert "somebody else is updating" in said["refused"]
+    with pytest.raises(RefusedError, match="somebody else is updating"), on_board._locked(base):
+        pass
+    os.close(handle)
+    with on_board._locked(base):
+        assert (base / "lock").exists()
 
 
 def test_it_needs_nothing_of_ours():
