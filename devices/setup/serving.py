@@ -49,12 +49,13 @@ class PlacedFile:
     mode: int = 0o644
 
 
-def settings_of(there: There, keys: tuple[str, ...]) -> PlacedFile:
+def settings_of(there: There, keys: tuple[str, ...], *, by_systemd: bool) -> PlacedFile:
     """The server's settings: what its owner has written there stays, but for what is ours to say.
 
     Args:
         there: The board.
         keys: Names of the files in ``trusted/``.
+        by_systemd: Whether a unit starts the server.
 
     Raises:
         UsageError: What is there can't be.
@@ -70,7 +71,7 @@ def settings_of(there: There, keys: tuple[str, ...]) -> PlacedFile:
         "trust": [f"{there.base}/trusted/{key}" for key in keys],
     }
     if there.decryption_key:
-        ours["decryption_key"] = _key_path(there)
+        ours["decryption_key"] = _key_path(there, by_systemd=by_systemd)
     text = json.dumps({**before, **ours}, indent=2) + "\n"
     read_settings(text, of=of)
     return PlacedFile(path="server.json", text=text, mode=0o644)
@@ -139,7 +140,8 @@ def _server_unit(there: There) -> str:
 def _alone(there: There) -> list[str]:
     """A user of its own, who sees of the homes nothing but the base folder, and can write nothing but its state."""
     base = _path(there.base)
-    hidden = [f'BindReadOnlyPaths="{base}"']
+    # what is bound is bound for ExecStartPre as well, which must write there; what is read-only is so for the server
+    hidden = [f'BindPaths="{base}"', f'ReadOnlyPaths="{base}"']
     if there.prefix.startswith(_HOMES):
         hidden.append(f'BindReadOnlyPaths="{_path(there.prefix)}"')
     if there.decryption_key:
@@ -207,9 +209,9 @@ def _asked(request: Boot | Status) -> str:
     return json.dumps(request_json(request))
 
 
-def _key_path(there: There) -> str:
-    """A user of its own can't read the key of root's: systemd hands it over."""
-    own = there.systemd and _is_root(there)
+def _key_path(there: There, *, by_systemd: bool) -> str:
+    """A user of its own can't read the key of root's: systemd hands it over, from version 247 on."""
+    own = by_systemd and _is_root(there)
     return f"/run/credentials/{SERVER_UNIT}/{_KEY}" if own else f"{there.base}/{_KEY}"
 
 

@@ -192,7 +192,7 @@ def _serve(board: Board, there: There, keys: tuple[PlacedFile, ...], *, wanted: 
     units = units_of(there) if there.systemd and wanted.service else ()
     if units:
         refuse_other(board.transport, units[0].path, there.base)
-    files = [*keys, settings_of(there, named), script_of(there), *units]
+    files = [*keys, settings_of(there, named, by_systemd=bool(units)), script_of(there), *units]
     said = board.do(
         "place", "writing its settings", time_limit_s=_LIMIT_S, files=[[f.path, f.text, f.mode] for f in files]
     )

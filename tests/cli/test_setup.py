@@ -43,7 +43,7 @@ class Board:
         (base / "venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
         (base / "venv" / "bin" / "python").chmod(0o755)
         there = replace(THERE, base=str(base))
-        for file in (settings_of(there, ()), script_of(there)):
+        for file in (settings_of(there, (), by_systemd=False), script_of(there)):
             (base / file.path).write_text(file.text)
             (base / file.path).chmod(file.mode)
 
