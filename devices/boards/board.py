@@ -33,8 +33,8 @@ class Board:
         address: How it is reached, as the inventory writes it.
         host_key: The fingerprint of the key that it shows; empty where it has none.
         process: The one whose end is the end of the board.
+        port: Where it is reached on this machine; 0 where it has an address of its own.
         link: This machine's end of the cable to it; empty where it has none.
-        boots: How often it has started.
     """
 
     name: str
@@ -43,8 +43,8 @@ class Board:
     address: str
     host_key: str = ""
     process: Process
+    port: int = 0
     link: str = ""
-    boots: int = 1
 
     @property
     def runs(self) -> bool:
@@ -70,7 +70,9 @@ class Kind:
         needs_root: Whether only root can start one.
         prepare: Makes what it starts from, where that is not there; seconds.
         is_prepared: Whether that is there.
-        start: Starts the board of a name in its folder, which may hold its disk and keys of an earlier start.
+        start: Starts the board of a name in its folder; where it was on before, with the disk, the keys and the address
+            that it had.
+        profile: What it can do.
     """
 
     name: str
@@ -78,7 +80,8 @@ class Kind:
     needs_root: bool
     prepare: Callable[[], object]
     is_prepared: Callable[[], bool]
-    start: Callable[[str, Path], Board]
+    start: Callable[[str, Path, Board | None], Board]
+    profile: str = "virtual-arm64"
 
 
 def write_board(board: Board) -> None:

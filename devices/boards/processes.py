@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Process", "start"]
 
 _PROC = Path("/proc")
+_END_LIMIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,19 +43,33 @@ class Process:
 
     def children(self) -> tuple[Process, ...]:
         """Those that it has started, and that live."""
-        try:
-            numbers = (_PROC / str(self.number) / "task" / str(self.number) / "children").read_text().split()
-        except OSError:
-            return ()
-        return tuple(Process.numbered(int(number)) for number in numbers)
+        numbers: list[str] = []
+        for thread in (_PROC / str(self.number) / "task").glob("*"):
+            with contextlib.suppress(OSError):
+                numbers += (thread / "children").read_text().split()
+        found = (Process.numbered(int(number)) for number in numbers)
+        return tuple(child for child in found if child.lives)
 
-    def end(self, *, patience_s: float = 0.0) -> None:
-        """Ask it to end, wait for so long, then kill it; without patience, kill it at once."""
-        if patience_s:
-            self._signal(signal.SIGTERM)
-            self.wait(patience_s)
-        self._signal(signal.SIGKILL)
-        self.wait(10.0)
+    def descendants(self) -> tuple[Process, ...]:
+        """Its children, and theirs."""
+        return tuple(found for child in self.children() for found in (child, *child.descendants()))
+
+    def end(self) -> None:
+        """Kill it, and wait for its end."""
+        _tell(self, signal.SIGKILL)
+        self.wait(_END_LIMIT_S)
+
+    def end_with_all(self) -> None:
+        """Kill it with all that it has started, and what those have."""
+        # stopped, it starts no more; what those leave behind comes to it, where it has asked for that (prctl(2))
+        _tell(self, signal.SIGSTOP)
+        while below := self.descendants():
+            # all at once: one that is traced ends when its tracer has
+            for process in below:
+                _tell(process, signal.SIGKILL)
+            for process in below:
+                process.wait(_END_LIMIT_S)
+        self.end()
 
     def wait(self, time_limit_s: float) -> bool:
         """Wait for its end; whether it came in time."""
@@ -70,11 +85,6 @@ class Process:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self.number, os.WNOHANG)
         return has_ended
-
-    def _signal(self, number: int) -> None:
-        if self.lives:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.number, number)
 
 
 def start(
@@ -99,6 +109,12 @@ def start(
         ],
     )  # fmt: skip
     return Process.numbered(number)
+
+
+def _tell(process: Process, number: int) -> None:
+    if process.lives:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.number, number)
 
 
 def _began(number: int) -> str:

@@ -28,14 +28,14 @@ _CORES = 4
 _COPY_LIMIT_S = 120.0
 
 
-def _start(name: str, folder: Path) -> Board:
+def _start(name: str, folder: Path, before: Board | None) -> Board:
     program("proot")
     program("qemu-aarch64-static")
     _copy_system(folder / "root")
     keys = keys_in(folder)
     (folder / "cpuinfo").write_text(cpuinfo(_CORES))
     (folder / "boot_id").write_text(f"{uuid.uuid4()}\n")
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server(("127.0.0.1", 0 if before is None else before.port)) as listening:
         port = listening.getsockname()[1]
         process = start(
             [sys.executable, "-m", "tinsmith.devices.boards.proot_server", str(folder)],
@@ -48,6 +48,7 @@ def _start(name: str, folder: Path) -> Board:
         address=f"ssh://root@127.0.0.1:{port}?key={keys.user}",
         host_key=keys.fingerprint,
         process=process,
+        port=port,
     )
 
 

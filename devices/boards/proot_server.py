@@ -1,16 +1,12 @@
 """The SSH server of a board without root, as a process of its own: ``python -m tinsmith.devices.boards.proot_server``.
 
-Its standard input is the socket that it listens on; its one argument is the board's folder. It ends on SIGTERM, and
-with it everything that runs on the board.
+Its standard input is the socket that it listens on, its one argument the board's folder. It serves until it is killed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
-import os
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -18,7 +14,6 @@ from pathlib import Path
 import asyncssh
 
 from tinsmith.devices.boards.keys import keys_in
-from tinsmith.devices.boards.processes import Process
 from tinsmith.devices.boards.programs import program
 from tinsmith.devices.boards.proot_files import BoardFiles
 from tinsmith.devices.boards.proot_programs import Shell
@@ -30,18 +25,13 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def main() -> None:
-    """Serve until told to end."""
-    # what is left running by a program that ends becomes a child of this one, and ends with it
+    """Serve for ever."""
+    # what is left running by a program that ends becomes a child of this one, and is found with it
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    try:
-        asyncio.run(_serve(Path(sys.argv[1])))
-    finally:
-        _end_all()
+    asyncio.run(_serve(Path(sys.argv[1])))
 
 
 async def _serve(folder: Path) -> None:
-    end = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
     keys = keys_in(folder)
     root = folder / "root"
     shell = Shell(
@@ -57,17 +47,7 @@ async def _serve(folder: Path) -> None:
         allow_scp=True, encoding=None,
     )  # fmt: skip
     async with server:
-        await end.wait()
-
-
-def _end_all() -> None:
-    """Kill the children, and what they leave behind, until there is none."""
-    while children := Process.numbered(os.getpid()).children():
-        for child in children:
-            child.end()
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, 0)
+        await server.serve_forever()
 
 
 if __name__ == "__main__":

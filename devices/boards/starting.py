@@ -6,25 +6,27 @@ import contextlib
 import os
 import re
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
+from tinsmith.devices.boards.adb import ADB
 from tinsmith.devices.boards.board import Board, Kind, read_board, write_board
+from tinsmith.devices.boards.namespaces import cable_of, power_off
 from tinsmith.devices.boards.places import state_folder
-from tinsmith.devices.boards.programs import installing, lacking, packages_of, program
+from tinsmith.devices.boards.programs import installing, lacking, packages_of
 from tinsmith.devices.boards.proot import PROOT
+from tinsmith.devices.boards.ssh import SSH
+from tinsmith.devices.boards.vm import VM
 from tinsmith.runtime.errors import HostError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["KINDS", "best_kind", "find_board", "lack_of", "running", "start_board", "stop_board"]
+__all__ = ["KINDS", "best_kind", "boot", "cut", "find_board", "lack_of", "running", "start_board", "stop_board"]
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (PROOT,)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (SSH, PROOT, ADB, VM)}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-_PATIENCE_S = 5.0
 
 
 def lack_of(kind: Kind) -> HostError | None:
@@ -77,7 +79,7 @@ def start_board(name: str, *, kind: str | None = None) -> Board:
     except OSError as error:
         raise OutputError.from_os_error(folder, error) from error
     try:
-        board = chosen.start(name, folder)
+        board = chosen.start(name, folder, None)
         write_board(board)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -100,7 +102,7 @@ def stop_board(name: str) -> bool:
     if not folder.exists():
         return False
     if board := read_board(folder):
-        end(board)
+        cut(board)
     shutil.rmtree(folder)
     return True
 
@@ -115,15 +117,23 @@ def running(name: str, *, kind: str) -> Iterator[Board]:
         stop_board(name)
 
 
-def end(board: Board) -> None:
-    """End all that makes a board run; its disk stays."""
-    inside = board.process.children() if board.link else ()
-    board.process.end(patience_s=_PATIENCE_S)
-    for process in inside:
-        process.wait(_PATIENCE_S)
+def cut(board: Board) -> None:
+    """Cut the power of a board: everything that runs there ends at once; its disk stays as it is."""
     if board.link:
-        quiet = subprocess.DEVNULL
-        subprocess.run([program("ip"), "link", "del", board.link], check=False, stderr=quiet)
+        power_off(board.process, cable_of(board.link))
+    else:
+        board.process.end_with_all()
+
+
+def boot(board: Board) -> Board:
+    """Start a board again whose power was cut: same disk, same keys, same address.
+
+    Raises:
+        HostError: It did not start.
+    """
+    again = _kind(board.kind).start(board.name, board.folder, board)
+    write_board(again)
+    return again
 
 
 def _kind(name: str) -> Kind:

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from tinsmith.devices.boards.programs import run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ADB_BOARD", "BOARD", "PROGRAMS", "System", "is_made", "locked", "made", "unpack"]
+__all__ = ["BOARD", "MACHINE", "PHONE", "PROGRAMS", "System", "is_made", "locked", "made", "script_text", "unpack"]
 
 PROGRAMS = ("mmdebstrap", "tar")
 
@@ -52,36 +53,52 @@ class System:
         name: For its folder.
         packages: Of Debian, ``/SUITE`` behind those that another suite brings.
         suites: Others beside the usual one.
+        folders: That must be there, beside those that every board has.
+        scripts: Paths on the board of files that lie beside this one, by whose names they are given.
     """
 
     name: str
     packages: tuple[str, ...]
     suites: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    scripts: tuple[tuple[str, str], ...] = ()
 
     @property
     def folder(self) -> Path:
         """Where it is kept; another one for other packages."""
-        facts = repr((_SUITE, self.packages, self.suites, _FILES, _FOLDERS))
+        texts = [(path, script_text(name)) for path, name in self.scripts]
+        facts = repr((_SUITE, self.packages, self.suites, self.folders, texts, _FILES, _FOLDERS))
         return cache_folder() / f"{self.name}-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"
 
 
-BOARD = System(
-    name="board",
-    packages=(
-        "bash", "coreutils", "dash", "debianutils", "findutils", "grep", "gzip", "hostname", "libc-bin", "libgcc-s1",
-        "libpython3.11-stdlib", "libstdc++6", "mount", "openssh-sftp-server", "procps", "python3-minimal", "sed", "tar",
-        "util-linux", "zlib1g",
-    ),
+_PYTHON_PACKAGES = ("libpython3.11-stdlib", "libstdc++6", "python3-minimal")
+_PACKAGES = (
+    "bash", "coreutils", "dash", "debianutils", "findutils", "grep", "gzip", "hostname", "libc-bin", "libgcc-s1",
+    "mount", "procps", "sed", "tar", "util-linux", "zlib1g",
 )  # fmt: skip
-ADB_BOARD = System(
-    name="adb-board",
+BOARD = System(name="board", packages=(*_PACKAGES, *_PYTHON_PACKAGES, "openssh-sftp-server"))
+# it starts by itself, and brings its own server
+MACHINE = System(
+    name="machine",
+    packages=(*BOARD.packages, "busybox-static", "openssh-server"),
+    scripts=(("sbin/board-init", "machine-init.sh"),),
+)
+# as on a phone there is no Python
+PHONE = System(
+    name="phone",
     packages=(
-        *BOARD.packages,
+        *_PACKAGES,
         *(f"{name}/{_SUITE}-backports" for name in ("adbd", "android-libbase", "android-libboringssl",
           "android-libcutils", "android-liblog")),
     ),
     suites=(f"{_SUITE}-backports",),
+    folders=("data/local/tmp", "system"),
 )  # fmt: skip
+
+
+def script_text(name: str) -> str:
+    """A script that lies beside this module."""
+    return (files(__package__) / name).read_text(encoding="utf-8")
 
 
 def made(system: System) -> Path:
@@ -141,23 +158,26 @@ def _make(system: System) -> None:
         root = home / "root"
         root.mkdir(mode=0o755)
         unpack(system, root)
-        _furnish(root)
+        _furnish(root, system)
         _compile(root)
         root.rename(system.folder)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _furnish(root: Path) -> None:
+def _furnish(root: Path, system: System) -> None:
     for name in _LOCALES:
         shutil.rmtree(root / name, ignore_errors=True)
-    for name in _FOLDERS:
+    for name in (*_FOLDERS, *system.folders):
         (root / name).mkdir(parents=True, exist_ok=True)
     for name in ("tmp", "var/tmp"):
         (root / name).chmod(0o1777)
     for name, text in _FILES.items():
         (root / name).write_text(text)
     (root / "etc/shadow").chmod(0o600)
+    for name, script in system.scripts:
+        (root / name).write_text(script_text(script))
+        (root / name).chmod(0o755)
 
 
 def _compile(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""``tinsmith devices``: list, show, add, setup, remove, check, probe."""
+"""``tinsmith devices``: list, show, add, setup, remove, check, probe; ``up`` and ``down`` are in ``boards``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 from click.exceptions import Exit
 
+from tinsmith.devices.commands.boards import down, up
 from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import print_result
 from tinsmith.runtime.errors import ModelError, UsageError
@@ -198,3 +199,7 @@ def probe(names: tuple[str, ...], output_format: str) -> None:
     print_result(output_format, {"devices": [probe_document(look) for look in looks]}, probe_view(looks))
     if code := max(0 if look.error is None else look.error.exit_code for look in looks):
         raise Exit(code)
+
+
+devices.add_command(up)
+devices.add_command(down)

@@ -51,6 +51,9 @@ def board_of(kind):
 
 
 proot_board = board_of("proot")
+ssh_board = board_of("ssh")
+adb_board = board_of("adb")
+vm_board = board_of("vm")
 
 
 @pytest.fixture

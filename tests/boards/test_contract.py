@@ -26,6 +26,10 @@ class BoardContract(TransportContract):
         cpuinfo = transport.run(["cat", "/proc/cpuinfo"], time_limit_s=LIMIT_S).stdout
         assert b"CPU part\t: 0xd08" in cpuinfo
 
+
+class WithPython(BoardContract):
+    """As from the shop."""
+
     def test_python_is_there_and_nothing_of_ours(self, transport):
         script = "import ctypes, lzma, sqlite3, ssl, venv, zipfile; print(*__import__('sys').version_info[:2])"
         assert transport.run(["python3", "-c", script], time_limit_s=LIMIT_S).stdout == b"3 11\n"
@@ -38,7 +42,28 @@ class BoardContract(TransportContract):
             assert transport.run(["sh", "-c", script], time_limit_s=LIMIT_S).code == 0
 
 
-class TestProot(BoardContract):
+class TestProot(WithPython):
     @pytest.fixture
     def board(self, proot_board):
         return proot_board
+
+
+class TestSsh(WithPython):
+    @pytest.fixture
+    def board(self, ssh_board):
+        return ssh_board
+
+
+class TestVm(WithPython):
+    @pytest.fixture
+    def board(self, vm_board):
+        return vm_board
+
+
+class TestAdb(BoardContract):
+    @pytest.fixture
+    def board(self, adb_board):
+        return adb_board
+
+    def test_there_is_no_python_as_on_a_phone(self, transport):
+        assert transport.run(["python3", "--version"], time_limit_s=LIMIT_S).code == 127
