@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.runtime.agent.board import SERVER_SETTINGS
 from tinsmith.runtime.agent.requests import Boot, Status, request_json
 from tinsmith.runtime.errors import UsageError
 from tinsmith.runtime.server.settings import read_settings
@@ -60,7 +61,7 @@ def settings_of(there: There, keys: tuple[str, ...], *, by_systemd: bool) -> Pla
     Raises:
         UsageError: What is there can't be.
     """
-    of = f"{there.base}/server.json"
+    of = f"{there.base}/{SERVER_SETTINGS}"
     before: dict[str, Any] = {"host": "127.0.0.1", "port": 8080}
     if there.settings:
         read_settings(there.settings, of=of)
@@ -74,7 +75,7 @@ def settings_of(there: There, keys: tuple[str, ...], *, by_systemd: bool) -> Pla
         ours["decryption_key"] = _key_path(there, by_systemd=by_systemd)
     text = json.dumps({**before, **ours}, indent=2) + "\n"
     read_settings(text, of=of)
-    return PlacedFile(path="server.json", text=text, mode=0o644)
+    return PlacedFile(path=SERVER_SETTINGS, text=text)
 
 
 def units_of(there: There) -> tuple[PlacedFile, ...]:

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from tinsmith.devices.asking import Agent
 from tinsmith.devices.placing import base_on
 from tinsmith.devices.reaching import open_device
 from tinsmith.devices.setup.choosing import choose, engine_for
@@ -23,11 +24,10 @@ from tinsmith.devices.setup.there import Board, find_python, look
 from tinsmith.devices.setup.wheels import FolderOfWheels, wheel_at
 from tinsmith.devices.transports.steps import Step
 from tinsmith.runtime.agent.answers import DeviceFacts
-from tinsmith.runtime.agent.requests import Facts, request_json
+from tinsmith.runtime.agent.requests import Facts
 from tinsmith.runtime.agent.stages import Stages
 from tinsmith.runtime.bundle.minisign import key_name, load_public_key
-from tinsmith.runtime.errors import DataError, HostError, NoRoomError, TinsmithError
-from tinsmith.runtime.fields import fields_of
+from tinsmith.runtime.errors import HostError, NoRoomError, TinsmithError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,8 @@ def set_up(device: Device, transport: Transport, *, wanted: Wanted) -> SetUp:
     with stages.at("server"):
         unit = _serve(board, there, keys, wanted=wanted, changed=changed)
     with stages.at("facts"):
-        facts = _ask_facts(transport, there.base)
+        agent = Agent(device=device.name, transport=transport, base=PurePosixPath(there.base))
+        facts = agent.ask(Facts(), DeviceFacts, time_limit_s=_LIMIT_S)
     if unit:
         check_running(transport)
     return SetUp(
@@ -202,20 +203,6 @@ def _serve(board: Board, there: There, keys: tuple[PlacedFile, ...], *, wanted: 
     return units[0].path if units else ""
 
 
-def _ask_facts(transport: Transport, base: str) -> DeviceFacts:
-    step = Step(address=transport.address, doing="setting up: asking its agent")
-    arguments = [f"{base}/venv/bin/python", "-m", "tinsmith.runtime.agent", base]
-    ran = transport.run(arguments, stdin=json.dumps(request_json(Facts())).encode(), time_limit_s=_LIMIT_S)
-    try:
-        fields = fields_of(ran.stdout, of="what the agent said")
-        fields.schema(1)
-        return DeviceFacts.read(fields)
-    except DataError as error:
-        lines = (ran.stderr or ran.stdout).decode(errors="replace").strip().splitlines()
-        said = lines[-1] if lines else f"exit code {ran.code}"
-        raise step.failed(said, hint=f"on the device: rm -r {base}/venv {base}/venv-*; then set it up again") from error
-
-
 def _notes(there: There, unit: str, facts: DeviceFacts) -> tuple[str, ...]:
     notes = []
     if not unit:
@@ -225,5 +212,5 @@ def _notes(there: There, unit: str, facts: DeviceFacts) -> tuple[str, ...]:
     elif there.user != "root" and not there.lingers:
         notes.append(f"its server ends when {there.user} logs out: sudo loginctl enable-linger {there.user}")
     if not facts.keys:
-        notes.append("it trusts no key yet, and takes unsigned bundles only where flash allows them: --trust KEY.pub")
+        notes.append("it trusts no key yet: `tinsmith devices setup --trust KEY.pub`, or flash with --allow-unsigned")
     return tuple(notes)

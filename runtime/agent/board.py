@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from tinsmith.runtime.agent.clock import Moment
     from tinsmith.runtime.agent.state import Installed
 
-__all__ = ["BUNDLE", "Board"]
+__all__ = ["BUNDLE", "SERVER_SETTINGS", "Board"]
 
 BUNDLE = "app.tin"
+SERVER_SETTINGS = "server.json"
 _MOST_OWED = 30
 _LOOK_AGAIN_S = 0.05
 
