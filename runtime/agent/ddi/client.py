@@ -161,6 +161,7 @@ class Client:
         if under_way.sha256 != deployment.artifact.sha256:
             under_way = replace(under_way, sha256=deployment.artifact.sha256, stage=ACCEPTED)
             self._updater.accept(under_way, deployment.artifact)
+            self._tell()
         self._updater.advance(deployment, lambda: self._still_wanted(action))
 
     def _still_wanted(self, action: str) -> bool:

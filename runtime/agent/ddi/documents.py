@@ -7,6 +7,7 @@ and ``DdiCancel``.
 from __future__ import annotations
 
 import re
+import string
 import urllib.parse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -154,7 +155,15 @@ def _download_link(links: Fields) -> str:
 
 
 def _href(links: Fields, name: str) -> str:
-    return links.table(name).text("href") if name in links else ""
+    """A link that can be asked for; empty where there is none."""
+    if name not in links:
+        return ""
+    href = urllib.parse.quote(links.table(name).text("href"), safe=string.punctuation)
+    try:
+        urllib.parse.urlsplit(href)
+    except ValueError:
+        raise links.wrong(f"holds a link that is none: {href[:200]}") from None
+    return href
 
 
 def _sleep_s(fields: Fields) -> float | None:

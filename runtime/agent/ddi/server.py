@@ -155,7 +155,7 @@ class HawkbitServer:
             try:
                 connection.request(method, target, body=body or None, headers=sent)
                 response = connection.getresponse()
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, UnicodeError, http.client.HTTPException) as error:
                 raise self._unreachable(where, error) from error
             _refuse_unless_done(response, f"{method} {where.path}")
             yield response

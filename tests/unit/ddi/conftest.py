@@ -1,8 +1,8 @@
 """A hawkBit server small enough to read, written from the API's sources, and a board whose clock and disk a test holds.
 
-What it answers follows DdiRootController, DataConversionHelper and JpaControllerManagement of hawkBit: links with ``?c=``,
-``-http`` names for downloads, 410 for feedback to a closed action, 404 while an action waits for confirmation, ``closed`` and
-not ``canceled`` as the end of a cancellation.
+What it answers follows DdiRootController, DataConversionHelper and JpaControllerManagement of hawkBit: links with
+``?c=``, ``-http`` names for downloads, 410 for feedback to a closed action, 404 while an action waits for confirmation,
+``closed`` and not ``canceled`` as the end of a cancellation.
 """
 
 import contextlib
@@ -73,14 +73,14 @@ class Hawkbit:
         self.token, self.sleep = None, "00:00:30"
         self.want_attributes, self.attributes, self.installed = False, {}, []
         self.known_sets = set()
-        self.asked, self.downloads = [], []
+        self.asked, self.tokens, self.downloads = [], [], []
         self.faults, self.cuts, self.ranges, self.elsewhere = [], [], True, ""
 
-    def deploy(self, content, *, id="11", name="app.tin", hashes=None, **settings):
+    def deploy(self, content, *, action="11", name="app.tin", hashes=None, **settings):
         module = str(1000 + len(self.files))
         self.files[module, name] = content
-        self.actions[id] = ServerAction(id=id, chunks=[self.chunk(module, name, hashes)], **settings)
-        return self.actions[id]
+        self.actions[action] = ServerAction(id=action, chunks=[self.chunk(module, name, hashes)], **settings)
+        return self.actions[action]
 
     def chunk(self, module, name, hashes=None):
         content = self.files[module, name]
@@ -109,8 +109,28 @@ class Hawkbit:
         document = {"download": download, "update": update, "chunks": action.chunks}
         return document | ({"maintenanceWindow": action.window} if action.window else {})
 
-    def take(self, action, status):
+    def own(self, method, rest, document):
+        """The resources of the device itself."""
+        if (method, rest) == ("GET", []):
+            return 200, self.base()
+        if rest == ["configData"]:
+            assert all(len(key) <= 128 and len(value) <= 128 for key, value in document["data"].items())
+            self.attributes |= document["data"]
+            self.want_attributes = False
+            return (200,)
+        self.installed.append((document["name"], document["version"]))
+        return (201,) if self.installed[-1] in self.known_sets else (404,)
+
+    def shown(self, kind, action):
+        document = {"deploymentBase": ("running", {"deployment": self.deployment(action)}),
+                    "confirmationBase": ("confirm", {"confirmation": self.deployment(action)}),
+                    "cancelAction": ("canceling", {"cancelAction": {"stopId": action.id}})}  # fmt: skip
+        state, shown = document[kind]
+        return (200, {"id": action.id} | shown) if action.state == state else (404,)
+
+    def take(self, action, document):
         """Feedback to ``deploymentBase``."""
+        status = document["status"]
         if action.state == "confirm":
             return 404
         if not action.active:
@@ -123,7 +143,8 @@ class Hawkbit:
             action.state = "downloaded"
         return 200
 
-    def take_cancel(self, action, status):
+    def take_cancel(self, action, document):
+        status = document["status"]
         if action.state != "canceling":
             return 403
         action.answers.append(status["execution"])
@@ -131,6 +152,11 @@ class Hawkbit:
             action.state = "canceled"
         elif status["execution"] in ("closed", "rejected"):
             action.state = "running"
+        return 200
+
+    def take_confirmation(self, action, document):
+        action.answers.append((document["confirmation"], document["details"]))
+        action.state = "running" if document["confirmation"] == "confirmed" else "confirm"
         return 200
 
 
@@ -142,7 +168,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.route()
 
-    do_POST = do_PUT = do_GET
+    do_POST = do_PUT = do_GET  # noqa: N815 - the names of http.server
 
     def log_message(self, *arguments):
         pass
@@ -150,10 +176,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def route(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         hawkbit = self.server.hawkbit
-        path, _, query = self.path.partition("?")
+        path, _, _ = self.path.partition("?")
         hawkbit.asked.append(f"{self.command} {path.removeprefix(ROOT)}")
+        hawkbit.tokens.append(self.headers.get("Authorization"))
         if hawkbit.faults and (fault := hawkbit.faults.pop(0)):
-            return self.answer(*fault) if isinstance(fault, tuple) else self.answer(fault)
+            return fault(self) if callable(fault) else self.answer(fault)
         if hawkbit.token is not None and self.headers.get("Authorization") != hawkbit.token:
             return self.answer(401)
         if not path.startswith(ROOT):
@@ -166,37 +193,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def resource(self, method, rest, document):
         hawkbit = self.server.hawkbit
-        action = hawkbit.actions.get(rest[1]) if len(rest) > 1 else None
-        match method, *rest:
-            case ["GET"]:
-                return 200, hawkbit.base()
-            case ["PUT", "configData"]:
-                assert all(len(key) <= 128 and len(value) <= 128 for key, value in document["data"].items())
-                hawkbit.attributes |= document["data"]
-                hawkbit.want_attributes = False
-                return (200,)
-            case ["PUT", "installedBase"]:
-                hawkbit.installed.append((document["name"], document["version"]))
-                return (201,) if hawkbit.installed[-1] in hawkbit.known_sets else (404,)
-            case [_, kind, _, *_] if action is None:
-                return (404,)
-            case ["GET", "deploymentBase", _] if action.state == "running":
-                return 200, {"id": action.id, "deployment": hawkbit.deployment(action)}
-            case ["GET", "confirmationBase", _] if action.state == "confirm":
-                return 200, {"id": action.id, "confirmation": hawkbit.deployment(action)}
-            case ["GET", "cancelAction", _] if action.state == "canceling":
-                return 200, {"id": action.id, "cancelAction": {"stopId": action.id}}
-            case ["POST", "confirmationBase", _, "feedback"]:
-                action.answers.append((document["confirmation"], document["details"]))
-                action.state = "running" if document["confirmation"] == "confirmed" else "confirm"
-                return (200,)
-            case ["POST", kind, _, "feedback"] if not self.is_feedback(document):
-                return 400, {"errorCode": "hawkbit.server.error.rest.body.notReadable", "message": "not well formatted"}
-            case ["POST", "deploymentBase", _, "feedback"]:
-                return (hawkbit.take(action, document["status"]),)
-            case ["POST", "cancelAction", _, "feedback"]:
-                return (hawkbit.take_cancel(action, document["status"]),)
-        return (404,)
+        if len(rest) < 2:
+            return hawkbit.own(method, rest, document)
+        kind, name, *feedback = rest
+        action = hawkbit.actions.get(name)
+        if action is None:
+            return (404,)
+        if (method, feedback) == ("GET", []):
+            return hawkbit.shown(kind, action)
+        if kind != "confirmationBase" and not self.is_feedback(document):
+            return 400, {"errorCode": "hawkbit.server.error.rest.body.notReadable", "message": "not well formatted"}
+        take = {"deploymentBase": hawkbit.take, "cancelAction": hawkbit.take_cancel,
+                "confirmationBase": hawkbit.take_confirmation}[kind]  # fmt: skip
+        return (take(action, document),)
 
     def is_feedback(self, document):
         status = document["status"]
@@ -251,22 +260,39 @@ class Listener(http.server.ThreadingHTTPServer):
         pass  # a client whose power was cut
 
 
-@pytest.fixture(scope="session")
-def hawkbit_listener():
+@contextlib.contextmanager
+def listening(tls=None):
     with Listener(("127.0.0.1", 0), Handler) as listener:
+        if tls is not None:
+            listener.socket = tls.wrap_socket(listener.socket, server_side=True)
         listener.hawkbit = Hawkbit()
-        listener.hawkbit.url = f"http://127.0.0.1:{listener.server_port}"
+        listener.hawkbit.url = f"http{'s' if tls else ''}://127.0.0.1:{listener.server_port}"
         thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield listener
-        listener.shutdown()
-        thread.join()
+        try:
+            yield listener.hawkbit
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def hawkbit_listening():
+    with listening() as hawkbit:
+        yield hawkbit
 
 
 @pytest.fixture
-def hawkbit(hawkbit_listener):
-    hawkbit_listener.hawkbit.forget()
-    return hawkbit_listener.hawkbit
+def hawkbit(hawkbit_listening):
+    hawkbit_listening.forget()
+    return hawkbit_listening
+
+
+@pytest.fixture
+def hawkbit_over_tls():
+    """Starts one: ssl context -> a hawkBit, until the test is over."""
+    with contextlib.ExitStack() as stack:
+        yield lambda tls: stack.enter_context(listening(tls))
 
 
 def tried(candidate, stages):

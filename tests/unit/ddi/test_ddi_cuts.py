@@ -1,4 +1,4 @@
-"""The power is cut before and after every change on the disk and every request: the action is closed once, and truly."""
+"""The power is cut before and after each change on the disk and each request: an action is closed once, with the truth."""
 
 import importlib.util
 import shutil
@@ -64,7 +64,7 @@ def cut_board(room, hawkbit, bundles, new_device):
     (start / "empty").mkdir()
     (start / "one").mkdir()
     first = new_device(start / "one", hawkbit)
-    first.follow(hawkbit.deploy(bundles[1], id="1"))
+    first.follow(hawkbit.deploy(bundles[1], action="1"))
     first.cycle()
     made = []
 
@@ -112,7 +112,7 @@ def test_an_action_that_is_cut_off_anywhere_is_closed_once_with_the_truth(
     seen = set()
     for at in range(400):
         hawkbit.forget()
-        action = hawkbit.deploy(new, id="2")
+        action = hawkbit.deploy(new, action="2")
         device = new_device(cut_board(start), hawkbit)
         if not cut_off(device, action, at=at, torn=torn, lost=lost):
             break
@@ -145,7 +145,7 @@ def test_an_action_that_is_cut_off_again_and_again_is_closed_once(cut_story, cut
 def cut_story(hawkbit, cut_board, bundles, new_device):
     def call(cuts, bundle):
         hawkbit.forget()
-        action = hawkbit.deploy(bundles[bundle], id="2")
+        action = hawkbit.deploy(bundles[bundle], action="2")
         device = new_device(cut_board("one"), hawkbit)
         for number, (at, reboot) in enumerate(cuts):
             cut_off(device, action, at=at, torn=at % 2 == 1, lost=reboot)

@@ -57,8 +57,8 @@ def test_the_bundle_is_on_trial_for_its_window_and_looked_after(device, hawkbit,
 def test_a_bundle_that_fails_closes_the_action_with_its_reason_and_the_old_one_is_served(
     device, hawkbit, bundle, content, code, said
 ):
-    device.follow(hawkbit.deploy(bundle(1), id="1"))
-    action = hawkbit.deploy(bundle(2, content), id="2")
+    device.follow(hawkbit.deploy(bundle(1), action="1"))
+    action = hawkbit.deploy(bundle(2, content), action="2")
 
     end = device.follow(action)
 
@@ -66,12 +66,12 @@ def test_a_bundle_that_fails_closes_the_action_with_its_reason_and_the_old_one_i
     assert len(action.ends) == 1
     assert device.committed == bundle(1)
     assert device.parts == []
-    assert device.follow(hawkbit.deploy(bundle(3), id="3"))["result"]["finished"] == "success"
+    assert device.follow(hawkbit.deploy(bundle(3), action="3"))["result"]["finished"] == "success"
 
 
 def test_an_older_version_is_refused(device, hawkbit, bundle):
-    device.follow(hawkbit.deploy(bundle(5), id="1"))
-    end = device.follow(hawkbit.deploy(bundle(4), id="2"))
+    device.follow(hawkbit.deploy(bundle(5), action="1"))
+    end = device.follow(hawkbit.deploy(bundle(4), action="2"))
 
     assert (end["code"], device.committed) == (6, bundle(5))
     assert end["details"][0] == "version: the bundle is version 4 of cats, and this device has had version 5"
@@ -80,12 +80,12 @@ def test_an_older_version_is_refused(device, hawkbit, bundle):
 def test_whose_bundles_are_taken_is_for_the_board_to_say(device, hawkbit, bundle):
     (device.base / "trusted").mkdir()
     (device.base / "trusted/k.pub").write_text(KEY.public.to_text())
-    for id_, keys in (("1", {}), ("2", {"signing_key": new_secret_key()})):
-        end = device.follow(hawkbit.deploy(bundle(1, **keys), id=id_))
+    for name, keys in (("1", {}), ("2", {"signing_key": new_secret_key()})):
+        end = device.follow(hawkbit.deploy(bundle(1, **keys), action=name))
         assert (end["code"], end["details"][0][:11], device.served) == (6, "signature: ", None)
     device.settings = replace(device.settings, allow_unsigned=False)
     device.start()
-    assert device.follow(hawkbit.deploy(bundle(1, signing_key=KEY), id="3"))["result"]["finished"] == "success"
+    assert device.follow(hawkbit.deploy(bundle(1, signing_key=KEY), action="3"))["result"]["finished"] == "success"
 
 
 def test_without_a_key_unsigned_bundles_are_taken_only_where_the_settings_say_so(device, hawkbit, bundle):
@@ -96,8 +96,8 @@ def test_without_a_key_unsigned_bundles_are_taken_only_where_the_settings_say_so
 
 
 def test_a_tampered_artifact_is_refused_by_its_hash(device, hawkbit, bundle):
-    device.follow(hawkbit.deploy(bundle(1), id="1"))
-    action = hawkbit.deploy(bundle(2), id="2")
+    device.follow(hawkbit.deploy(bundle(1), action="1"))
+    action = hawkbit.deploy(bundle(2), action="2")
     (module,) = [module for module, _ in hawkbit.files if hawkbit.files[module, "app.tin"] == bundle(2)]
     content = bytearray(bundle(2))
     content[100] ^= 1
@@ -116,16 +116,16 @@ class TestDocuments:
         return end["details"][0]
 
     def test_one_artifact_makes_a_deployment(self, device, hawkbit, bundle):
-        action = hawkbit.deploy(bundle(1), id="1")
+        action = hawkbit.deploy(bundle(1), action="1")
         action.chunks *= 2
         assert "has 2 software modules, and must have one" in self.refused(device, action)
-        action = hawkbit.deploy(bundle(1), id="2")
+        action = hawkbit.deploy(bundle(1), action="2")
         action.chunks[0]["artifacts"] *= 2
         assert "cats 1.2.1 has 2 artifacts" in self.refused(device, action)
-        action = hawkbit.deploy(bundle(1), id="3")
+        action = hawkbit.deploy(bundle(1), action="3")
         action.chunks[0]["artifacts"] = []
         assert "cats 1.2.1 has 0 artifacts" in self.refused(device, action)
-        assert "is no .tin bundle" in self.refused(device, hawkbit.deploy(bundle(1), id="4", name="app.bin"))
+        assert "is no .tin bundle" in self.refused(device, hawkbit.deploy(bundle(1), action="4", name="app.bin"))
 
     @pytest.mark.parametrize("sha256", [None, "", "../../etc/passwd", "A" * 64, 7])
     def test_a_sha256_must_be_there(self, device, hawkbit, bundle, sha256):
@@ -192,9 +192,9 @@ class TestHandling:
         assert action.said.count(("downloaded", "none")) == 1
 
     def test_what_is_served_already_is_not_downloaded_again(self, device, hawkbit, bundle):
-        device.follow(hawkbit.deploy(bundle(1), id="1"))
+        device.follow(hawkbit.deploy(bundle(1), action="1"))
         hawkbit.downloads.clear()
-        assert device.follow(hawkbit.deploy(bundle(1), id="2"))["result"]["finished"] == "success"
+        assert device.follow(hawkbit.deploy(bundle(1), action="2"))["result"]["finished"] == "success"
         assert hawkbit.downloads == []
 
 
@@ -213,9 +213,9 @@ class TestCancelling:
         action = hawkbit.deploy(bundle(1))
         take = hawkbit.take
 
-        def cancelled(action, status):
-            taken = take(action, status)
-            if status["execution"] == "downloaded":
+        def cancelled(action, document):
+            taken = take(action, document)
+            if document["status"]["execution"] == "downloaded":
                 action.state = "canceling"
             return taken
 
@@ -306,7 +306,7 @@ class TestReporting:
         assert hawkbit.asked[asked:] == ["GET "]
 
     def test_a_bundle_that_came_another_way_is_reported_once(self, device, hawkbit, bundle):
-        device.follow(hawkbit.deploy(bundle(1), id="1"))
+        device.follow(hawkbit.deploy(bundle(1), action="1"))
         hawkbit.known_sets = {("cats", "1")}
         device.base.joinpath("hawkbit-action.json").unlink()
         for _ in range(2):
@@ -316,7 +316,7 @@ class TestReporting:
         assert hawkbit.installed == [("cats", "1")]
 
     def test_a_server_that_has_no_such_set_is_left_alone(self, device, hawkbit, bundle):
-        device.follow(hawkbit.deploy(bundle(1), id="1"))
+        device.follow(hawkbit.deploy(bundle(1), action="1"))
         device.base.joinpath("hawkbit-action.json").unlink()
         device.start()
         device.cycle()
@@ -324,9 +324,9 @@ class TestReporting:
         assert hawkbit.installed == [("cats", "1")]
 
     def test_an_action_that_the_server_offers_again_is_not_done_again(self, device, hawkbit, bundle):
-        action = hawkbit.deploy(bundle(1), id="1")
+        action = hawkbit.deploy(bundle(1), action="1")
         device.follow(action)
-        device.follow(hawkbit.deploy(bundle(2), id="2"))
+        device.follow(hawkbit.deploy(bundle(2), action="2"))
         hawkbit.downloads.clear()
         action.state = "running"  # as a server does that was restored from a backup
         device.follow(action)
