@@ -145,9 +145,6 @@ class Client:
 
     def _deploy(self, link: str) -> None:
         action = action_of(link)
-        if (end := self.journal.end_of(action)) is not None:
-            self._file.write(self.journal.owing(end))  # the server has not heard, or has forgotten
-            return
         self._forget(action)
         if self._updater.active:
             return
@@ -157,6 +154,10 @@ class Client:
             deployment = read_deployment(fields)
         except DataError as error:
             self._updater.refuse(under_way, error, stage="deployment")
+            return
+        end = self.journal.end_of(action)
+        if end is not None and end.bundle == deployment.artifact.sha256:
+            self._file.write(self.journal.owing(end))  # it did not want to hear it before
             return
         if under_way.sha256 != deployment.artifact.sha256:
             under_way = replace(under_way, sha256=deployment.artifact.sha256, stage=ACCEPTED)
@@ -184,7 +185,8 @@ class Client:
             return
         logger.info("action %s is dropped: the server no longer wants it", action.id)
         self._file.write(replace(self.journal, action=None))
-        self._updater.discard(action.sha256)
+        if action.stage == ACCEPTED:  # what should only be downloaded is kept for an action to come
+            self._updater.discard(action.sha256)
 
     def _cancel(self, link: str) -> None:
         """Stop what has not begun to be served; say of the rest that it is too late.
@@ -208,20 +210,18 @@ class Client:
 
     def _confirm(self, link: str) -> None:
         """Confirm what could be installed, and deny the rest once; the server goes on offering what was denied."""
-        action = action_of(link)
-        if not self._settings.confirm or self.journal.denied == action:
+        if not self._settings.confirm:
             return
         fields = self._server.get(link, of="the confirmation of hawkBit")
         try:
             said = {"confirmation": "confirmed", "details": [read_deployment(fields).artifact.said]}
+            denied = ""
         except DataError as error:
             said = {"confirmation": "denied", "details": [error.message[:500]]}
-        offer(
-            lambda: self._server.post(f"{_bare(link)}/feedback", said),
-            f"that action {action} is {said['confirmation']}",
-        )
-        if said["confirmation"] == "denied":
-            self._file.write(replace(self.journal, denied=action))
+            denied = f"{action_of(link)}: {error.message[:500]}"
+        if not denied or denied != self.journal.denied:
+            offer(lambda: self._server.post(f"{_bare(link)}/feedback", said), f"that it is {said['confirmation']}")
+            self._file.write(replace(self.journal, denied=denied))
 
     def _tell(self) -> None:
         tell_what_is_owed(self._server, self._file)

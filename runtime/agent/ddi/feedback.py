@@ -34,6 +34,8 @@ class Feedback:
         finished: ``none`` until it is closed, then ``success`` or ``failure``.
         details: For people.
         code: The exit code that the command line would have had; None where there is none to say.
+        bundle: Sha256 of the bundle that it is about, which the server is not told: servers that were set up anew count
+            their actions from 1 again.
     """
 
     link: str
@@ -42,6 +44,7 @@ class Feedback:
     finished: str
     details: tuple[str, ...]
     code: int | None = None
+    bundle: str = ""
 
     @property
     def closes(self) -> bool:
@@ -69,6 +72,7 @@ class Feedback:
             finished=fields.one_of("finished", _RESULTS),
             details=fields.names("details"),
             code=None if fields.null("code") else fields.count("code", least=0),
+            bundle=fields.word("bundle"),
         )
         fields.end()
         return feedback

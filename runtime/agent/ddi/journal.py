@@ -48,7 +48,13 @@ class Action:
     def says(self, execution: str, *details: str, finished: str = "none", code: int | None = None) -> Feedback:
         """A message about it."""
         return Feedback(
-            link=self.link, action=self.id, execution=execution, finished=finished, details=details, code=code
+            link=self.link,
+            action=self.id,
+            execution=execution,
+            finished=finished,
+            details=details,
+            code=code,
+            bundle=self.sha256,
         )
 
 
@@ -59,8 +65,8 @@ class Journal:
     Attributes:
         action: None where none is under way.
         owed: What the server has yet to be told, oldest first.
-        ended: How the last actions were closed, newest last.
-        denied: The last action whose confirmation was denied; empty where none was.
+        ended: How the last actions were closed, newest last, of those whose closure the server has not taken.
+        denied: The last action whose confirmation was denied, and why; empty where none was.
         reported: Sha256 of the bundle that the server knows to be installed; empty where it knows of none.
     """
 
@@ -71,15 +77,27 @@ class Journal:
     reported: str = ""
 
     def end_of(self, action: str) -> Feedback | None:
-        """How an action was closed; None where it was not, or so long ago that it is forgotten."""
+        """How an action was closed; None where it was not, or where the server knows."""
         return next((feedback for feedback in reversed(self.ended) if feedback.action == action), None)
 
     def owing(self, *feedback: Feedback) -> Journal:
         """With more to tell; nothing twice, and where it is too much, what closes nothing goes first."""
-        owed = [*self.owed, *(one for one in feedback if one not in self.owed)]
+        owed = list(dict.fromkeys((*self.owed, *feedback)))
         while len(owed) > _MOST_OWED:
             owed.remove(next((one for one in owed if not one.closes), owed[0]))
         return replace(self, owed=tuple(owed))
+
+    def taken(self, said: Feedback) -> Journal:
+        """Without what the server has heard."""
+        return replace(
+            self,
+            owed=tuple(one for one in self.owed if one != said),
+            ended=tuple(one for one in self.ended if one != said),
+        )
+
+    def dropped(self, said: Feedback) -> Journal:
+        """Without what the server does not want to hear; how an action ended may be asked for again."""
+        return replace(self, owed=tuple(one for one in self.owed if one != said))
 
     def closed(self, end: Feedback) -> Journal:
         """Without the action that is over."""

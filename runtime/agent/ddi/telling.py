@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime.agent.ddi.server import RefusedError
@@ -31,7 +30,7 @@ def tell_what_is_owed(server: HawkbitServer, file: JournalFile) -> None:
         DeviceError: The server does not take it now; it stays owed.
     """
     while file.journal.owed:
-        said, *rest = file.journal.owed
+        said = file.journal.owed[0]
         try:
             server.post(f"{said.link}/feedback", said.document())
         except RefusedError as error:
@@ -39,7 +38,10 @@ def tell_what_is_owed(server: HawkbitServer, file: JournalFile) -> None:
             if _may_change(error) or (error.status == http.client.FORBIDDEN and said.closes):
                 raise
             logger.info("hawkBit takes no %r for action %s: %s", said.execution, said.action, error.message)
-        file.write(replace(file.journal, owed=tuple(rest)))
+            if error.status != http.client.GONE:
+                file.write(file.journal.dropped(said))
+                continue
+        file.write(file.journal.taken(said))
 
 
 def offer(send: Callable[[], None], what: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 import os
 import ssl
-import time
+import threading
 from dataclasses import replace
 
 import pytest
@@ -180,9 +180,11 @@ class TestAnswers:
 
     def test_a_server_that_never_answers_is_left_after_a_time_and_at_once_when_the_client_ends(self, hawkbit, device):
         server = HawkbitServer(device.settings, timeout_s=0.05)
-        hawkbit.faults = [lambda handler: time.sleep(0.2)]
+        left = threading.Event()
+        hawkbit.faults = [lambda handler: left.wait(60)]
         with pytest.raises(UnreachableError, match="timed out"):
             server.get(device.settings.root, of="x")
+        left.set()
         server = HawkbitServer(device.settings, timeout_s=30)
         hawkbit.faults = [lambda handler: server.hang_up()]  # as a signal handler would
         with pytest.raises(UnreachableError):

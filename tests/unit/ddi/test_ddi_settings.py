@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinsmith.runtime.agent.board import Board
@@ -101,11 +101,13 @@ FEEDBACK = st.builds(
     finished=st.sampled_from(["none", "success", "failure"]),
     details=st.lists(st.text(max_size=9), max_size=3).map(tuple),
     code=st.none() | st.integers(0, 70),
+    bundle=st.sampled_from(["", "a" * 64]),
 )
 ACTION = Action(id="1", link="http://x/1", sha256="a" * 64, stage=ACTIVATING, since=3)
 
 
 class TestJournal:
+    @settings(max_examples=25)
     @given(owed=st.lists(FEEDBACK, max_size=5), ended=st.lists(FEEDBACK, max_size=5))
     def test_it_comes_back(self, tmp_path_factory, owed, ended):
         board = Board(tmp_path_factory.mktemp("board"))
@@ -124,6 +126,8 @@ class TestJournal:
         end = ACTION.says("closed", "done", finished="success")
         journal = Journal(action=ACTION).closed(end)
         assert (journal.action, journal.owed, journal.end_of("1"), journal.end_of("2")) == (None, (end,), end, None)
+        assert journal.dropped(end) == replace(journal, owed=())
+        assert journal.taken(end) == Journal()
         for number in range(2, 30):
             journal = journal.closed(replace(end, action=str(number)))
         assert (len(journal.ended), journal.end_of("1")) == (8, None)

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from tinsmith.runtime.agent.ddi.server import RefusedError
 from tinsmith.runtime.bundle.secret_key import new_secret_key
+from tinsmith.runtime.errors import LinkLostError
 
 KEY = new_secret_key()
 
@@ -168,6 +170,8 @@ class TestHandling:
         assert device.served is None
         device.cycle()
         assert device.client.journal.action is None
+        assert device.follow(hawkbit.deploy(bundle(1), action="12"))["result"]["finished"] == "success"
+        assert len(hawkbit.downloads) == 1
 
     def test_a_maintenance_window_is_waited_for(self, device, hawkbit, bundle):
         action = hawkbit.deploy(bundle(1), kind="soft", window="unavailable")
@@ -202,7 +206,7 @@ class TestCancelling:
     def test_before_it_is_active_an_action_is_stopped(self, device, hawkbit, bundle):
         action = hawkbit.deploy(bundle(1))
         hawkbit.cuts = [100]
-        with pytest.raises(Exception, match="cut"):
+        with pytest.raises(LinkLostError):
             device.cycle()
         action.state = "canceling"
         device.follow(action)
@@ -245,12 +249,11 @@ class TestCancelling:
         device.cycle()
         device.uptime_s += 100
         hawkbit.faults = [503] * 5
-        with pytest.raises(Exception, match="503"):
+        with pytest.raises(RefusedError, match="503"):
             device.cycle()
         assert device.committed == bundle(1)
         action.state = "canceling"
         hawkbit.faults = []
-        device.client.journal.owed[0].document()
         device.follow(action)
         assert action.ends[0]["result"]["finished"] == "success"
 
@@ -259,7 +262,14 @@ class TestCancelling:
         device.cycle()
         action.state = "canceled"  # by force: the device is not asked
         device.cycle()
-        assert (device.client.journal.action, device.parts) == (None, [])
+        assert device.client.journal.action is None
+        action = hawkbit.deploy(bundle(2), action="12")
+        hawkbit.cuts = [100]
+        with pytest.raises(LinkLostError):
+            device.cycle()
+        action.state = "canceled"
+        device.cycle()
+        assert device.parts == [digest(bundle(1))]
 
 
 class TestConfirming:
@@ -323,12 +333,25 @@ class TestReporting:
         device.cycle()
         assert hawkbit.installed == [("cats", "1")]
 
-    def test_an_action_that_the_server_offers_again_is_not_done_again(self, device, hawkbit, bundle):
-        action = hawkbit.deploy(bundle(1), action="1")
-        device.follow(action)
-        device.follow(hawkbit.deploy(bundle(2), action="2"))
-        hawkbit.downloads.clear()
-        action.state = "running"  # as a server does that was restored from a backup
-        device.follow(action)
-        assert [end["result"]["finished"] for end in action.ends] == ["success", "success"]
-        assert (hawkbit.downloads, device.committed) == ([], bundle(2))
+    def test_what_the_server_would_not_hear_is_said_again_and_not_done_again(self, device, hawkbit, bundle):
+        action = hawkbit.deploy(bundle(2, b"TFL3 sick"))
+        device.cycle()
+        action.state = "confirm"  # consent is taken back while the bundle is on trial: 404 to all feedback
+        device.settings = replace(device.settings, confirm=False)
+        device.start()
+        device.cycle()
+        assert (action.ends, device.served) == ([], None)
+        action.state = "running"
+        assert device.follow(action)["result"]["finished"] == "failure"
+        assert len(hawkbit.downloads) == 1
+
+    def test_a_server_that_was_set_up_anew_counts_from_one_again(self, device, hawkbit, bundle):
+        for version in (1, 2):
+            hawkbit.forget()
+            action = hawkbit.deploy(bundle(version), action="1")
+            assert device.follow(action)["details"] == [
+                f"version {version} of cats is active, in slot {'_ab'[version]}"
+            ]
+        hawkbit.forget()
+        end = device.follow(hawkbit.deploy(bundle(1), action="1"))
+        assert (end["result"]["finished"], device.committed) == ("failure", bundle(2))
