@@ -182,7 +182,7 @@ class Updater:
             raise
         except TinsmithError as error:
             reason = f"{self._agent.stage}: {error.message}"
-            self._close(action, "failure", *self._take_back(reason, error), code=RolledBackError.exit_code)
+            self._close(action, "failure", *self._take_back(reason), code=RolledBackError.exit_code)
             return
         if self._board.now().uptime_s >= fate.until_uptime_s - _GRACE_S:
             self._agent.ask(Commit(sha256=action.sha256))
@@ -190,9 +190,8 @@ class Updater:
             if isinstance(kept, Kept):
                 self._succeed(action, kept)
 
-    def _take_back(self, reason: str, error: TinsmithError) -> tuple[str, ...]:
+    def _take_back(self, reason: str) -> tuple[str, ...]:
         """What came of it, for people."""
-        self._agent.heed_end(error)
         try:
             self._agent.ask(Rollback(reason=reason[:500]))
         except DeviceError:
@@ -210,7 +209,7 @@ class Updater:
             action = self._under_way()
             self._agent.ask(Boot())
             if isinstance(fate_of(self._board, action), OnTrial):
-                self._take_back(f"{stage}: {reason}", error)
+                self._take_back(f"{stage}: {reason}")
         self.refuse(action, error, stage=stage)
 
     def _succeed(self, action: Action, fate: Kept) -> None:

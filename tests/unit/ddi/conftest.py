@@ -316,7 +316,7 @@ class Device:
         self.base, self.hawkbit, self.files = base, hawkbit, files
         self.uptime_s, self.boot = 50.0, "one"
         self.settings = HawkbitSettings(url=hawkbit.url, tenant="DEFAULT", controller_id="board-7", allow_unsigned=True)
-        self.server = HawkbitServer
+        self.server, self.attempt = HawkbitServer, tried
         self.client = None
 
     @property
@@ -327,7 +327,8 @@ class Device:
         return Moment(wall_s=1e9, uptime_s=self.uptime_s, boot_id=self.boot)
 
     def start(self):
-        self.client = Client(self.board, self.server(self.settings), self.settings, attempt=tried, chance=lambda: 1.0)
+        server = self.server(self.settings)
+        self.client = Client(self.board, server, self.settings, attempt=self.attempt, chance=lambda: 1.0)
         return self.client
 
     def cycle(self):

@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from tinsmith.runtime.agent.ddi.documents import read_deployment
 from tinsmith.runtime.agent.ddi.server import RefusedError
+from tinsmith.runtime.agent.trying import Tried
 from tinsmith.runtime.bundle.secret_key import new_secret_key
-from tinsmith.runtime.errors import LinkLostError
+from tinsmith.runtime.errors import LinkLostError, ModelLoadError
+from tinsmith.runtime.fields import Fields
 
 KEY = new_secret_key()
 
@@ -345,6 +348,17 @@ class TestReporting:
         assert device.follow(action)["result"]["finished"] == "failure"
         assert len(hawkbit.downloads) == 1
 
+    def test_how_another_bundle_ended_is_not_said_of_this_one(self, device, hawkbit, bundle):
+        hawkbit.deploy(bundle(1), action="1")
+        device.cycle()
+        device.uptime_s += 100
+        hawkbit.actions.clear()
+        device.cycle()
+        assert device.client.journal.end_of("1").finished == "success"
+        hawkbit.forget()
+        end = device.follow(hawkbit.deploy(bundle(2, b"TFL3 wrong"), action="1"))
+        assert end["result"]["finished"] == "failure"
+
     def test_a_server_that_was_set_up_anew_counts_from_one_again(self, device, hawkbit, bundle):
         for version in (1, 2):
             hawkbit.forget()
@@ -355,3 +369,52 @@ class TestReporting:
         hawkbit.forget()
         end = device.follow(hawkbit.deploy(bundle(1), action="1"))
         assert (end["result"]["finished"], device.committed) == ("failure", bundle(2))
+
+
+class TestEnding:
+    """SIGTERM goes to a client in the middle, and with some systemds to the child that tries a bundle."""
+
+    def ending(self, device, number):
+        """Ends the client while a bundle is tried for the so-manieth time, which fails therefore."""
+        calls = []
+
+        def attempt(candidate, stages):
+            calls.append(candidate)
+            if len(calls) == number:
+                device.client.end()
+                raise ModelLoadError("the engine died on it")
+            return Tried(engine="litert", version="2")
+
+        return attempt
+
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_what_fails_then_does_not_count(self, device, hawkbit, bundle, number):
+        action = hawkbit.deploy(bundle(1))
+        device.attempt = self.ending(device, number)
+        device.start().run() if number == 1 else device.cycle()
+        if number == 2:
+            device.client.run()
+        assert (action.ends, device.client.journal.action.id) == ([], "11")
+        assert (device.served is None) == (number == 1)
+        device.start()
+        assert device.follow(action)["result"]["finished"] == "success"
+
+    def test_no_further_step_is_begun(self, device, hawkbit, bundle):
+        action = hawkbit.deploy(bundle(1))
+
+        def attempt(candidate, stages):
+            device.client.end()
+            return Tried(engine="litert", version="2")
+
+        device.attempt = attempt
+        device.start().run()
+        assert (device.served, action.ends) == (None, [])
+
+
+def test_a_window_that_is_closed_is_heeded_whatever_else_is_said():
+    chunk = {"name": "n", "version": "1", "artifacts": [
+        {"filename": "a.tin", "hashes": {"sha256": "a" * 64}, "size": 1, "_links": {"download": {"href": "/a"}}}
+    ]}  # fmt: skip
+    for window, update in ((None, True), ("available", True), ("unavailable", False)):
+        document = {"deployment": {"update": "forced", "maintenanceWindow": window, "chunks": [chunk]}}
+        assert read_deployment(Fields(document, of="x", hint="y")).update == update
