@@ -14,7 +14,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tinsmith.runtime.agent.answers import InstalledBundle, MissingBytes
+from tinsmith.runtime.agent.answers import Activated, InstalledBundle, MissingBytes
 from tinsmith.runtime.agent.ddi.downloading import download
 from tinsmith.runtime.agent.ddi.fates import Kept, NotBegun, OnTrial, TakenBack, fate_of, newest_serial
 from tinsmith.runtime.agent.ddi.journal import ACCEPTED, ACTIVATING, ON_TRIAL, RECEIVED, Action
@@ -171,9 +171,10 @@ class Updater:
         said = action.says("proceeding", checked, *filter(None, [installed.golden]))
         since = newest_serial(self._board.state())
         action = self._move(replace(action, stage=ACTIVATING, since=since), said)
-        self._agent.ask(Activate(sha256=action.sha256, window_s=settings.window_s + _GRACE_S))
-        said = action.says("proceeding", f"active on trial for {settings.window_s:g} s")
-        self._move(replace(action, stage=ON_TRIAL), said)
+        activated = self._agent.ask(Activate(sha256=action.sha256, window_s=settings.window_s + _GRACE_S))
+        tried = isinstance(activated, Activated) and activated.on_trial  # and was not served already
+        trial = action.says("proceeding", f"active on trial for {settings.window_s:g} s")
+        self._move(replace(action, stage=ON_TRIAL), *([trial] if tried else []))
 
     def _examine(self, action: Action, fate: OnTrial) -> None:
         try:
