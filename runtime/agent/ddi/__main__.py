@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _LOCK = "hawkbit.lock"
+_STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,9 +59,15 @@ def _run(base: Path) -> None:
     board = Board(base)
     with _alone(board):
         client = Client(board, HawkbitServer(settings), settings)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: client.end())
+        # blocked here and waited for in a thread: a handler could strike while a lock is held
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+        threading.Thread(target=_end_when_told, args=[client], name="stop", daemon=True).start()
         client.run()
+
+
+def _end_when_told(client: Client) -> None:
+    signal.sigwait(_STOP)
+    client.end()
 
 
 @contextlib.contextmanager

@@ -81,7 +81,7 @@ class Client:
         return self._file.journal
 
     def end(self) -> None:
-        """Let ``run`` return after the step that is under way; may be called by a signal handler."""
+        """Let ``run`` return after the step that is under way; called by another thread."""
         self._end.set()
         self._server.hang_up()
 
@@ -234,7 +234,7 @@ class Client:
         """Tell of a bundle that was installed without the server, so that it does not believe an older one to be there.
 
         The server knows it where a distribution set has the bundle's name and version (``DdiAssignedVersion``, put to
-        ``installedBase``; since 2023), and otherwise answers 404, which is as good.
+        ``installedBase``); otherwise it answers 404, and older ones 405, which is as good.
         """
         status = facts_of(self._board).status
         active, journal = status.active, self.journal

@@ -69,6 +69,7 @@ class HawkbitServer:
         self._timeout_s = timeout_s
         self._home = _origin(urllib.parse.urlsplit(settings.url))
         self._open: http.client.HTTPConnection | None = None
+        self._hung_up = False
 
     def get(self, link: str, *, of: str) -> Fields:
         """A document; raises ``DataError`` where it is none. ``of`` is what to call it."""
@@ -95,12 +96,14 @@ class HawkbitServer:
             yield read_artifact(response, offset=offset)
 
     def hang_up(self) -> None:
-        """Cut the request that is under way, if one is; may be called by a signal handler."""
+        """Cut the request that is under way, if one is, and begin no other; called by another thread."""
+        self._hung_up = True
         connection = self._open
-        if connection is not None and connection.sock is not None:
+        wire = None if connection is None else connection.sock
+        if wire is not None:
             with contextlib.suppress(OSError):
                 # not the method of a TLS socket, which would go on in the clear
-                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+                socket.socket.shutdown(wire, socket.SHUT_RDWR)
 
     def _tell(self, method: str, link: str, document: Mapping[str, Any]) -> None:
         body = json.dumps(document).encode()
@@ -144,6 +147,8 @@ class HawkbitServer:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
     ) -> Iterator[http.client.HTTPResponse]:
+        if self._hung_up:
+            raise UnreachableError("hawkBit is asked no more: the client was told to end", hint="start it again")
         try:
             sent = {**self._headers(where), **(headers or {})}
             connection = self._connection(where)

@@ -186,10 +186,13 @@ class TestAnswers:
             server.get(device.settings.root, of="x")
         left.set()
         server = HawkbitServer(device.settings, timeout_s=30)
-        hawkbit.faults = [lambda handler: server.hang_up()]  # as a signal handler would
+        hawkbit.faults = [lambda handler: server.hang_up()]
         with pytest.raises(UnreachableError):
             server.get(device.settings.root, of="x")
-        server.hang_up()
+        asked = len(hawkbit.asked)
+        with pytest.raises(UnreachableError, match="told to end"):
+            server.get(device.settings.root, of="x")
+        assert len(hawkbit.asked) == asked
 
 
 class Waits:

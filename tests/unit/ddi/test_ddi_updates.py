@@ -1,15 +1,21 @@
 """What a device makes of a server's actions, and what it tells the server, over real HTTP."""
 
+import contextlib
+import fcntl
 import hashlib
 from dataclasses import replace
 
 import pytest
 
+from tinsmith.runtime.agent.answering import answer
 from tinsmith.runtime.agent.ddi.documents import read_deployment
 from tinsmith.runtime.agent.ddi.server import RefusedError
+from tinsmith.runtime.agent.filesystem import FileSystem
+from tinsmith.runtime.agent.requests import Activate, Install, Receive, Status
+from tinsmith.runtime.agent.stages import Stages
 from tinsmith.runtime.agent.trying import Tried
 from tinsmith.runtime.bundle.secret_key import new_secret_key
-from tinsmith.runtime.errors import LinkLostError, ModelLoadError
+from tinsmith.runtime.errors import DeviceError, LinkLostError, ModelLoadError, OutputError
 from tinsmith.runtime.fields import Fields
 
 KEY = new_secret_key()
@@ -376,6 +382,78 @@ class TestReporting:
         hawkbit.forget()
         end = device.follow(hawkbit.deploy(bundle(1), action="1"))
         assert (end["result"]["finished"], device.committed) == ("failure", bundle(2))
+
+
+class TestOthers:
+    def test_another_host_is_not_disturbed(self, device, hawkbit, bundle):
+        one, two = bundle(1), bundle(2)
+        device.follow(hawkbit.deploy(one, action="1"))
+        action = hawkbit.deploy(two, action="2")
+        with (device.base / "lock").open() as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            with pytest.raises(DeviceError, match="somebody else is updating"):
+                device.cycle()
+        assert device.follow(action)["result"]["finished"] == "success"
+        assert len(hawkbit.downloads) == 2
+
+    def test_another_host_s_trial_is_waited_for(self, device, hawkbit, bundle):
+        content = bundle(1, name="dogs")
+        ask = lambda request: answer(device.board, request, Stages("x"), attempt=device.attempt)  # noqa: E731
+        ask(Status())
+        (device.base / "parts" / f"{digest(content)}.part").write_bytes(content)
+        ask(Receive(sha256=digest(content), size_bytes=len(content), part=digest(content), form="whole"))
+        ask(Install(sha256=digest(content), allow_unsigned=True))
+        ask(Activate(sha256=digest(content), window_s=50))
+        action = hawkbit.deploy(bundle(2))
+        with pytest.raises(DeviceError, match="another update is on trial"):
+            device.cycle()
+        assert hawkbit.installed == []
+        assert device.follow(action)["result"]["finished"] == "success"
+
+
+class Full(FileSystem):
+    """Has no room for what is appended, or for anything."""
+
+    def __init__(self, *steps):
+        self.steps = steps
+
+    def step(self, what, path):
+        if what in self.steps:
+            raise OutputError(f"cannot write {path} on the device: No space left on device", hint="free some space")
+
+
+class TestDisks:
+    def test_a_disk_that_is_too_small_for_the_bundle_is_a_failure(self, device, hawkbit, bundle):
+        device.files = Full("append")
+        end = device.follow(hawkbit.deploy(bundle(1)))
+        assert (end["code"], device.served, device.parts) == (3, None, [])
+        assert end["details"][0].endswith("No space left on device")
+        assert end["details"][1] == "free some space"
+
+    def test_a_disk_that_takes_nothing_is_waited_for(self, device, hawkbit, bundle):
+        action = hawkbit.deploy(bundle(1))
+        device.files = Full("create", "append")
+        with pytest.raises(OutputError):
+            device.cycle()
+        assert (action.feedback, hawkbit.downloads) == ([], [])
+        device.files.steps = ()
+        assert device.follow(action)["result"]["finished"] == "success"
+
+    def test_a_trial_on_a_disk_that_became_full_ends_with_the_truth(self, device, hawkbit, bundle):
+        device.follow(hawkbit.deploy(bundle(1), action="1"))
+        device.files = Full()
+        device.start()
+        action = hawkbit.deploy(bundle(2), action="2")
+        device.cycle()
+        device.files.steps = ("create", "append")
+        for _ in range(30):
+            with contextlib.suppress(OutputError):
+                device.cycle()
+            device.uptime_s += 20
+        assert action.ends == []
+        device.files.steps = ()
+        assert device.follow(action)["code"] == 7
+        assert device.committed == bundle(1)
 
 
 class TestEnding:
