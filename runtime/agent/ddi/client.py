@@ -6,12 +6,11 @@ import http.client
 import logging
 import random
 import threading
-import urllib.parse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime.agent.ddi.asking import Agent
-from tinsmith.runtime.agent.ddi.documents import action_of, read_cancel, read_deployment, read_poll
+from tinsmith.runtime.agent.ddi.documents import action_of, read_cancel, read_deployment, read_poll, without_query
 from tinsmith.runtime.agent.ddi.downloading import held_bytes
 from tinsmith.runtime.agent.ddi.feedback import attributes
 from tinsmith.runtime.agent.ddi.journal import ACCEPTED, Action, Journal, JournalFile
@@ -148,7 +147,7 @@ class Client:
         self._forget(action)
         if self._updater.active:
             return
-        under_way = self.journal.action or Action(id=action, link=_bare(link), sha256=_NO_BUNDLE)
+        under_way = self.journal.action or Action(id=action, link=without_query(link), sha256=_NO_BUNDLE)
         fields = self._server.get(link, of="the deployment of hawkBit")
         try:
             deployment = read_deployment(fields)
@@ -195,7 +194,7 @@ class Client:
         after ``rejected`` the action goes on.
         """
         stopped = read_cancel(self._server.get(link, of="the cancellation of hawkBit"))
-        request = Action(id=stopped, link=_bare(link), sha256=_NO_BUNDLE)
+        request = Action(id=stopped, link=without_query(link), sha256=_NO_BUNDLE)
         action, end = self.journal.action, self.journal.end_of(stopped)
         if end is not None and end.finished == "success":
             self._file.write(self.journal.owing(request.says("rejected", "it is active already"), end))
@@ -220,7 +219,9 @@ class Client:
             said = {"confirmation": "denied", "details": [error.message[:500]]}
             denied = f"{action_of(link)}: {error.message[:500]}"
         if not denied or denied != self.journal.denied:
-            offer(lambda: self._server.post(f"{_bare(link)}/feedback", said), f"that it is {said['confirmation']}")
+            offer(
+                lambda: self._server.post(f"{without_query(link)}/feedback", said), f"that it is {said['confirmation']}"
+            )
             self._file.write(replace(self.journal, denied=denied))
 
     def _tell(self) -> None:
@@ -249,8 +250,3 @@ class Client:
         document = {"name": active.name, "version": str(active.version)}
         offer(lambda: self._server.put(link, document), f"version {active.version} of {active.name}")
         self._file.write(replace(journal, reported=active.sha256))
-
-
-def _bare(link: str) -> str:
-    """Without the query, with which the server marks the state of an action, and which its feedback channel lacks."""
-    return urllib.parse.urlunsplit((*urllib.parse.urlsplit(link)[:3], "", ""))

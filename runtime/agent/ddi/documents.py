@@ -17,7 +17,16 @@ from tinsmith.runtime.errors import DataError
 if TYPE_CHECKING:
     from tinsmith.runtime.fields import Fields
 
-__all__ = ["Artifact", "Deployment", "Poll", "action_of", "read_cancel", "read_deployment", "read_poll"]
+__all__ = [
+    "Artifact",
+    "Deployment",
+    "Poll",
+    "action_of",
+    "read_cancel",
+    "read_deployment",
+    "read_poll",
+    "without_query",
+]
 
 _SLEEP = re.compile(r"(\d{1,4}):([0-5]\d):([0-5]\d)")
 _ACTION = re.compile(r"[\w-]{1,64}", re.ASCII)
@@ -101,6 +110,11 @@ def action_of(link: str) -> str:
     if not _ACTION.fullmatch(name):
         raise DataError(f"the server's link names no action: {link[:200]}", hint="ask its administrator")
     return name
+
+
+def without_query(link: str) -> str:
+    """A link without what marks the state of an action, which its feedback channel lacks."""
+    return urllib.parse.urlunsplit((*urllib.parse.urlsplit(link)[:3], "", ""))
 
 
 def read_cancel(fields: Fields) -> str:
