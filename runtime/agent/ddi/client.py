@@ -104,10 +104,10 @@ class Client:
             TinsmithError: Something is in the way; the next cycle goes on from there.
         """
         self._updater.watch()
-        self._tell()
+        tell_what_is_owed(self._server, self._file)
         poll = self._poll()
         self._follow(poll)
-        self._tell()
+        tell_what_is_owed(self._server, self._file)
         return self._settings.poll_s if poll.sleep_s is None else poll.sleep_s
 
     def _put_off(self, error: TinsmithError) -> float:
@@ -161,13 +161,13 @@ class Client:
         if under_way.sha256 != deployment.artifact.sha256:
             under_way = replace(under_way, sha256=deployment.artifact.sha256, stage=ACCEPTED)
             self._updater.accept(under_way, deployment.artifact)
-            self._tell()
+            tell_what_is_owed(self._server, self._file)
         self._updater.advance(deployment, lambda: self._still_wanted(action))
 
     def _still_wanted(self, action: str) -> bool:
         """Whether the server has not changed its mind while the bundle was downloaded and tried."""
         try:
-            self._tell()
+            tell_what_is_owed(self._server, self._file)
             poll = self._poll()
             if poll.cancel:
                 self._cancel(poll.cancel)
@@ -224,9 +224,6 @@ class Client:
             )
             self._file.write(replace(self.journal, denied=denied))
 
-    def _tell(self) -> None:
-        tell_what_is_owed(self._server, self._file)
-
     def _describe(self, link: str) -> None:
         facts = facts_of(self._board)
         offer(lambda: self._server.put(link, {"mode": "merge", "data": attributes(facts)}), "what this device is")
@@ -239,12 +236,9 @@ class Client:
         """
         status = facts_of(self._board).status
         active, journal = status.active, self.journal
-        if (
-            not self._settings.report_installed
-            or active is None
-            or active.sha256 == journal.reported
-            or status.on_trial
-        ):
+        if active is None or active.sha256 == journal.reported:
+            return
+        if status.on_trial or not self._settings.report_installed:
             return
         link = f"{self._settings.root}/installedBase"
         document = {"name": active.name, "version": str(active.version)}
