@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from tinsmith.devices.fleet.outcome import NOT_STARTED, Outcome
@@ -122,25 +122,23 @@ class Rollout:
 
     def _run(self, wave: Wave) -> str:
         """Flash a wave; gives the reason where it stops the rollout."""
-        waiting = [name for name in wave.devices if not self._serves(name)]
-        failed, of = 0, len(wave.devices)
+        waiting = tuple(name for name in wave.devices if not self._serves(name))
         if waiting:
-            self._watch.wave(wave)
+            self._watch.wave(replace(wave, devices=waiting))
+        tally = _Tally(of=len(wave.devices), percent=self._plan.max_failures_percent)
 
         def starting(name: str) -> bool:
-            if exceeds(failed, of, percent=self._plan.max_failures_percent):
-                return False
-            self._asked.add(name)
-            self._watch.started(name)
-            return True
+            return not tally.exceeded and self._starting(name)
 
         for outcome in in_parallel(self._flash, waiting, parallel=self._plan.parallel, starting=starting):
             self._ended(outcome)
-            failed += outcome.counts
-        if not exceeds(failed, of, percent=self._plan.max_failures_percent):
-            return ""
-        share = f"{self._plan.max_failures_percent:g} %"
-        return f"{failed} of {of} devices failed in {wave.title}, and more than {share} may not"
+            tally.failed += outcome.counts
+        return f"{wave.title}: {tally.said}" if tally.exceeded else ""
+
+    def _starting(self, name: str) -> bool:
+        self._asked.add(name)
+        self._watch.started(name)
+        return True
 
     def _serves(self, name: str) -> bool:
         return name in self._outcomes and self._outcomes[name].serves
@@ -152,14 +150,33 @@ class Rollout:
 
     def _flash(self, name: str) -> Outcome:
         device, watch, started = self._devices[name], _Begun(), time.perf_counter()
+        failed_before = name in self._outcomes and self._outcomes[name].counts
         try:
             deployment = self._flashing.flash(device, self._plan.cargo, self._plan.permissions, watch)
         except TinsmithError as error:
-            return Outcome.of_error(device, error, time.perf_counter() - started, begun=watch.begun)
+            begun = watch.begun or failed_before
+            return Outcome.of_error(device, error, time.perf_counter() - started, begun=begun)
         return Outcome.of(deployment, time.perf_counter() - started)
 
     def _not_started(self, name: str) -> Outcome:
         return Outcome(device=name, address=self._devices[name].address, result=NOT_STARTED)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tally:
+    """How many of a wave have failed."""
+
+    of: int
+    percent: float
+    failed: int = 0
+
+    @property
+    def exceeded(self) -> bool:
+        return exceeds(self.failed, self.of, percent=self.percent)
+
+    @property
+    def said(self) -> str:
+        return f"{self.failed} of {self.of} failed, and more than {self.percent:g} % may not"
 
 
 class _Begun:

@@ -151,7 +151,7 @@ def test_a_canary_that_fails_stops_everything(tmp_path):
     result = roll_out(tmp_path, planned("abcd", canary=("b",)), FakeFlashing({"b": [bad("b")]}))
 
     assert results(result) == {"a": "not started", "b": "failed", "c": "not started", "d": "not started"}
-    assert "1 of 1 devices failed in canary" in result.stopped
+    assert result.stopped.startswith("canary: 1 of 1 failed")
     assert result.exit_code == 6
 
 
@@ -182,6 +182,15 @@ def test_one_that_dies_of_the_bundle_is_not_taken_for_one_that_is_off(tmp_path):
     result = go_on(tmp_path, flashing)
     assert results(result) == dict.fromkeys("abc", "done"), "a lost link is asked once more at the end"
     assert flashing.asked == list("aabcb")
+
+
+def test_one_that_was_lost_and_then_does_not_answer_has_failed_and_not_been_off(tmp_path):
+    flashing = FakeFlashing({"b": [(off("b"),), off("b")]})
+    result = roll_out(tmp_path, planned("abc"), flashing)
+
+    assert flashing.asked == list("abcb")
+    assert results(result) == {"a": "done", "b": "failed", "c": "done"}
+    assert results(go_on(tmp_path, FakeFlashing({"b": [off("b"), off("b")]})))["b"] == "failed"
 
 
 def test_one_that_rolled_back_counts_and_has_the_highest_code(tmp_path):
