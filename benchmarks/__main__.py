@@ -19,6 +19,7 @@ from benchmarks import (
     overhead,
     overload,
     peer,
+    power,
     serving,
     startup,
     swaps,
@@ -35,6 +36,7 @@ PARTS = {
     "monitor": monitor.figures,
     "demo": demo.figures,
     "fleet": fleet.figures,
+    "power": power.figures,
     "fragile": fragile.figures,
     "calibration": calibration.figures,
     "training": training.figures,
@@ -45,7 +47,7 @@ PARTS = {
     "damaged": damaged.figures,
 }
 # Only when asked for by name.
-_HOURS = ("training", "fleet", "fragile", "large", "serving", "swaps", "overload", "damaged")
+_HOURS = ("training", "fleet", "power", "fragile", "large", "serving", "swaps", "overload", "damaged")
 
 
 def main(asked: list[str]) -> int:
