@@ -11,6 +11,7 @@ from benchmarks import (
     calibration,
     damaged,
     demo,
+    flash,
     fleet,
     fragile,
     hygiene,
@@ -35,6 +36,7 @@ PARTS = {
     "peer": peer.figures,
     "monitor": monitor.figures,
     "demo": demo.figures,
+    "flash": flash.figures,
     "fleet": fleet.figures,
     "power": power.figures,
     "fragile": fragile.figures,
@@ -47,7 +49,7 @@ PARTS = {
     "damaged": damaged.figures,
 }
 # Only when asked for by name.
-_HOURS = ("training", "fleet", "power", "fragile", "large", "serving", "swaps", "overload", "damaged")
+_HOURS = ("training", "flash", "fleet", "power", "fragile", "large", "serving", "swaps", "overload", "damaged")
 
 
 def main(asked: list[str]) -> int:

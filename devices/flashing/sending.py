@@ -33,6 +33,8 @@ _NO_PROGRESS_S = 30.0
 _CHUNK_BYTES = 1 << 20
 # A patch of at most this share of the bundle is sent without finding out how small the packed bundle is.
 _GOOD_SHARE = 0.25
+# Above this one, it is not worth that either: the bundle is sent as it is while it is packed.
+_USELESS_SHARE = 0.9
 
 
 class Progress(Protocol):
@@ -130,8 +132,11 @@ class Sender:
         if not found:
             return None
         best = min(found, key=lambda patch: patch.size_bytes)
-        if best.size_bytes <= _GOOD_SHARE * self.whole().size_bytes:
+        whole_bytes = self.whole().size_bytes
+        if best.size_bytes <= _GOOD_SHARE * whole_bytes:
             return best
+        if best.size_bytes > _USELESS_SHARE * whole_bytes:  # the two have nothing in common
+            return None
         return best if best.size_bytes < self.store.packed(self.bundle, self.sha256).size_bytes else None
 
     def _whole_or_packed(self, held: int) -> Delivered:
