@@ -11,6 +11,7 @@ from benchmarks import (
     calibration,
     damaged,
     demo,
+    fleet,
     fragile,
     hygiene,
     large,
@@ -33,6 +34,7 @@ PARTS = {
     "peer": peer.figures,
     "monitor": monitor.figures,
     "demo": demo.figures,
+    "fleet": fleet.figures,
     "fragile": fragile.figures,
     "calibration": calibration.figures,
     "training": training.figures,
@@ -43,7 +45,7 @@ PARTS = {
     "damaged": damaged.figures,
 }
 # Only when asked for by name.
-_HOURS = ("training", "fragile", "large", "serving", "swaps", "overload", "damaged")
+_HOURS = ("training", "fleet", "fragile", "large", "serving", "swaps", "overload", "damaged")
 
 
 def main(asked: list[str]) -> int:

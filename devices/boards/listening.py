@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["last_words", "wait_for_adb", "wait_for_ssh"]
 
 _POLL_S = 0.02
+# a cable that is not in yet swallows the first packet, and TCP sends the second a whole second later
+_CONNECT_LIMIT_S = 0.1
 _ANSWER_LIMIT_S = 2.0
 
 
@@ -57,12 +59,13 @@ def _wait(process: Process, folder: Path, time_limit_s: float, is_up: Callable[[
 
 
 def _greets(place: tuple[str, int]) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(place, timeout=_ANSWER_LIMIT_S) as connection:
+    with contextlib.suppress(OSError), socket.create_connection(place, timeout=_CONNECT_LIMIT_S) as connection:
+        connection.settimeout(_ANSWER_LIMIT_S)
         return connection.recv(4) == b"SSH-"
     return False
 
 
 def _answers(place: tuple[str, int]) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(place, timeout=_ANSWER_LIMIT_S):
+    with contextlib.suppress(OSError), socket.create_connection(place, timeout=_CONNECT_LIMIT_S):
         return True
     return False

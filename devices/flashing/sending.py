@@ -112,6 +112,17 @@ class Sender:
             return self._put(packed, begun) if less else self._put(whole, held)
         return self._whole_or_packed(held)
 
+    def expect(self, known: MissingBytes) -> Sent:
+        """What ``deliver`` would send, the bundle as it is where it is not packed yet; nothing is sent."""
+        parcel = self._patch(known)
+        if parcel is None and self.store.has_packed(self.sha256):
+            parcel = self.store.packed(self.bundle, self.sha256)
+        held = 0 if parcel is None else self._begun(parcel)
+        whole, whole_held = self.whole(), self._held(self.whole(), known)
+        if parcel is None or (parcel.form == "lzma" and parcel.size_bytes - held >= whole.size_bytes - whole_held):
+            parcel, held = whole, whole_held
+        return Sent(form=parcel.form, size_bytes=parcel.size_bytes - held, resumed_bytes=held)
+
     def _patch(self, known: MissingBytes) -> Parcel | None:
         """The smallest patch, where packing the bundle would not do better."""
         made = (self.store.patch(base.sha256, self.bundle, self.sha256) for base in known.bases)
