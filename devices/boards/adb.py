@@ -14,6 +14,7 @@ from tinsmith.devices.boards.cpuinfo import CPU
 from tinsmith.devices.boards.listening import wait_for_adb
 from tinsmith.devices.boards.namespaces import PROGRAMS as NAMESPACES
 from tinsmith.devices.boards.namespaces import cable_of, power_on
+from tinsmith.devices.boards.processes import ended_by_errors
 from tinsmith.devices.boards.programs import program
 from tinsmith.devices.boards.systems import PHONE, PROGRAMS, is_made, made
 
@@ -35,7 +36,8 @@ def _start(name: str, folder: Path, before: Board | None) -> Board:
     know_arm()
     server = [program("chroot"), "/mnt/board", "/usr/bin/env", "-i", *_ENVIRONMENT, _SERVER]
     process, cable = power_on(name, folder, made(PHONE), server, cable=cable_of(before.link) if before else None)
-    wait_for_adb(process, folder, (cable.board, _PORT), time_limit_s=_START_LIMIT_S)
+    with ended_by_errors(process):
+        wait_for_adb(process, folder, (cable.board, _PORT), time_limit_s=_START_LIMIT_S)
     return Board(
         name=name,
         kind=ADB.name,

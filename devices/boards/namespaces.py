@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from tinsmith.devices.boards.control_groups import forget
 from tinsmith.devices.boards.cpuinfo import CPU, cpuinfo
-from tinsmith.devices.boards.listening import last_words
-from tinsmith.devices.boards.processes import Process, start
+from tinsmith.devices.boards.listening import last_words, wait_for_carrier
+from tinsmith.devices.boards.processes import Process, ended_by_errors, start
 from tinsmith.devices.boards.programs import program, run
 from tinsmith.runtime.errors import HostError
 
@@ -71,7 +71,7 @@ def cable_of(link: str) -> Cable:
 def power_on(
     name: str, folder: Path, system: Path, server: Sequence[str], *, cable: Cable | None = None
 ) -> tuple[Process, Cable]:
-    """Start a board with what its disk holds, and wait for nothing.
+    """Start a board with what its disk holds, and wait until its cable is in, but not for its server.
 
     Args:
         name: What it calls itself.
@@ -95,12 +95,11 @@ def power_on(
             log=folder / "log", stdin=source, environment={"QEMU_CPU": CPU},
         )  # fmt: skip
         os.close(source)
-        try:
+        with ended_by_errors(process):
             cable = _plugged(inside(process, folder), cable)
             told.write(f"{cable.board}/24\n")
-        except BaseException:
-            process.end()
-            raise
+            told.close()
+            wait_for_carrier(process, folder, cable.link, time_limit_s=_START_LIMIT_S)
     return process, cable
 
 

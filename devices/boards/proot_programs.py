@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from tinsmith.devices.boards.cpuinfo import CPU
+from tinsmith.devices.boards.proot_files import SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
     from typing import Any
+
+    from tinsmith.devices.boards.proot_files import Tree
 
 __all__ = ["Shell"]
 
@@ -40,14 +43,14 @@ class Shell:
     """Starts programs on a board.
 
     Attributes:
-        root: The board's folder.
+        tree: Its files.
         cpuinfo: What it shows as ``/proc/cpuinfo``.
         boot_id: What it shows as the number of its boot.
         proot: The path of the program.
         emulator: The path of the program.
     """
 
-    root: Path
+    tree: Tree
     cpuinfo: Path
     boot_id: Path
     proot: str
@@ -67,11 +70,18 @@ class Shell:
         await started.wait()
 
     def _command(self, line: str, tell: int) -> list[str]:
-        seen = {"/dev": "/dev", "/proc": "/proc", self.cpuinfo: "/proc/cpuinfo", self.boot_id: _BOOT_ID}
+        shared = {self.tree.system / name: f"/{name}" for name in SHARED}
+        seen: dict[Path | str, str] = {
+            **shared,
+            "/dev": "/dev",
+            "/proc": "/proc",
+            self.cpuinfo: "/proc/cpuinfo",
+            self.boot_id: _BOOT_ID,
+        }
         binds = [word for here, there in seen.items() for word in ("-b", f"{here}:{there}")]
         script = _TELL_END.replace("TELL", str(tell))
         return [
-            self.proot, "-0", "-q", f"{self.emulator} -cpu {CPU}", "-r", str(self.root), *binds, "-w", "/root",
+            self.proot, "-0", "-q", f"{self.emulator} -cpu {CPU}", "-r", str(self.tree.own), *binds, "-w", "/root",
             "/bin/bash", "-c", script, "bash", line,
         ]  # fmt: skip
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tinsmith.devices.boards.starting import boot, cut, find_board, stop_board
-from tinsmith.runtime.errors import TinsmithError, UsageError
+from tinsmith.runtime.errors import HostError, TinsmithError, UsageError
 
 LIMIT_S = 30.0
 KINDS = ["proot", "ssh", "adb"]
@@ -78,6 +78,17 @@ class TestEachKind:
 
         assert f"devices down on-{kind}" in caught.value.hint
         assert said(board, "echo on") == "on"
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing(start, monkeypatch):
+    before = traces()
+    monkeypatch.setattr("tinsmith.devices.boards.ssh._CONFIG", "NoSuchOption yes\n")
+    with pytest.raises(HostError, match=r"did not start: .*(NoSuchOption|terminating)"):
+        start("broken", "ssh")
+
+    assert find_board("broken") is None
+    assert traces() == before
+    assert b"broken" not in b"".join(p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists())
 
 
 def test_boards_have_addresses_of_their_own(start):

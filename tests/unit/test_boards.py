@@ -15,7 +15,7 @@ from tinsmith.devices.boards.cpuinfo import cpuinfo
 from tinsmith.devices.boards.mirror import debian_mirror, mirrors_in
 from tinsmith.devices.boards.places import cache_folder, state_folder
 from tinsmith.devices.boards.processes import Process, start
-from tinsmith.devices.boards.proot_files import resolve
+from tinsmith.devices.boards.proot_files import Tree
 from tinsmith.runtime.cpu import parse_cpuinfo
 from tinsmith.runtime.errors import HostError
 
@@ -91,7 +91,7 @@ class TestLinks:
         for name, target in links.items():
             (root / name).symlink_to(target)
         try:
-            found = resolve(root, PurePosixPath("/", *path))
+            found = Tree(own=root, system=outside).resolve(PurePosixPath("/", *path))
         except OSError:
             return
 
@@ -103,13 +103,22 @@ class TestLinks:
         (tmp_path / "current").symlink_to("/data")
         (tmp_path / "data/x").symlink_to("../../../data/y")
 
-        assert resolve(tmp_path, PurePosixPath("/current/x")) == PurePosixPath("/data/y")
+        assert Tree(own=tmp_path, system=tmp_path).resolve(PurePosixPath("/current/x")) == PurePosixPath("/data/y")
+
+    def test_what_is_shared_lies_with_the_system(self, tmp_path):
+        tree = Tree(own=tmp_path / "own", system=tmp_path / "system")
+        (tmp_path / "own").mkdir()
+        (tmp_path / "own/shell").symlink_to("/usr/bin/sh")
+
+        assert tree.place(tree.resolve(PurePosixPath("/shell"))) == tmp_path / "system/usr/bin/sh"
+        assert tree.place(PurePosixPath("/data/usr")) == tmp_path / "own/data/usr"
+        assert tree.place(PurePosixPath("/")) == tmp_path / "own"
 
     def test_a_circle_is_an_error(self, tmp_path):
         (tmp_path / "a").symlink_to("b")
         (tmp_path / "b").symlink_to("a")
         with pytest.raises(OSError, match="symbolic links"):
-            resolve(tmp_path, PurePosixPath("/a"))
+            Tree(own=tmp_path, system=tmp_path).resolve(PurePosixPath("/a"))
 
 
 def entries(data):
