@@ -5,6 +5,9 @@ It is no Android: there is no bionic, no NNAPI, no ``getprop``; adbd lets everyb
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,8 +18,9 @@ from tinsmith.devices.boards.listening import wait_for_adb
 from tinsmith.devices.boards.namespaces import PROGRAMS as NAMESPACES
 from tinsmith.devices.boards.namespaces import cable_of, power_on
 from tinsmith.devices.boards.processes import ended_by_errors
-from tinsmith.devices.boards.programs import program
+from tinsmith.devices.boards.programs import program, run
 from tinsmith.devices.boards.systems import PHONE, PROGRAMS, is_made, made
+from tinsmith.runtime.errors import HostError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["ADB"]
 
 _PORT = 5555
+# of the adb program's own server
+_ADB_PORT = 5037
+_DISCONNECT_LIMIT_S = 10.0
 _START_LIMIT_S = 30.0
 _SERVER = "/usr/lib/android-sdk/platform-tools/adbd"
 _ENVIRONMENT = (
@@ -48,6 +55,15 @@ def _start(name: str, folder: Path, before: Board | None) -> Board:
     )
 
 
+def _forget(board: Board) -> None:
+    """The server of the adb program, where one runs, would take the next board at that address for this one."""
+    with contextlib.suppress(OSError, HostError):
+        port = int(os.environ.get("ANDROID_ADB_SERVER_PORT", _ADB_PORT))
+        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+        serial = board.address.removeprefix("adb:")
+        run(["adb", "disconnect", serial], doing=f"disconnecting {serial}", time_limit_s=_DISCONNECT_LIMIT_S)
+
+
 ADB = Kind(
     name="adb",
     programs=(*PROGRAMS, *NAMESPACES, "adb", "chroot", "qemu-aarch64-static"),
@@ -56,4 +72,5 @@ ADB = Kind(
     is_prepared=partial(is_made, PHONE),
     start=_start,
     profile="android-arm64",
+    forget=_forget,
 )

@@ -70,14 +70,9 @@ class Shell:
         await started.wait()
 
     def _command(self, line: str, tell: int) -> list[str]:
-        shared = {self.tree.system / name: f"/{name}" for name in SHARED}
-        seen: dict[Path | str, str] = {
-            **shared,
-            "/dev": "/dev",
-            "/proc": "/proc",
-            self.cpuinfo: "/proc/cpuinfo",
-            self.boot_id: _BOOT_ID,
-        }
+        seen: dict[Path | str, str] = {"/dev": "/dev", "/proc": "/proc"}
+        seen |= {self.tree.system / name: f"/{name}" for name in SHARED}
+        seen |= {self.cpuinfo: "/proc/cpuinfo", self.boot_id: _BOOT_ID}
         binds = [word for here, there in seen.items() for word in ("-b", f"{here}:{there}")]
         script = _TELL_END.replace("TELL", str(tell))
         return [

@@ -123,6 +123,8 @@ def cut(board: Board) -> None:
         power_off(board.process, cable_of(board.link))
     else:
         board.process.end_with_all()
+    if forget := _kind(board.kind).forget:
+        forget(board)
 
 
 def boot(board: Board) -> Board:
