@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinsmith.devices.boards.control_groups import forget
-from tinsmith.devices.boards.cpuinfo import CPU, cpuinfo
+from tinsmith.devices.boards.cpuinfo import CPU, describe_cpu
 from tinsmith.devices.boards.listening import last_words, wait_for_carrier
 from tinsmith.devices.boards.processes import Process, ended_by_errors, start
 from tinsmith.devices.boards.programs import program, run
@@ -28,7 +28,6 @@ __all__ = ["PROGRAMS", "Cable", "cable_of", "inside", "power_off", "power_on"]
 
 PROGRAMS = ("ip", "mount", "nsenter", "unshare")
 
-_CORES = 4
 _NETWORK = "10.77"
 _LINK = "tinsmith"
 _MOST_BOARDS = 254
@@ -86,7 +85,7 @@ def power_on(
     """
     for part in ("upper", "work"):
         (folder / part).mkdir(exist_ok=True)
-    (folder / "cpuinfo").write_text(cpuinfo(_CORES))
+    describe_cpu(folder)
     (folder / "boot_id").write_text(f"{uuid.uuid4()}\n")
     source, target = os.pipe()
     with as_file(files(__package__) / "board-init.sh") as script, os.fdopen(target, "w") as told:

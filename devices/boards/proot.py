@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tinsmith.devices.boards.board import Board, Kind
-from tinsmith.devices.boards.cpuinfo import cpuinfo
+from tinsmith.devices.boards.cpuinfo import describe_cpu
 from tinsmith.devices.boards.keys import keys_in
 from tinsmith.devices.boards.listening import wait_for_ssh
 from tinsmith.devices.boards.processes import ended_by_errors, start
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PROOT"]
 
-_CORES = 4
 _START_LIMIT_S = 30.0
 
 
@@ -37,7 +36,7 @@ def _start(name: str, folder: Path, before: Board | None) -> Board:
     system = made(BOARD)
     _furnish(folder / "root", system)
     keys = keys_in(folder)
-    (folder / "cpuinfo").write_text(cpuinfo(_CORES))
+    describe_cpu(folder)
     (folder / "boot_id").write_text(f"{uuid.uuid4()}\n")
     with socket.create_server(("127.0.0.1", 0 if before is None else before.port)) as listening:
         port = listening.getsockname()[1]

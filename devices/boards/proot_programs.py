@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -14,15 +15,13 @@ from tinsmith.devices.boards.cpuinfo import CPU
 from tinsmith.devices.boards.proot_files import SHARED
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from pathlib import Path
+    from collections.abc import Coroutine, Mapping
     from typing import Any
 
     from tinsmith.devices.boards.proot_files import Tree
 
 __all__ = ["Shell"]
 
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {
     "HOME": "/root",
@@ -44,15 +43,13 @@ class Shell:
 
     Attributes:
         tree: Its files.
-        cpuinfo: What it shows as ``/proc/cpuinfo``.
-        boot_id: What it shows as the number of its boot.
+        shown: What of this machine it shows, and where, beside its own files.
         proot: The path of the program.
         emulator: The path of the program.
     """
 
     tree: Tree
-    cpuinfo: Path
-    boot_id: Path
+    shown: Mapping[Path, str]
     proot: str
     emulator: str
 
@@ -70,9 +67,8 @@ class Shell:
         await started.wait()
 
     def _command(self, line: str, tell: int) -> list[str]:
-        seen: dict[Path | str, str] = {"/dev": "/dev", "/proc": "/proc"}
+        seen = {Path("/dev"): "/dev", Path("/proc"): "/proc", **self.shown}
         seen |= {self.tree.system / name: f"/{name}" for name in SHARED}
-        seen |= {self.cpuinfo: "/proc/cpuinfo", self.boot_id: _BOOT_ID}
         binds = [word for here, there in seen.items() for word in ("-b", f"{here}:{there}")]
         script = _TELL_END.replace("TELL", str(tell))
         return [

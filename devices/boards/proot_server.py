@@ -37,8 +37,11 @@ async def _serve(folder: Path, system: Path) -> None:
     tree = Tree(own=folder / "root", system=system)
     shell = Shell(
         tree=tree,
-        cpuinfo=folder / "cpuinfo",
-        boot_id=folder / "boot_id",
+        shown={
+            folder / "boot_id": "/proc/sys/kernel/random/boot_id",
+            folder / "cpuinfo": "/proc/cpuinfo",
+            folder / "sys": "/sys",
+        },
         proot=program("proot"),
         emulator=program("qemu-aarch64-static"),
     )

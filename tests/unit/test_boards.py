@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinsmith.devices.boards.cpio import Member, archive
-from tinsmith.devices.boards.cpuinfo import cpuinfo
+from tinsmith.devices.boards.cpuinfo import describe_cpu
 from tinsmith.devices.boards.mirror import debian_mirror, mirrors_in
 from tinsmith.devices.boards.places import cache_folder, state_folder
 from tinsmith.devices.boards.processes import Process, start
@@ -150,13 +150,16 @@ def test_an_archive_holds_files_behind_their_folders(contents):
             assert order.index(str(parent)) < order.index(path)
 
 
-def test_the_cpu_of_a_board_is_an_arm():
-    cpu = parse_cpuinfo(cpuinfo(4), machine="aarch64")
+def test_the_cpu_of_a_board_is_an_arm(tmp_path):
+    describe_cpu(tmp_path)
+    cpuinfo = (tmp_path / "cpuinfo").read_text()
+    cpu = parse_cpuinfo(cpuinfo, machine="aarch64")
 
     assert cpu.arch == "aarch64"
     assert "asimd" in cpu.features
     assert "asimddp" not in cpu.features
-    assert cpuinfo(4).count("processor") == 4
+    assert cpuinfo.count("processor") == 4
+    assert (tmp_path / "sys/devices/system/cpu/possible").read_text() == "0-3\n"
 
 
 class TestProcesses:
