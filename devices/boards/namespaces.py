@@ -117,14 +117,15 @@ def inside(process: Process, folder: Path) -> Process:
 
 
 def power_off(process: Process, cable: Cable) -> None:
-    """Kill a board with all that runs there, and take its cable away."""
-    # its first program: the kernel ends all others with it, and unshare waits for them
-    for first in process.children():
-        first.end()
-    process.wait(_STEP_LIMIT_S)
-    process.end()
-    with contextlib.suppress(HostError):
-        _ip("link", "delete", cable.link)
+    """Kill a board with all that runs there, and take its cable away; one that has ended has taken it along."""
+    if process.lives:
+        # its first program: the kernel ends all others with it, and unshare waits for them
+        for first in process.children():
+            first.end()
+        process.wait(_STEP_LIMIT_S)
+        process.end()
+        with contextlib.suppress(HostError):
+            _ip("link", "delete", cable.link)
     forget(cable.link)
 
 
@@ -141,6 +142,10 @@ def _plug_in(board: Process, cable: Cable) -> None:
 
 def _plugged(board: Process, cable: Cable | None) -> Cable:
     if cable is not None:
+        # the kernel takes it away some time after the board that had it
+        ends_s = time.monotonic() + _STEP_LIMIT_S
+        while _is_taken(cable) and time.monotonic() < ends_s:
+            time.sleep(_POLL_S)
         _plug_in(board, cable)
         return cable
     for number in range(1, _MOST_BOARDS + 1):

@@ -43,6 +43,9 @@ class Process:
 
     def children(self) -> tuple[Process, ...]:
         """Those that it has started, and that live."""
+        if not self.lives:
+            # its number may be another's by now
+            return ()
         numbers: list[str] = []
         for thread in (_PROC / str(self.number) / "task").glob("*"):
             with contextlib.suppress(OSError):

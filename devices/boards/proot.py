@@ -19,8 +19,8 @@ from tinsmith.devices.boards.keys import keys_in
 from tinsmith.devices.boards.listening import wait_for_ssh
 from tinsmith.devices.boards.processes import ended_by_errors, start
 from tinsmith.devices.boards.programs import program
-from tinsmith.devices.boards.proot_files import SHARED
 from tinsmith.devices.boards.systems import BOARD, PROGRAMS, is_made, made
+from tinsmith.devices.boards.trees import SHARED
 
 if TYPE_CHECKING:
     from pathlib import Path

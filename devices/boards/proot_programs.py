@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from tinsmith.devices.boards.cpuinfo import CPU
-from tinsmith.devices.boards.proot_files import SHARED
+from tinsmith.devices.boards.trees import SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
     from typing import Any
 
-    from tinsmith.devices.boards.proot_files import Tree
+    from tinsmith.devices.boards.trees import Tree
 
 __all__ = ["Shell"]
 

@@ -16,8 +16,9 @@ import asyncssh
 
 from tinsmith.devices.boards.keys import keys_in
 from tinsmith.devices.boards.programs import program
-from tinsmith.devices.boards.proot_files import BoardFiles, Tree
+from tinsmith.devices.boards.proot_files import BoardFiles
 from tinsmith.devices.boards.proot_programs import Shell
+from tinsmith.devices.boards.trees import Tree
 
 __all__ = ["main"]
 

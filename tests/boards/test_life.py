@@ -3,10 +3,12 @@
 import contextlib
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tinsmith.devices.boards.board import write_board
 from tinsmith.devices.boards.starting import boot, cut, find_board, stop_board
 from tinsmith.runtime.errors import HostError, TinsmithError, UsageError
 
@@ -78,6 +80,29 @@ class TestEachKind:
 
         assert f"devices down on-{kind}" in caught.value.hint
         assert said(board, "echo on") == "on"
+
+
+def test_what_is_left_of_an_old_board_does_no_harm_to_one_that_is_on(start):
+    board = start("alive", "ssh")
+    folder = board.folder.with_name("stale")
+    folder.mkdir()
+    # as after a restart of this machine: number and cable are another's now
+    process = replace(board.process, began="another-boot 1")
+    write_board(replace(board, name="stale", folder=folder, process=process))
+    assert stop_board("stale")
+
+    assert not folder.exists()
+    assert said(board, "echo alive") == "alive"
+
+
+def test_a_board_that_is_on_is_rebooted(start):
+    board = start("reboot", "ssh")
+    first = said(board, f"cat {BOOT_ID}; echo x > /tmp/x")
+    again = boot(board)
+
+    assert not board.runs
+    assert said(again, f"cat {BOOT_ID}; ls /tmp") != first
+    assert said(again, "ls /tmp") == ""
 
 
 def test_a_start_that_fails_says_why_and_leaves_nothing(start, monkeypatch):

@@ -15,7 +15,7 @@ from tinsmith.devices.boards.cpuinfo import describe_cpu
 from tinsmith.devices.boards.mirror import debian_mirror, mirrors_in
 from tinsmith.devices.boards.places import cache_folder, state_folder
 from tinsmith.devices.boards.processes import Process, start
-from tinsmith.devices.boards.proot_files import Tree
+from tinsmith.devices.boards.trees import Tree
 from tinsmith.runtime.cpu import parse_cpuinfo
 from tinsmith.runtime.errors import HostError
 
@@ -162,6 +162,18 @@ def test_the_cpu_of_a_board_is_an_arm(tmp_path):
     assert (tmp_path / "sys/devices/system/cpu/possible").read_text() == "0-3\n"
 
 
+def test_without_asyncssh_the_kinds_are_known_and_a_board_says_what_it_needs(tmp_path):
+    script = (
+        "import sys; sys.modules['asyncssh'] = None; from pathlib import Path; "
+        "from tinsmith.devices.boards.starting import KINDS; from tinsmith.devices.boards.keys import keys_in; "
+        "from tinsmith.runtime.errors import MissingDependencyError\n"
+        "try: keys_in(Path('.'))\nexcept MissingDependencyError as error: assert 'devices' in error.hint\n"
+        "else: raise SystemExit(1)"
+    )
+
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
+
+
 class TestProcesses:
     def test_all_that_a_process_has_started_ends_with_it(self, tmp_path):
         script = "sleep 600 & sleep 600 & echo up > $0; wait"
@@ -174,11 +186,14 @@ class TestProcesses:
         assert not process.lives
         assert not any(child.lives for child in below)
 
-    def test_a_number_that_another_process_has_now_is_left_alone(self):
-        mine = Process.numbered(os.getpid())
-        Process(number=mine.number, began="another-boot 1").end_with_all()
+    def test_a_number_that_another_process_has_now_is_left_alone(self, tmp_path):
+        child = start(["/bin/sleep", "600"], log=tmp_path / "log")
+        Process(number=os.getpid(), began="another-boot 1").end_with_all()
+        assert Process.numbered(os.getpid()).lives
+        assert child.lives
+        child.end()
 
-        assert mine.lives
+        assert not child.lives
 
     def test_one_that_never_was_does_not_live(self):
         assert not Process.numbered(2**22 + 1).lives
