@@ -16,6 +16,7 @@ root=/mnt/board
 mount -t proc proc $root/proc
 mount --bind /mnt/state/cpuinfo $root/proc/cpuinfo
 mount --bind /mnt/state/boot_id $root/proc/sys/kernel/random/boot_id
+mount --bind /mnt/state/sys $root/sys
 mount -t tmpfs -o mode=755 dev $root/dev
 for node in null:3 zero:5 full:7 random:8 urandom:9; do
     mknod -m 666 "$root/dev/${node%:*}" c 1 "${node#*:}"

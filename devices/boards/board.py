@@ -73,6 +73,7 @@ class Kind:
         start: Starts the board of a name in its folder; where it was on before, with the disk, the keys and the address
             that it had.
         profile: What it can do.
+        forget: Lets programs of this machine know that a board is off, where there are any.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Kind:
     is_prepared: Callable[[], bool]
     start: Callable[[str, Path, Board | None], Board]
     profile: str = "virtual-arm64"
+    forget: Callable[[Board], None] | None = None
 
 
 def write_board(board: Board) -> None:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime.errors import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tinsmith.devices.boards.processes import Process
 
-__all__ = ["last_words", "wait_for_adb", "wait_for_ssh"]
+__all__ = ["last_words", "wait_for_adb", "wait_for_carrier", "wait_for_ssh"]
 
-_POLL_S = 0.02
-# a cable that is not in yet swallows the first packet, and TCP sends the second a whole second later
-_CONNECT_LIMIT_S = 0.1
+_POLL_S = 0.01
 _ANSWER_LIMIT_S = 2.0
 
 
@@ -41,6 +39,15 @@ def wait_for_adb(process: Process, folder: Path, place: tuple[str, int], *, time
     _wait(process, folder, time_limit_s, lambda: _answers(place))
 
 
+def wait_for_carrier(process: Process, folder: Path, link: str, *, time_limit_s: float) -> None:
+    """Wait until a cable is in at both ends: a packet before that is lost, and the next one comes a whole second later.
+
+    Raises:
+        HostError: It is not in time.
+    """
+    _wait(process, folder, time_limit_s, lambda: _is_in(link))
+
+
 def last_words(folder: Path) -> str:
     """The last line in the log of a board."""
     with contextlib.suppress(OSError, IndexError):
@@ -58,14 +65,19 @@ def _wait(process: Process, folder: Path, time_limit_s: float, is_up: Callable[[
         time.sleep(_POLL_S)
 
 
+def _is_in(link: str) -> bool:
+    with contextlib.suppress(OSError):
+        return (Path("/sys/class/net") / link / "carrier").read_text().strip() == "1"
+    return False
+
+
 def _greets(place: tuple[str, int]) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(place, timeout=_CONNECT_LIMIT_S) as connection:
-        connection.settimeout(_ANSWER_LIMIT_S)
+    with contextlib.suppress(OSError), socket.create_connection(place, timeout=_ANSWER_LIMIT_S) as connection:
         return connection.recv(4) == b"SSH-"
     return False
 
 
 def _answers(place: tuple[str, int]) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(place, timeout=_CONNECT_LIMIT_S):
+    with contextlib.suppress(OSError), socket.create_connection(place, timeout=_ANSWER_LIMIT_S):
         return True
     return False

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinsmith.devices.boards.control_groups import forget
-from tinsmith.devices.boards.cpuinfo import CPU, cpuinfo
-from tinsmith.devices.boards.listening import last_words
-from tinsmith.devices.boards.processes import Process, start
+from tinsmith.devices.boards.cpuinfo import CPU, describe_cpu
+from tinsmith.devices.boards.listening import last_words, wait_for_carrier
+from tinsmith.devices.boards.processes import Process, ended_by_errors, start
 from tinsmith.devices.boards.programs import program, run
 from tinsmith.runtime.errors import HostError
 
@@ -28,7 +28,6 @@ __all__ = ["PROGRAMS", "Cable", "cable_of", "inside", "power_off", "power_on"]
 
 PROGRAMS = ("ip", "mount", "nsenter", "unshare")
 
-_CORES = 4
 _NETWORK = "10.77"
 _LINK = "tinsmith"
 _MOST_BOARDS = 254
@@ -71,7 +70,7 @@ def cable_of(link: str) -> Cable:
 def power_on(
     name: str, folder: Path, system: Path, server: Sequence[str], *, cable: Cable | None = None
 ) -> tuple[Process, Cable]:
-    """Start a board with what its disk holds, and wait for nothing.
+    """Start a board with what its disk holds, and wait until its cable is in, but not for its server.
 
     Args:
         name: What it calls itself.
@@ -86,7 +85,7 @@ def power_on(
     """
     for part in ("upper", "work"):
         (folder / part).mkdir(exist_ok=True)
-    (folder / "cpuinfo").write_text(cpuinfo(_CORES))
+    describe_cpu(folder)
     (folder / "boot_id").write_text(f"{uuid.uuid4()}\n")
     source, target = os.pipe()
     with as_file(files(__package__) / "board-init.sh") as script, os.fdopen(target, "w") as told:
@@ -95,12 +94,11 @@ def power_on(
             log=folder / "log", stdin=source, environment={"QEMU_CPU": CPU},
         )  # fmt: skip
         os.close(source)
-        try:
+        with ended_by_errors(process):
             cable = _plugged(inside(process, folder), cable)
             told.write(f"{cable.board}/24\n")
-        except BaseException:
-            process.end()
-            raise
+            told.close()
+            wait_for_carrier(process, folder, cable.link, time_limit_s=_START_LIMIT_S)
     return process, cable
 
 
@@ -119,14 +117,15 @@ def inside(process: Process, folder: Path) -> Process:
 
 
 def power_off(process: Process, cable: Cable) -> None:
-    """Kill a board with all that runs there, and take its cable away."""
-    # its first program: the kernel ends all others with it, and unshare waits for them
-    for first in process.children():
-        first.end()
-    process.wait(_STEP_LIMIT_S)
-    process.end()
-    with contextlib.suppress(HostError):
-        _ip("link", "delete", cable.link)
+    """Kill a board with all that runs there, and take its cable away; one that has ended has taken it along."""
+    if process.lives:
+        # its first program: the kernel ends all others with it, and unshare waits for them
+        for first in process.children():
+            first.end()
+        process.wait(_STEP_LIMIT_S)
+        process.end()
+        with contextlib.suppress(HostError):
+            _ip("link", "delete", cable.link)
     forget(cable.link)
 
 
@@ -143,6 +142,10 @@ def _plug_in(board: Process, cable: Cable) -> None:
 
 def _plugged(board: Process, cable: Cable | None) -> Cable:
     if cable is not None:
+        # the kernel takes it away some time after the board that had it
+        ends_s = time.monotonic() + _STEP_LIMIT_S
+        while _is_taken(cable) and time.monotonic() < ends_s:
+            time.sleep(_POLL_S)
         _plug_in(board, cable)
         return cable
     for number in range(1, _MOST_BOARDS + 1):

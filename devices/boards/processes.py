@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Process", "start"]
+__all__ = ["Process", "ended_by_errors", "start"]
 
 _PROC = Path("/proc")
 _END_LIMIT_S = 10.0
@@ -43,6 +43,9 @@ class Process:
 
     def children(self) -> tuple[Process, ...]:
         """Those that it has started, and that live."""
+        if not self.lives:
+            # its number may be another's by now
+            return ()
         numbers: list[str] = []
         for thread in (_PROC / str(self.number) / "task").glob("*"):
             with contextlib.suppress(OSError):
@@ -85,6 +88,16 @@ class Process:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self.number, os.WNOHANG)
         return has_ended
+
+
+@contextlib.contextmanager
+def ended_by_errors(process: Process) -> Iterator[None]:
+    """End it with all that it has started, where the block ends with an error."""
+    try:
+        yield
+    except BaseException:
+        process.end_with_all()
+        raise
 
 
 def start(

@@ -1,6 +1,7 @@
 """Boards without root: an SSH server of ours on a port of this machine, and a folder that proot shows as ``/``.
 
-Programs see the processes and the memory of this machine. Where links lead outside, neither SFTP nor programs follow.
+Programs see the processes and the memory of this machine. Links lead out of the folder neither for SFTP nor for them.
+What the system brings below ``/usr`` and its like is shared by all such boards, and not to be written.
 """
 
 from __future__ import annotations
@@ -13,34 +14,38 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tinsmith.devices.boards.board import Board, Kind
-from tinsmith.devices.boards.cpuinfo import cpuinfo
+from tinsmith.devices.boards.cpuinfo import describe_cpu
 from tinsmith.devices.boards.keys import keys_in
-from tinsmith.devices.boards.processes import start
-from tinsmith.devices.boards.programs import program, run
+from tinsmith.devices.boards.listening import wait_for_ssh
+from tinsmith.devices.boards.processes import ended_by_errors, start
+from tinsmith.devices.boards.programs import program
 from tinsmith.devices.boards.systems import BOARD, PROGRAMS, is_made, made
+from tinsmith.devices.boards.trees import SHARED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["PROOT"]
 
-_CORES = 4
-_COPY_LIMIT_S = 120.0
+_START_LIMIT_S = 30.0
 
 
 def _start(name: str, folder: Path, before: Board | None) -> Board:
     program("proot")
     program("qemu-aarch64-static")
-    _copy_system(folder / "root")
+    system = made(BOARD)
+    _furnish(folder / "root", system)
     keys = keys_in(folder)
-    (folder / "cpuinfo").write_text(cpuinfo(_CORES))
+    describe_cpu(folder)
     (folder / "boot_id").write_text(f"{uuid.uuid4()}\n")
     with socket.create_server(("127.0.0.1", 0 if before is None else before.port)) as listening:
         port = listening.getsockname()[1]
         process = start(
-            [sys.executable, "-m", "tinsmith.devices.boards.proot_server", str(folder)],
+            [sys.executable, "-m", "tinsmith.devices.boards.proot_server", str(folder), str(system)],
             log=folder / "log", stdin=listening.fileno(),
         )  # fmt: skip
+    with ended_by_errors(process):
+        wait_for_ssh(process, folder, ("127.0.0.1", port), time_limit_s=_START_LIMIT_S)
     return Board(
         name=name,
         kind=PROOT.name,
@@ -52,14 +57,18 @@ def _start(name: str, folder: Path, before: Board | None) -> Board:
     )
 
 
-def _copy_system(root: Path) -> None:
-    """Every board has a disk of its own; on file systems that can, blocks are shared until they are written."""
+def _furnish(root: Path, system: Path) -> None:
+    """Make the disk of a board: what others don't share."""
     if root.exists():
         return
     staged = root.with_name(".root")
     shutil.rmtree(staged, ignore_errors=True)
-    run(["cp", "--archive", "--reflink=auto", str(made(BOARD)), str(staged)], doing="copying the system",
-        time_limit_s=_COPY_LIMIT_S)  # fmt: skip
+    staged.mkdir()
+    for there in system.iterdir():
+        if there.name in SHARED:
+            (staged / there.name).mkdir()
+        else:
+            shutil.copytree(there, staged / there.name, symlinks=True)
     staged.rename(root)
 
 

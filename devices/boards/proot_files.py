@@ -1,10 +1,9 @@
-"""The files of a board without root, by SFTP: links on it lead where they would if its folder were ``/``."""
+"""The files of a board without root, by SFTP."""
 
 from __future__ import annotations
 
-import errno
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -12,29 +11,33 @@ import asyncssh
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["BoardFiles", "resolve"]
+    from tinsmith.devices.boards.trees import Tree
+
+__all__ = ["BoardFiles"]
 
 _HOME = "/root"
-# as the kernel has it (path_resolution(7))
-_MOST_LINKS = 40
 
 
 class BoardFiles(asyncssh.SFTPServer):
-    """An SFTP server below a folder; relative paths start in the home of root.
+    """The files of a board by SFTP; relative paths start in the home of root.
 
     Args:
         channel: Of asyncssh.
-        root: The folder.
+        tree: Where they lie.
     """
 
-    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], root: Path) -> None:
-        super().__init__(channel, chroot=os.fsencode(root))
-        self._root = root
+    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], tree: Tree) -> None:
+        super().__init__(channel, chroot=os.fsencode(tree.own))
+        self._tree = tree
 
     def map_path(self, path: bytes) -> bytes:
         """Where a path of the board lies here; a link at its end is not followed."""
         wanted = _absolute(path)
-        return os.fsencode(_below(self._root, resolve(self._root, wanted.parent) / wanted.name))
+        return os.fsencode(self._tree.place(self._tree.resolve(wanted.parent) / wanted.name))
+
+    def realpath(self, path: bytes) -> bytes:
+        """The same path on the board, without links."""
+        return self._followed(path)
 
     def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> Any:
         """Open a file, through links."""
@@ -49,35 +52,8 @@ class BoardFiles(asyncssh.SFTPServer):
         return super().statvfs(self._followed(path))
 
     def _followed(self, path: bytes) -> bytes:
-        return os.fsencode(resolve(self._root, _absolute(path)))
-
-
-def resolve(root: Path, path: PurePosixPath) -> PurePosixPath:
-    """Follow the links of an absolute path below a folder, none of which leads out of it.
-
-    Raises:
-        OSError: They go round in circles.
-    """
-    done, left, links = PurePosixPath("/"), [*path.parts[1:]], 0
-    while left:
-        part = left.pop(0)
-        if part == "..":
-            done = done.parent
-        elif (link := _below(root, done / part)).is_symlink():
-            links += 1
-            if links > _MOST_LINKS:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-            target = PurePosixPath(link.readlink())
-            done = PurePosixPath("/") if target.is_absolute() else done
-            left = [*(part for part in target.parts if part != "/"), *left]
-        else:
-            done /= part
-    return done
+        return os.fsencode(self._tree.resolve(_absolute(path)))
 
 
 def _absolute(path: bytes) -> PurePosixPath:
     return PurePosixPath(_HOME) / PurePosixPath(os.fsdecode(path))
-
-
-def _below(root: Path, path: PurePosixPath) -> Path:
-    return root.joinpath(*path.parts[1:])

@@ -6,20 +6,22 @@ import asyncio
 import contextlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncssh
 
 from tinsmith.devices.boards.cpuinfo import CPU
+from tinsmith.devices.boards.trees import SHARED
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from pathlib import Path
+    from collections.abc import Coroutine, Mapping
     from typing import Any
+
+    from tinsmith.devices.boards.trees import Tree
 
 __all__ = ["Shell"]
 
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {
     "HOME": "/root",
@@ -40,16 +42,14 @@ class Shell:
     """Starts programs on a board.
 
     Attributes:
-        root: The board's folder.
-        cpuinfo: What it shows as ``/proc/cpuinfo``.
-        boot_id: What it shows as the number of its boot.
+        tree: Its files.
+        shown: What of this machine it shows, and where, beside its own files.
         proot: The path of the program.
         emulator: The path of the program.
     """
 
-    root: Path
-    cpuinfo: Path
-    boot_id: Path
+    tree: Tree
+    shown: Mapping[Path, str]
     proot: str
     emulator: str
 
@@ -67,11 +67,12 @@ class Shell:
         await started.wait()
 
     def _command(self, line: str, tell: int) -> list[str]:
-        seen = {"/dev": "/dev", "/proc": "/proc", self.cpuinfo: "/proc/cpuinfo", self.boot_id: _BOOT_ID}
+        seen = {Path("/dev"): "/dev", Path("/proc"): "/proc", **self.shown}
+        seen |= {self.tree.system / name: f"/{name}" for name in SHARED}
         binds = [word for here, there in seen.items() for word in ("-b", f"{here}:{there}")]
         script = _TELL_END.replace("TELL", str(tell))
         return [
-            self.proot, "-0", "-q", f"{self.emulator} -cpu {CPU}", "-r", str(self.root), *binds, "-w", "/root",
+            self.proot, "-0", "-q", f"{self.emulator} -cpu {CPU}", "-r", str(self.tree.own), *binds, "-w", "/root",
             "/bin/bash", "-c", script, "bash", line,
         ]  # fmt: skip
 

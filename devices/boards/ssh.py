@@ -12,6 +12,7 @@ from tinsmith.devices.boards.keys import keys_in
 from tinsmith.devices.boards.listening import wait_for_ssh
 from tinsmith.devices.boards.namespaces import PROGRAMS as NAMESPACES
 from tinsmith.devices.boards.namespaces import cable_of, power_on
+from tinsmith.devices.boards.processes import ended_by_errors
 from tinsmith.devices.boards.programs import program
 from tinsmith.devices.boards.systems import BOARD, PROGRAMS, is_made, made
 
@@ -50,7 +51,8 @@ def _start(name: str, folder: Path, before: Board | None) -> Board:
     # it must be started by its path; -e: what it says goes into the board's log
     server = [program("sshd"), "-D", "-e", "-f", "/mnt/state/sshd_config"]
     process, cable = power_on(name, folder, made(BOARD), server, cable=cable_of(before.link) if before else None)
-    wait_for_ssh(process, folder, (cable.board, _PORT), time_limit_s=_START_LIMIT_S)
+    with ended_by_errors(process):
+        wait_for_ssh(process, folder, (cable.board, _PORT), time_limit_s=_START_LIMIT_S)
     return Board(
         name=name,
         kind=SSH.name,

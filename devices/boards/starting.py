@@ -123,14 +123,17 @@ def cut(board: Board) -> None:
         power_off(board.process, cable_of(board.link))
     else:
         board.process.end_with_all()
+    if forget := _kind(board.kind).forget:
+        forget(board)
 
 
 def boot(board: Board) -> Board:
-    """Start a board again whose power was cut: same disk, same keys, same address.
+    """Start a board again, whose power is cut before where it is on: same disk, same keys, same address.
 
     Raises:
         HostError: It did not start.
     """
+    cut(board)
     again = _kind(board.kind).start(board.name, board.folder, board)
     write_board(again)
     return again

@@ -18,7 +18,7 @@ from tinsmith.devices.boards.cpuinfo import CPU
 from tinsmith.devices.boards.kernel import ARCHIVE, KERNEL, is_kernel_made, kernel_made
 from tinsmith.devices.boards.keys import keys_in
 from tinsmith.devices.boards.listening import wait_for_ssh
-from tinsmith.devices.boards.processes import start
+from tinsmith.devices.boards.processes import ended_by_errors, start
 from tinsmith.devices.boards.programs import program, run
 from tinsmith.devices.boards.systems import MACHINE, PROGRAMS, is_made, locked, made
 
@@ -66,7 +66,8 @@ def _start(name: str, folder: Path, before: Board | None) -> Board:
         process=process,
         port=port,
     )
-    wait_for_ssh(process, folder, ("127.0.0.1", port), time_limit_s=_BOOT_LIMIT_S)
+    with ended_by_errors(process):
+        wait_for_ssh(process, folder, ("127.0.0.1", port), time_limit_s=_BOOT_LIMIT_S)
     return board
 
 

@@ -1,6 +1,7 @@
 """Each kind of virtual board passes the contract of transports, and is what it says it is."""
 
 import contextlib
+from pathlib import PurePosixPath
 
 import pytest
 
@@ -25,6 +26,16 @@ class BoardContract(TransportContract):
         assert transport.run(["uname", "-m"], time_limit_s=LIMIT_S).stdout == b"aarch64\n"
         cpuinfo = transport.run(["cat", "/proc/cpuinfo"], time_limit_s=LIMIT_S).stdout
         assert b"CPU part\t: 0xd08" in cpuinfo
+        # without it LiteRT goes on without XNNPACK, and its int8 answers are others
+        possible = transport.run(["cat", "/sys/devices/system/cpu/possible"], time_limit_s=LIMIT_S).stdout
+        assert possible.startswith(b"0-")
+
+    def test_files_of_the_system_can_be_fetched(self, transport, tmp_path):
+        transport.get(PurePosixPath("/bin/sh"), tmp_path / "sh", time_limit_s=LIMIT_S)
+        head = (tmp_path / "sh").read_bytes()[:20]
+
+        assert head[:4] == b"\x7fELF"
+        assert head[18:20] == b"\xb7\x00"  # EM_AARCH64
 
 
 class WithPython(BoardContract):

@@ -3,12 +3,14 @@
 import contextlib
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tinsmith.devices.boards.board import write_board
 from tinsmith.devices.boards.starting import boot, cut, find_board, stop_board
-from tinsmith.runtime.errors import TinsmithError, UsageError
+from tinsmith.runtime.errors import HostError, TinsmithError, UsageError
 
 LIMIT_S = 30.0
 KINDS = ["proot", "ssh", "adb"]
@@ -78,6 +80,40 @@ class TestEachKind:
 
         assert f"devices down on-{kind}" in caught.value.hint
         assert said(board, "echo on") == "on"
+
+
+def test_what_is_left_of_an_old_board_does_no_harm_to_one_that_is_on(start):
+    board = start("alive", "ssh")
+    folder = board.folder.with_name("stale")
+    folder.mkdir()
+    # as after a restart of this machine: number and cable are another's now
+    process = replace(board.process, began="another-boot 1")
+    write_board(replace(board, name="stale", folder=folder, process=process))
+    assert stop_board("stale")
+
+    assert not folder.exists()
+    assert said(board, "echo alive") == "alive"
+
+
+def test_a_board_that_is_on_is_rebooted(start):
+    board = start("reboot", "ssh")
+    first = said(board, f"cat {BOOT_ID}; echo x > /tmp/x")
+    again = boot(board)
+
+    assert not board.runs
+    assert said(again, f"cat {BOOT_ID}; ls /tmp") != first
+    assert said(again, "ls /tmp") == ""
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing(start, monkeypatch):
+    before = traces()
+    monkeypatch.setattr("tinsmith.devices.boards.ssh._CONFIG", "NoSuchOption yes\n")
+    with pytest.raises(HostError, match=r"did not start: .*(NoSuchOption|terminating)"):
+        start("broken", "ssh")
+
+    assert find_board("broken") is None
+    assert traces() == before
+    assert b"broken" not in b"".join(p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists())
 
 
 def test_boards_have_addresses_of_their_own(start):

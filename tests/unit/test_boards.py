@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinsmith.devices.boards.cpio import Member, archive
-from tinsmith.devices.boards.cpuinfo import cpuinfo
+from tinsmith.devices.boards.cpuinfo import describe_cpu
 from tinsmith.devices.boards.mirror import debian_mirror, mirrors_in
 from tinsmith.devices.boards.places import cache_folder, state_folder
 from tinsmith.devices.boards.processes import Process, start
-from tinsmith.devices.boards.proot_files import resolve
+from tinsmith.devices.boards.trees import Tree
 from tinsmith.runtime.cpu import parse_cpuinfo
 from tinsmith.runtime.errors import HostError
 
@@ -91,7 +91,7 @@ class TestLinks:
         for name, target in links.items():
             (root / name).symlink_to(target)
         try:
-            found = resolve(root, PurePosixPath("/", *path))
+            found = Tree(own=root, system=outside).resolve(PurePosixPath("/", *path))
         except OSError:
             return
 
@@ -103,13 +103,22 @@ class TestLinks:
         (tmp_path / "current").symlink_to("/data")
         (tmp_path / "data/x").symlink_to("../../../data/y")
 
-        assert resolve(tmp_path, PurePosixPath("/current/x")) == PurePosixPath("/data/y")
+        assert Tree(own=tmp_path, system=tmp_path).resolve(PurePosixPath("/current/x")) == PurePosixPath("/data/y")
+
+    def test_what_is_shared_lies_with_the_system(self, tmp_path):
+        tree = Tree(own=tmp_path / "own", system=tmp_path / "system")
+        (tmp_path / "own").mkdir()
+        (tmp_path / "own/shell").symlink_to("/usr/bin/sh")
+
+        assert tree.place(tree.resolve(PurePosixPath("/shell"))) == tmp_path / "system/usr/bin/sh"
+        assert tree.place(PurePosixPath("/data/usr")) == tmp_path / "own/data/usr"
+        assert tree.place(PurePosixPath("/")) == tmp_path / "own"
 
     def test_a_circle_is_an_error(self, tmp_path):
         (tmp_path / "a").symlink_to("b")
         (tmp_path / "b").symlink_to("a")
         with pytest.raises(OSError, match="symbolic links"):
-            resolve(tmp_path, PurePosixPath("/a"))
+            Tree(own=tmp_path, system=tmp_path).resolve(PurePosixPath("/a"))
 
 
 def entries(data):
@@ -141,13 +150,28 @@ def test_an_archive_holds_files_behind_their_folders(contents):
             assert order.index(str(parent)) < order.index(path)
 
 
-def test_the_cpu_of_a_board_is_an_arm():
-    cpu = parse_cpuinfo(cpuinfo(4), machine="aarch64")
+def test_the_cpu_of_a_board_is_an_arm(tmp_path):
+    describe_cpu(tmp_path)
+    cpuinfo = (tmp_path / "cpuinfo").read_text()
+    cpu = parse_cpuinfo(cpuinfo, machine="aarch64")
 
     assert cpu.arch == "aarch64"
     assert "asimd" in cpu.features
     assert "asimddp" not in cpu.features
-    assert cpuinfo(4).count("processor") == 4
+    assert cpuinfo.count("processor") == 4
+    assert (tmp_path / "sys/devices/system/cpu/possible").read_text() == "0-3\n"
+
+
+def test_without_asyncssh_the_kinds_are_known_and_a_board_says_what_it_needs(tmp_path):
+    script = (
+        "import sys; sys.modules['asyncssh'] = None; from pathlib import Path; "
+        "from tinsmith.devices.boards.starting import KINDS; from tinsmith.devices.boards.keys import keys_in; "
+        "from tinsmith.runtime.errors import MissingDependencyError\n"
+        "try: keys_in(Path('.'))\nexcept MissingDependencyError as error: assert 'devices' in error.hint\n"
+        "else: raise SystemExit(1)"
+    )
+
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
 
 
 class TestProcesses:
@@ -162,11 +186,14 @@ class TestProcesses:
         assert not process.lives
         assert not any(child.lives for child in below)
 
-    def test_a_number_that_another_process_has_now_is_left_alone(self):
-        mine = Process.numbered(os.getpid())
-        Process(number=mine.number, began="another-boot 1").end_with_all()
+    def test_a_number_that_another_process_has_now_is_left_alone(self, tmp_path):
+        child = start(["/bin/sleep", "600"], log=tmp_path / "log")
+        Process(number=os.getpid(), began="another-boot 1").end_with_all()
+        assert Process.numbered(os.getpid()).lives
+        assert child.lives
+        child.end()
 
-        assert mine.lives
+        assert not child.lives
 
     def test_one_that_never_was_does_not_live(self):
         assert not Process.numbered(2**22 + 1).lives
