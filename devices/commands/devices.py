@@ -9,14 +9,13 @@ import rich_click as click
 from click.exceptions import Exit
 
 from tinsmith.devices.commands.boards import down, up
+from tinsmith.devices.commands.setting_up import set_up_and_print
 from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import print_result
 from tinsmith.runtime.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from tinsmith.devices.device import Device
+    from collections.abc import Callable
 
 __all__ = ["devices"]
 
@@ -116,7 +115,7 @@ def add(
         )
     device = add_device(Entry(**facts))
     if setup:
-        _set_up([device], output_format, engine=engine, trust=trust, wheels=wheels, service=service)
+        set_up_and_print([device], output_format, engine=engine, trust=trust, wheels=wheels, service=service)
     else:
         print_result(output_format, {"device": device.to_json()}, [device_facts(device)])
 
@@ -133,20 +132,7 @@ def setup(names: tuple[str, ...], output_format: str, **wanted: Any) -> None:
     """
     from tinsmith.devices.inventory import resolve_devices
 
-    _set_up(resolve_devices(names), output_format, **wanted)
-
-
-def _set_up(devices: Sequence[Device], output_format: str, **wanted: Any) -> None:
-    from tinsmith.devices.commands.setup_view import setup_document, setup_view
-    from tinsmith.devices.setup.report import Wanted
-    from tinsmith.devices.setup.setting_up import set_up_all
-
-    outcomes = set_up_all(devices, Wanted(**wanted))
-    if len(outcomes) == 1 and outcomes[0].error is not None:
-        raise outcomes[0].error
-    print_result(output_format, {"devices": [setup_document(outcome) for outcome in outcomes]}, setup_view(outcomes))
-    if code := max(0 if outcome.error is None else outcome.error.exit_code for outcome in outcomes):
-        raise Exit(code)
+    set_up_and_print(resolve_devices(names), output_format, **wanted)
 
 
 @devices.command()
