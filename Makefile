@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& command -v $$p && break; done)
 
-.PHONY: demo test check unit tflite-runtime emulator judges bench clean
+.PHONY: demo test check unit tflite-runtime emulator judges boards board-programs bench clean
 
 demo: $(VENV)/.ready
 	$(BIN)/tinsmith demo --output demo-output
@@ -39,6 +39,20 @@ JUDGES := minisign wrk chromium chromium-driver curl
 judges:
 	@for program in minisign wrk chromium chromedriver curl; do command -v $$program >/dev/null || exit 1; done \
 		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(JUDGES); }
+
+# Virtual boards, for tests and `tinsmith devices up`: their programs from Debian, and the systems they boot. What can't
+# be had is said, and the boards that need it are left out.
+BOARDS := qemu-user-static binfmt-support mmdebstrap proot openssh-server openssh-client adb qemu-system-arm \
+	iproute2 e2fsprogs kmod systemd-container
+boards: board-programs $(VENV)/.ready
+	$(BIN)/python -m tinsmith.devices.boards
+
+# RUNLEVEL=1: the SSH server is for the boards, and none is started on this machine.
+board-programs:
+	@dpkg --status $(BOARDS) >/dev/null 2>&1 \
+		|| { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends $(BOARDS); } \
+		|| echo "left out: the programs of some boards were not installed; apt and root are needed for: $(BOARDS)"
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks

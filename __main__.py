@@ -90,6 +90,10 @@ SECTIONS = {
             "tinsmith.devices.commands.flash:flash",
             "Make a bundle the one that a device serves, or change nothing.",
         ),
+        "rollouts": (
+            "tinsmith.devices.commands.rollouts:rollouts",
+            "List what was flashed to several devices, and how far it is.",
+        ),
         "status": ("tinsmith.devices.commands.status:status", "Show what devices serve."),
         "rollback": (
             "tinsmith.devices.commands.status:rollback",

@@ -11,6 +11,8 @@ from benchmarks import (
     calibration,
     damaged,
     demo,
+    flash,
+    fleet,
     fragile,
     honesty,
     hygiene,
@@ -19,6 +21,7 @@ from benchmarks import (
     overhead,
     overload,
     peer,
+    power,
     serving,
     startup,
     swaps,
@@ -34,6 +37,9 @@ PARTS = {
     "peer": peer.figures,
     "monitor": monitor.figures,
     "demo": demo.figures,
+    "flash": flash.figures,
+    "fleet": fleet.figures,
+    "power": power.figures,
     "fragile": fragile.figures,
     "honesty": honesty.figures,
     "calibration": calibration.figures,
@@ -45,7 +51,9 @@ PARTS = {
     "damaged": damaged.figures,
 }
 # Only when asked for by name.
-_HOURS = ("training", "honesty", "fragile", "large", "serving", "swaps", "overload", "damaged")
+_HOURS = (
+    "training", "flash", "fleet", "power", "fragile", "honesty", "large", "serving", "swaps", "overload", "damaged",
+)  # fmt: skip
 
 
 def main(asked: list[str]) -> int:

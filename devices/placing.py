@@ -1,7 +1,8 @@
-"""Where everything goes on a device."""
+"""The folder on a device that everything of ours goes into."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -13,16 +14,25 @@ if TYPE_CHECKING:
 
 __all__ = ["base_on"]
 
+_ON_ANDROID = PurePosixPath("/data/local/tmp/tinsmith")
+_BELOW_HOME = PurePosixPath("tinsmith")
+
 
 def base_on(device: Device) -> PurePosixPath:
-    """The base folder of a device: as the inventory or the address names it, else the usual one.
+    """The base folder; where neither the inventory nor the address names one, the usual one of its kind.
 
-    That is ``tinsmith`` in the user's home over SSH, where relative paths begin, a folder of the user's data on this
-    machine, and one that needs no root on phones.
+    A relative one is seen from where the transport's programs start: over SSH, the user's home.
     """
-    if told := base_of(device):
-        return PurePosixPath(told)
+    if named := base_of(device):
+        return PurePosixPath(named)
     address = parse_address(device.address)
-    if isinstance(address, LocalAddress):
-        return PurePosixPath(Path.home() / ".local/share/tinsmith/device")
-    return PurePosixPath("/data/local/tmp/tinsmith" if isinstance(address, AdbAddress) else "tinsmith")
+    if isinstance(address, AdbAddress):
+        return _ON_ANDROID
+    return _here() if isinstance(address, LocalAddress) else _BELOW_HOME
+
+
+def _here() -> PurePosixPath:
+    """This machine's own, where the XDG specification wants data of the user."""
+    data = os.environ.get("XDG_DATA_HOME", "")
+    folder = Path(data) if data.startswith("/") else Path.home() / ".local" / "share"
+    return PurePosixPath(folder / "tinsmith" / "device")

@@ -15,10 +15,10 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime.bundle.container import read_entries
-from tinsmith.runtime.files import write_bytes
+from tinsmith.runtime.files import staged_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["write_patch"]
 
 _MAGIC = b"BSDIFF40"
+_HEAD_BYTES = 32
 _SIGN = 1 << 63
 _CHUNK_BYTES = 1 << 20
 _MOST_SORTED_BYTES = 4 << 20
@@ -55,19 +56,23 @@ def write_patch(old: Path, new: Path, patch: Path) -> None:
         DataError: One of the two is no bundle.
         OutputError: The patch can't be written.
     """
-    found = _by_parts(old, new)
     new_bytes = new.stat().st_size
-    if len(found) > _GOOD_SHARE * new_bytes and max(new_bytes, old.stat().st_size) <= _MOST_SORTED_BYTES:
-        import bsdiff4
+    with staged_file(patch) as staged:
+        _write_by_parts(old, new, staged)
+        found_bytes = staged.stat().st_size
+        if found_bytes > _GOOD_SHARE * new_bytes and max(new_bytes, old.stat().st_size) <= _MOST_SORTED_BYTES:
+            import bsdiff4
 
-        found = min(found, bsdiff4.diff(old.read_bytes(), new.read_bytes()), key=len)
-    write_bytes(patch, found)
+            found = bsdiff4.diff(old.read_bytes(), new.read_bytes())
+            if len(found) < found_bytes:
+                staged.write_bytes(found)
 
 
-def _by_parts(old: Path, new: Path) -> bytes:
-    with old.open("rb") as before, new.open("rb") as after:
-        spans = list(_spans(read_entries(before), read_entries(after), new.stat().st_size))
-        return _packed(before, after, spans, new.stat().st_size)
+def _write_by_parts(old: Path, new: Path, patch: Path) -> None:
+    size_bytes = new.stat().st_size
+    with old.open("rb") as before, new.open("rb") as after, patch.open("wb") as target:
+        spans = list(_spans(read_entries(before), read_entries(after), size_bytes))
+        _pack(before, after, spans, size_bytes, target)
 
 
 def _spans(old: Sequence[Entry], new: Sequence[Entry], size_bytes: int) -> Iterator[_Span]:
@@ -100,17 +105,28 @@ def _kind(name: str) -> tuple[str, str]:
     return str(path.parent), path.suffix
 
 
-def _packed(before: BinaryIO, after: BinaryIO, spans: list[_Span], size_bytes: int) -> bytes:
-    control, diff, extra = (bz2.BZ2Compressor(9) for _ in range(3))
-    blocks: list[list[bytes]] = [[], [], []]
-    for add, copy, move in _triples(spans):
-        blocks[0].append(control.compress(b"".join(map(_number, (add, copy, move)))))
+def _pack(before: BinaryIO, after: BinaryIO, spans: list[_Span], size_bytes: int, target: BinaryIO) -> None:
+    """Control, differences and what is new, behind a head that says how long they are; none is held in memory."""
+    target.write(bytes(_HEAD_BYTES))
+    _compress((b"".join(map(_number, triple)) for triple in _triples(spans)), target)
+    control_end = target.tell()
+    _compress(_contents(before, after, [span for span in spans if span.old_at is not None]), target)
+    diff_end = target.tell()
+    _compress(_contents(before, after, [span for span in spans if span.old_at is None]), target)
+    target.seek(0)
+    target.write(_MAGIC + b"".join(map(_number, (control_end - _HEAD_BYTES, diff_end - control_end, size_bytes))))
+
+
+def _compress(pieces: Iterable[bytes], target: BinaryIO) -> None:
+    packer = bz2.BZ2Compressor(9)
+    for piece in pieces:
+        target.write(packer.compress(piece))
+    target.write(packer.flush())
+
+
+def _contents(before: BinaryIO, after: BinaryIO, spans: list[_Span]) -> Iterator[bytes]:
     for span in spans:
-        kind, packer = (2, extra) if span.old_at is None else (1, diff)
-        blocks[kind].extend(packer.compress(chunk) for chunk in _content(before, after, span))
-    streams = [b"".join(block) + packer.flush() for block, packer in zip(blocks, (control, diff, extra), strict=True)]
-    head = _MAGIC + b"".join(map(_number, (len(streams[0]), len(streams[1]), size_bytes)))
-    return head + b"".join(streams)
+        yield from _content(before, after, span)
 
 
 def _triples(spans: list[_Span]) -> Iterator[tuple[int, int, int]]:

@@ -33,6 +33,8 @@ _NO_PROGRESS_S = 30.0
 _CHUNK_BYTES = 1 << 20
 # A patch of at most this share of the bundle is sent without finding out how small the packed bundle is.
 _GOOD_SHARE = 0.25
+# Above this one, it is not worth that either: the bundle is sent as it is while it is packed.
+_USELESS_SHARE = 0.9
 
 
 class Progress(Protocol):
@@ -112,6 +114,17 @@ class Sender:
             return self._put(packed, begun) if less else self._put(whole, held)
         return self._whole_or_packed(held)
 
+    def expect(self, known: MissingBytes) -> Sent:
+        """What ``deliver`` would send, the bundle as it is where it is not packed yet; nothing is sent."""
+        parcel = self._patch(known)
+        if parcel is None and self.store.has_packed(self.sha256):
+            parcel = self.store.packed(self.bundle, self.sha256)
+        held = 0 if parcel is None else self._begun(parcel)
+        whole, whole_held = self.whole(), self._held(self.whole(), known)
+        if parcel is None or (parcel.form == "lzma" and parcel.size_bytes - held >= whole.size_bytes - whole_held):
+            parcel, held = whole, whole_held
+        return Sent(form=parcel.form, size_bytes=parcel.size_bytes - held, resumed_bytes=held)
+
     def _patch(self, known: MissingBytes) -> Parcel | None:
         """The smallest patch, where packing the bundle would not do better."""
         made = (self.store.patch(base.sha256, self.bundle, self.sha256) for base in known.bases)
@@ -119,8 +132,11 @@ class Sender:
         if not found:
             return None
         best = min(found, key=lambda patch: patch.size_bytes)
-        if best.size_bytes <= _GOOD_SHARE * self.whole().size_bytes:
+        whole_bytes = self.whole().size_bytes
+        if best.size_bytes <= _GOOD_SHARE * whole_bytes:
             return best
+        if best.size_bytes > _USELESS_SHARE * whole_bytes:  # the two have nothing in common
+            return None
         return best if best.size_bytes < self.store.packed(self.bundle, self.sha256).size_bytes else None
 
     def _whole_or_packed(self, held: int) -> Delivered:

@@ -61,6 +61,7 @@ class Store:
         self._made: dict[str, Parcel] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
+        self._patching = threading.Lock()
 
     def keep(self, bundle: Path, sha256: str) -> Path:
         """Keep a copy of a bundle, so that the next one can be sent as a patch against it.
@@ -89,7 +90,12 @@ class Store:
         if not old.is_file() or sha256_of(old) != base:
             return None
         path = self._path(f"{base}-{sha256}.bsdiff")
-        return self._parcel(path, "bsdiff", base, lambda staged: write_patch(old, bundle, staged))
+        return self._parcel(path, "bsdiff", base, lambda staged: self._write_patch(old, bundle, staged))
+
+    def _write_patch(self, old: Path, new: Path, staged: Path) -> None:
+        """One at a time, for sorting takes 17 times the bundle's memory: a fleet may have as many bases as devices."""
+        with self._patching:
+            write_patch(old, new, staged)
 
     def _parcel(self, path: Path, form: str, base: str, make: Callable[[Path], object]) -> Parcel:
         with self._lock(path.name):

@@ -71,6 +71,7 @@ class AdbTransport:
         """See ``Putting``; in pieces, each pushed beside the destination, its size checked, and appended."""
         step = self._step(f"putting {destination.name}")
         self._get_ready(step)
+        self._check_folder(str(destination.parent), step, time_limit_s)
         with opened(source, offset) as (stream, _), tempfile.TemporaryDirectory() as folder:
             part = Path(folder) / "piece"
             held_bytes = offset
@@ -93,6 +94,12 @@ class AdbTransport:
 
     def close(self) -> None:
         """Nothing is held: each step is a program of its own."""
+
+    def _check_folder(self, folder: str, step: Step, time_limit_s: float) -> None:
+        """A real adbd makes the folders that a push names."""
+        ran = self.run(["ls", "-d", f"{folder}/."], time_limit_s=time_limit_s)
+        if ran.code:
+            raise shell.failure(ran, step, folder)
 
     def _append(self, part: Path, destination: PurePosixPath, offset: int, step: Step, time_limit_s: float) -> None:
         beside = destination.with_name(destination.name + ".piece")

@@ -55,7 +55,7 @@ class AdbProgram:
         self._program = program
 
     def check_ready(self, step: Step) -> None:
-        """See that the device is there and lets us in; one with a network address is connected to first.
+        """See that the device is there and lets us in; one with a network address is connected to, or again.
 
         Raises:
             HostError: There is no adb program here.
@@ -63,7 +63,9 @@ class AdbProgram:
         """
         self._start_server(step)
         said = self.ask(["get-state"], step, time_limit_s=_SHORT_S)
-        if said.code and self._is_in_network() and b"not found" in said.stderr:
+        if said.code and self._is_in_network() and (b"not found" in said.stderr or b"offline" in said.stderr):
+            # adb keeps the connection of one that has restarted, and calls it offline for ever
+            self._plain(["disconnect", str(self._address.serial)], step)
             self._plain(["connect", str(self._address.serial)], step)
             said = self.ask(["get-state"], step, time_limit_s=_SHORT_S)
         state = (said.stderr if said.code else said.stdout).decode(errors="replace").strip()

@@ -23,6 +23,7 @@ __all__ = ["main"]
 
 _MOST_REQUEST_BYTES = 1 << 16
 _DEFECT = 70
+_PATIENCE_S = 5.0
 
 
 def main() -> int:
@@ -43,7 +44,8 @@ def main() -> int:
 def _answered(request: bytes) -> tuple[int, dict[str, Any]]:
     stages = Stages("request")
     try:
-        return 0, answer_json(answer(Board(_base()), read_request(request), stages))
+        board = Board(_base(), patience_s=_PATIENCE_S)
+        return 0, answer_json(answer(board, read_request(request), stages))
     except TinsmithError as error:
         return error.exit_code, _error(error.code, error.exit_code, error.message, error.hint, stages.now)
     except Exception as error:  # noqa: BLE001 - the host must get an answer whatever went wrong here

@@ -30,6 +30,7 @@ echo "$*" >> "$home/asked"
 if [ "$1" = -s ]; then serial=$2; shift 2; fi
 case $1 in
 start-server) exit 0 ;;
+disconnect) echo absent > "$home/state"; exit 0 ;;
 connect) echo device > "$home/state"; exit 0 ;;
 esac
 case $state in
@@ -117,8 +118,9 @@ class TestStates:
 
         assert "apt install adb" in caught.value.hint
 
-    def test_one_in_the_network_is_connected_to_first(self, adb):
-        (adb / "state").write_text("absent")
+    @pytest.mark.parametrize("state", ["absent", "offline"])
+    def test_one_in_the_network_is_connected_to_first(self, adb, state):
+        (adb / "state").write_text(state)
 
         assert says(AdbTransport(AdbAddress(serial="10.0.0.9:5555"), str(adb / "adb")))
         assert "connect 10.0.0.9:5555" in (adb / "asked").read_text().splitlines()

@@ -1,0 +1,24 @@
+"""Where virtual boards keep their state, and the systems they start from: folders of the XDG specification."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["cache_folder", "state_folder"]
+
+
+def state_folder() -> Path:
+    """The folder with one folder a board; it may not be there yet."""
+    return _xdg("XDG_STATE_HOME", ".local/state") / "tinsmith" / "boards"
+
+
+def cache_folder() -> Path:
+    """The folder of systems that are made once; it may go at any time, and may not be there yet."""
+    return _xdg("XDG_CACHE_HOME", ".cache") / "tinsmith" / "boards"
+
+
+def _xdg(variable: str, usual: str) -> Path:
+    told = os.environ.get(variable, "")
+    # the XDG specification: a relative path there counts as none
+    return Path(told) if told.startswith("/") else Path.home() / usual
