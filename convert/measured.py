@@ -82,6 +82,11 @@ def _promise(path: Path, measurements: Sequence[Mapping[str, Any]], artifact: Ar
     for found in measurements:
         if found["artifact_sha256"] != artifact.sha256:
             continue
+        if found.get("emulated"):
+            raise DataError(
+                f"{path} was measured on an emulated CPU, and the time of that is no device's latency",
+                hint="measure it on a device, or state a latency with --promise",
+            )
         # a bundle is made for a profile; the device has a name of the user's
         measured = {**{name: found[name] for name in wanted}, "device": found.get("profile", found["device"])}
         differs = [name for name, value in wanted.items() if measured[name] != value]

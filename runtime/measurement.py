@@ -129,6 +129,7 @@ class Measurement:
         environment: Facts of the machine, as text.
         processes: One record a process, in the order they ran; at least one.
         lost: Why fewer processes measured than were to; empty where all did.
+        emulated: Whether the device's CPU is emulated, so that its time is no device's latency.
     """
 
     artifact: str
@@ -148,6 +149,7 @@ class Measurement:
     environment: dict[str, str]
     processes: tuple[ProcessRun, ...]
     lost: str = ""
+    emulated: bool = False
 
     @property
     def samples_ms(self) -> list[float]:
@@ -236,6 +238,7 @@ class Measurement:
             "size_bytes": self.size_bytes,
             "threads": self.threads,
             "seed": self.seed,
+            "emulated": self.emulated,
             "placement": self.placement.to_json(),
             "environment": self.environment,
             "processes": [process.to_json() for process in self.processes],
@@ -276,6 +279,7 @@ class Measurement:
             size_bytes=fields.count("size_bytes", least=0),
             threads=fields.count("threads"),
             seed=fields.count("seed", least=0),
+            emulated=fields.flag("emulated"),
             placement=Placement.read(fields.table("placement")),
             environment=fields.table("environment").each(type(fields).word),
             processes=_processes(fields),

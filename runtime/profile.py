@@ -1,7 +1,7 @@
 """Profiles: what a kind of device has and can do, one TOML file each; data, no code.
 
 A file holds what ``Profile`` lists: ``title``, ``kind``, ``aliases``, ``soc``, ``ram_bytes``, ``flash_bytes``,
-``threads``, ``transports``, a table ``[cpu]``, one ``[[engines]]`` an engine, one ``[[accelerators]]`` for each that is
+``threads``, ``transports``, ``emulated``, a table ``[cpu]``, one ``[[engines]]`` an engine, one ``[[accelerators]]`` for each that is
 there beside the CPU, one ``[[references]]`` for each latency that somebody has published, and ``[sources.X]`` for each
 of ``cpu``, ``ram_bytes``, ``flash_bytes``, ``engines`` and ``accelerators``: where the figure comes from, on which day,
 and whether it was ``measured``, ``published`` or ``estimated``. Keys that nobody knows are errors. The profile of the
@@ -148,6 +148,7 @@ class Profile:
         flash_bytes: Storage that is built in, of the variant that has least; None where there is a slot for a card.
         transports: How it is reached: schemes of addresses, the usual one first.
         references: Latencies that were published for it.
+        emulated: Whether another CPU pretends to be it, so that its time is no device's latency.
     """
 
     name: str
@@ -164,6 +165,7 @@ class Profile:
     flash_bytes: int | None = None
     transports: tuple[str, ...] = ()
     references: tuple[Reference, ...] = ()
+    emulated: bool = False
 
     @property
     def accelerator_names(self) -> tuple[str, ...]:
@@ -276,6 +278,7 @@ def _profile(name: str, facts: Facts) -> Profile:
         flash_bytes=facts.maybe_count("flash_bytes"),
         transports=facts.names("transports"),
         references=tuple(_reference(table) for table in facts.tables("references", least=0)),
+        emulated="emulated" in facts and facts.flag("emulated"),
     )
     facts.end()
     _check_sources(profile, facts)

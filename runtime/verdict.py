@@ -20,7 +20,7 @@ STABLE, NOISY, THROTTLED = "stable", "noisy", "throttled"
 # Of one core, over all timed runs: a program that does nothing else uses 1, a quiet system less than 0.1.
 _OTHERS_CORES = 0.3
 _STEAL_CORES = 0.05
-_WAITED_SHARE = 0.05
+_WAITED_SHARE = 0.05  # of all threads together
 _QUOTA_SHARE = 0.01
 # NTP may slew by 500 ppm; a minute of that is 30 ms.
 _JUMP_MS, _JUMP_SHARE = 50.0, 0.002
@@ -76,6 +76,8 @@ def _weaker(first: ProcessRun, last: ProcessRun) -> bool:
 
 def _noisy(measurement: Measurement) -> Iterator[str]:
     processes = measurement.processes
+    if measurement.emulated:
+        yield "its CPU is emulated, and the time of that is no device's latency"
     if measurement.lost:
         yield f"measuring ended early: {measurement.lost}"
     if len(processes) < LEAST_PROCESSES:
@@ -96,7 +98,7 @@ def _disturbed(processes: tuple[ProcessRun, ...]) -> Iterator[str]:
     if (steal := _mean(processes, lambda p: p.usage.steal_cores)) > _STEAL_CORES:
         yield f"the hypervisor gave {steal:.2f} cores to others"
     if (waited := _mean(processes, lambda p: p.usage.waited_share)) > _WAITED_SHARE:
-        yield f"it waited for a core {100 * waited:.0f} % of the time"
+        yield f"its threads waited for a core {waited:.2f} s each second"
     if (quota := _mean(processes, lambda p: p.usage.quota_share)) > _QUOTA_SHARE:
         yield f"its control group's CPU limit held it back {100 * quota:.0f} % of the time"
     jump_ms = max((abs(p.usage.clock_jump_ms) - _JUMP_SHARE * 1e3 * p.usage.wall_s for p in processes), default=0)

@@ -164,6 +164,7 @@ class _Series:
             environment=_environment(first),
             processes=self._processes,
             lost="" if self.error is None else self.error.message,
+            emulated=device.profile.emulated,
         )
 
     def failure(self) -> Failure:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Following", "benchmark_view"]
 
 _COLUMNS = ("model", "device", "median ms (95 %)", "p90 ms", "load ms", "MiB", "bytes", "verdict")
-_NAMES_WIDTH, _DEVICE_WIDTH = 26, 9
+_NAMES_WIDTH, _DEVICE_WIDTH = 26, 10
 _LEGEND = "(95 %): the interval of the median over processes. MiB: peak memory of the process, Python included."
 _SLOWEST = 10
 

@@ -1,6 +1,7 @@
 """A benchmark over several models and devices: turns, losses, and what is kept of them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,8 +17,10 @@ from tinsmith.runtime.errors import LinkLostError, ModelTimeoutError, UsageError
 from tinsmith.runtime.measurement import Measurement
 from tinsmith.runtime.measuring.conditions import Conditions
 from tinsmith.runtime.measuring.usage import Usage
+from tinsmith.runtime.profile import load_profile
 from tinsmith.runtime.timing import runs_needed
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 LOST = LinkLostError("b: running sh: the link was lost", hint="see whether it is on")
 
 
@@ -136,11 +139,8 @@ def test_the_median_lies_in_its_interval_and_in_what_was_measured(times):
 
 
 def benchmark_of(times, **fake):
-    import pathlib
-
-    golden = pathlib.Path(__file__).parents[1] / "golden"
     effort = replace(EFFORTS["quick"], processes=len(times))
-    return measured([golden / "dense.tflite"], {"a": FakeMeasurer(times, **fake)}, Plan(effort=effort)).measurements
+    return measured([GOLDEN / "dense.tflite"], {"a": FakeMeasurer(times, **fake)}, Plan(effort=effort)).measurements
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def benchmark_of(times, **fake):
     [
         (Usage(wall_s=2.0, others_cores=0.9), "other programs used 0.90 cores"),
         (Usage(wall_s=2.0, steal_cores=0.2), "the hypervisor gave 0.20 cores"),
-        (Usage(wall_s=2.0, waited_share=0.25), "waited for a core 25 %"),
+        (Usage(wall_s=2.0, waited_share=0.25), "waited for a core 0.25 s each second"),
         (Usage(wall_s=2.0, quota_share=0.5), "CPU limit held it back 50 %"),
         (Usage(wall_s=2.0, clock_jump_ms=-3000.0), "jumped by 2996 ms"),
     ],
@@ -198,6 +198,17 @@ def test_a_row_holds_what_the_table_shows():
     assert (row.model, row.device, row.median_ms, row.verdict) == ("dense.tflite", "a", 1.01, "stable")
     assert (row.interval_ms.low, row.interval_ms.high) == (1.0, 1.02)
     assert row.throughput_per_s == pytest.approx(1 / 1.01e-3)
+
+
+def test_emulated_time_is_never_stable():
+    virtual = replace(local_device(), name="v", profile=load_profile("virtual-arm64"))
+    model = GOLDEN / "dense.tflite"
+
+    (measurement,) = benchmark([model], [virtual], measurer_of=lambda _: FakeMeasurer()).measurements
+
+    assert measurement.verdict.state == "noisy"
+    assert "emulated" in measurement.verdict.reasons[0]
+    assert Measurement.from_json(measurement.to_json()).emulated
 
 
 def test_fewer_processes_than_an_interval_takes_are_noisy():
