@@ -1,11 +1,11 @@
 """Profiles: what a kind of device has and can do, one TOML file each; data, no code.
 
 A file holds what ``Profile`` lists: ``title``, ``kind``, ``aliases``, ``soc``, ``ram_bytes``, ``flash_bytes``,
-``threads``, ``transports``, ``emulated``, a table ``[cpu]``, one ``[[engines]]`` an engine, one ``[[accelerators]]`` for each that is
-there beside the CPU, one ``[[references]]`` for each latency that somebody has published, and ``[sources.X]`` for each
-of ``cpu``, ``ram_bytes``, ``flash_bytes``, ``engines`` and ``accelerators``: where the figure comes from, on which day,
-and whether it was ``measured``, ``published`` or ``estimated``. Keys that nobody knows are errors. The profile of the
-host states nothing that can be read: CPU and engine versions are looked up.
+``threads``, ``transports``, ``emulated``, a table ``[cpu]``, one ``[[engines]]`` an engine, one ``[[accelerators]]``
+for each that is there beside the CPU, one ``[[references]]`` for each latency that somebody has published, and
+``[sources.X]`` for each of ``cpu``, ``ram_bytes``, ``flash_bytes``, ``engines`` and ``accelerators``: where the figure
+comes from, on which day, and whether it was ``measured``, ``published`` or ``estimated``. Keys that nobody knows are
+errors. The profile of the host states nothing that can be read: CPU and engine versions are looked up.
 """
 
 from __future__ import annotations

@@ -101,7 +101,19 @@ def test_every_figure_of_a_built_in_profile_has_a_source_and_a_day(path):
         assert source["where"]
         assert source["trust"] in ("measured", "published", "estimated")
         assert date(2026, 11, 1) <= source["date"] <= date.today()
-    known = {"title", "kind", "soc", "threads", "aliases", "transports", "references", "sources", "engines", *stated}
+    known = {
+        "title",
+        "kind",
+        "soc",
+        "threads",
+        "aliases",
+        "transports",
+        "references",
+        "sources",
+        "engines",
+        *stated,
+        "emulated",
+    }
     assert facts.keys() <= known  # a new figure needs a source, and a line above
 
 
