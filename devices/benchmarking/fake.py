@@ -32,6 +32,7 @@ class FakeMeasurer:
         run_ns: How long each run of a process takes, by the process's number; the last counts for all that follow.
         conditions: Before and after each process, in the same way.
         usage: In between.
+        steady: Whether the warm-up ended in a steady speed.
         failures: What is raised instead, by the number of the call.
 
     Attributes:
@@ -46,12 +47,13 @@ class FakeMeasurer:
         *,
         conditions: Sequence[Conditions] = (Conditions(),),
         usage: Usage = _QUIET,
+        steady: bool = True,
         failures: Mapping[int, TinsmithError] | None = None,
     ) -> None:
         self.asked: list[Measure] = []
         self.held: dict[str, Subject] = {}
         self.closed = False
-        self._run_ns, self._conditions, self._usage = run_ns, conditions, usage
+        self._run_ns, self._conditions, self._usage, self._steady = run_ns, conditions, usage, steady
         self._failures = dict(failures or {})
 
     def prepare(self, subject: Subject, sent: Callable[[int, int], None]) -> str:
@@ -91,7 +93,7 @@ class FakeMeasurer:
             load_ms=3.0,
             first_ms=2 * run_ns / 1e6,
             warmup_runs=24,
-            steady=True,
+            steady=self._steady,
             runs=runs,
             query_ns=runs * run_ns,
             kept_every=1,

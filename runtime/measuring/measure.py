@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tinsmith.runtime.measuring.requests import Amount, Measure
     from tinsmith.runtime.timing import WarmUp
 
-__all__ = ["Measured", "measure", "time_amount"]
+__all__ = ["Measured", "measure", "operators_of", "time_amount"]
 
 _PROFILED_RUNS = 20
 # The runs that tell how many there will be.
@@ -167,11 +167,11 @@ def _timed(sandbox: Sandbox, feeds: Mapping[str, NDArray[np.generic]], request: 
         before=before,
         after=after,
         usage=usage,
-        operators=_operators(sandbox, feeds) if request.operators else None,
+        operators=operators_of(sandbox, feeds) if request.operators else None,
     )
 
 
-def _operators(sandbox: Sandbox, feeds: Mapping[str, NDArray[np.generic]]) -> OperatorTimes:
+def operators_of(sandbox: Sandbox, feeds: Mapping[str, NDArray[np.generic]]) -> OperatorTimes:
     """A profiler that dies or hangs costs the measurement nothing."""
     try:
         return sandbox.operators(feeds, runs=_PROFILED_RUNS)

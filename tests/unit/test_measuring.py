@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinsmith.runtime.agent.requests import request_json
-from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.errors import DataError, ModelLoadError
 from tinsmith.runtime.feeds import random_feeds
 from tinsmith.runtime.intervals import bootstrap
-from tinsmith.runtime.measuring.measure import time_amount
+from tinsmith.runtime.measuring.measure import operators_of, time_amount
 from tinsmith.runtime.measuring.requests import Amount, Held, Measure, read_request
 from tinsmith.runtime.measuring.shelf import Shelf
 from tinsmith.runtime.sandbox import Sandbox, Timed
@@ -159,6 +159,17 @@ def test_early_stopping_drops_as_many_as_loadgen_does():
     assert early_stopping(range(63), 90) is None
     assert early_stopping(range(64), 90) == 63
     assert [n - early_stopping(range(n), 90) for n in (64, 1024)] == [1, 80]
+
+
+def test_a_profiler_that_dies_costs_the_measurement_nothing():
+    class Dying:
+        def operators(self, feeds, *, runs):
+            raise ModelLoadError("the engine died on m.tflite (SIGSEGV)")
+
+    times = operators_of(Dying(), {})
+
+    assert times.operators is None
+    assert "SIGSEGV" in times.why
 
 
 def test_many_short_runs_are_no_model_that_hangs(golden):
