@@ -43,7 +43,7 @@ judges:
 # Virtual boards, for tests and `tinsmith devices up`: their programs from Debian, and the systems they boot. What can't
 # be had is said, and the boards that need it are left out.
 BOARDS := qemu-user-static binfmt-support mmdebstrap proot openssh-server openssh-client adb qemu-system-arm \
-	iproute2 e2fsprogs kmod
+	iproute2 e2fsprogs kmod systemd-container
 boards: board-programs $(VENV)/.ready
 	$(BIN)/python -m tinsmith.devices.boards
 

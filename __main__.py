@@ -86,6 +86,19 @@ SECTIONS = {
             "tinsmith.devices.commands.devices:devices",
             "Keep your devices, and say what runs on them.",
         ),
+        "flash": (
+            "tinsmith.devices.commands.flash:flash",
+            "Make a bundle the one that a device serves, or change nothing.",
+        ),
+        "rollouts": (
+            "tinsmith.devices.commands.rollouts:rollouts",
+            "List what was flashed to several devices, and how far it is.",
+        ),
+        "status": ("tinsmith.devices.commands.status:status", "Show what devices serve."),
+        "rollback": (
+            "tinsmith.devices.commands.status:rollback",
+            "Let devices serve what they served before.",
+        ),
     },
     "Run": {
         "serve": (

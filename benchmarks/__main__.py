@@ -11,6 +11,8 @@ from benchmarks import (
     calibration,
     damaged,
     demo,
+    flash,
+    fleet,
     fragile,
     hygiene,
     large,
@@ -18,6 +20,7 @@ from benchmarks import (
     overhead,
     overload,
     peer,
+    power,
     serving,
     startup,
     swaps,
@@ -33,6 +36,9 @@ PARTS = {
     "peer": peer.figures,
     "monitor": monitor.figures,
     "demo": demo.figures,
+    "flash": flash.figures,
+    "fleet": fleet.figures,
+    "power": power.figures,
     "fragile": fragile.figures,
     "calibration": calibration.figures,
     "training": training.figures,
@@ -43,7 +49,7 @@ PARTS = {
     "damaged": damaged.figures,
 }
 # Only when asked for by name.
-_HOURS = ("training", "fragile", "large", "serving", "swaps", "overload", "damaged")
+_HOURS = ("training", "flash", "fleet", "power", "fragile", "large", "serving", "swaps", "overload", "damaged")
 
 
 def main(asked: list[str]) -> int:

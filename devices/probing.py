@@ -7,7 +7,8 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tinsmith.devices.reaching import base_of, open_device
+from tinsmith.devices.placing import base_on
+from tinsmith.devices.reaching import open_device
 from tinsmith.runtime.cpu import Cpu, parse_cpuinfo
 from tinsmith.runtime.engine_tables import order
 from tinsmith.runtime.engines import ENGINES
@@ -109,7 +110,7 @@ def probe_all(devices: Sequence[Device]) -> tuple[Look, ...]:
 def _look(device: Device) -> Look:
     try:
         with closing(open_device(device)) as transport:
-            return Look(device=device, probed=probe(transport, base=base_of(device)))
+            return Look(device=device, probed=probe(transport, base=str(base_on(device))))
     except TinsmithError as error:
         return Look(device=device, error=error)
 

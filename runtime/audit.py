@@ -7,13 +7,13 @@ chain there. Lines cut off at the end leave no trace in the file itself: keep th
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tinsmith.runtime.errors import OutputError, VerificationError
+from tinsmith.runtime.hashing import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +110,7 @@ class AuditLog:
         rest = memoryview(line + b"\n")
         while rest:
             rest = rest[stream.write(rest) :]
-        return hashlib.sha256(line).hexdigest()
+        return digest_of(line)
 
 
 def newest_line(path: Path) -> Newest:
@@ -128,7 +128,7 @@ def newest_line(path: Path) -> Newest:
         return Newest(head=_FIRST, facts={})
     except OSError as error:
         raise VerificationError(f"cannot read {path}: {error.strerror}", hint="check the disk") from error
-    return Newest(head=hashlib.sha256(line).hexdigest() if end else _FIRST, facts=_facts(line))
+    return Newest(head=digest_of(line) if end else _FIRST, facts=_facts(line))
 
 
 def _facts(line: bytes) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def verify_log(path: Path) -> Verified:
         with path.open("rb") as stream:
             for number, line in enumerate(stream, start=1):
                 _check(path, number, line, head)
-                head = hashlib.sha256(line[:-1]).hexdigest()
+                head = digest_of(line[:-1])
     except OSError as error:
         raise VerificationError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
     return Verified(lines=number, head=head)
@@ -184,7 +184,7 @@ def _cut_torn(stream: BinaryIO) -> int:
 def _head(stream: BinaryIO) -> str:
     """The sha256 of the last line."""
     size = stream.seek(0, os.SEEK_END)
-    return hashlib.sha256(_tail(stream, size - 1)).hexdigest() if size else _FIRST
+    return digest_of(_tail(stream, size - 1)) if size else _FIRST
 
 
 def _tail(stream: BinaryIO, end: int) -> bytes:

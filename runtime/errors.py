@@ -69,6 +69,7 @@ __all__ = [
     "UnsupportedOperatorError",
     "UsageError",
     "VerificationError",
+    "error_of",
     "first_line",
 ]
 
@@ -294,6 +295,24 @@ class RolledBackError(TinsmithError):
 
     code = "rolled-back"
     exit_code = 7
+
+
+def error_of(code: str, exit_code: int, message: str, *, hint: str) -> TinsmithError:
+    """The error that another tinsmith has raised, by the name of its family.
+
+    A family that is not known here, as a newer tinsmith may have, becomes the one of its exit code.
+    """
+    families = _families(TinsmithError)
+    named = (family for family in families if family.code == code)
+    alike = (family for family in families if family.exit_code == exit_code)
+    family = next(named, None) or next(alike, TinsmithError)
+    return family.revive(message, hint)
+
+
+def _families(root: type[TinsmithError]) -> list[type[TinsmithError]]:
+    """The tree from its root on, parents before children."""
+    below = [family for child in root.__subclasses__() for family in _families(child)]
+    return [root, *below]
 
 
 def first_line(error: BaseException) -> str:

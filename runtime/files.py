@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime.errors import OutputError
+from tinsmith.runtime.hashing import sha256_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,10 +35,8 @@ def sha256_of(path: Path, *beside: Path) -> str:
 
     The names of all but the first file, relative to the folder, and their sizes count too.
     """
-    import hashlib  # brings OpenSSL, which a server of bare artifacts need not load
-
-    digest = hashlib.sha256()
     files = [path, *beside] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    digest = sha256_for(sum(file.stat().st_size for file in files if file.is_file()))
     for file in files:
         if file != path:
             name = file.name if file in beside else file.relative_to(path).as_posix()

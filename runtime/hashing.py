@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import hashlib
 
-__all__ = ["light_sha256"]
+__all__ = ["digest_of", "light_sha256", "sha256_for"]
+
+_MOST_LIGHT_BYTES = 64 << 20
 
 
 def light_sha256() -> hashlib._Hash:
@@ -25,3 +27,19 @@ def light_sha256() -> hashlib._Hash:
     import hashlib
 
     return hashlib.sha256()
+
+
+def sha256_for(size_bytes: int) -> hashlib._Hash:
+    """A hash object for so many bytes: light as long as that takes less than half a second."""
+    if size_bytes <= _MOST_LIGHT_BYTES:
+        return light_sha256()
+    import hashlib
+
+    return hashlib.sha256()
+
+
+def digest_of(content: bytes) -> str:
+    """The SHA-256 of a little content, as 64 hex digits."""
+    digest = light_sha256()
+    digest.update(content)
+    return digest.hexdigest()

@@ -1,6 +1,9 @@
 """Fixtures that more than one test file uses."""
 
+import base64
+import hashlib
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -35,3 +38,26 @@ def small_disk(tmp_path):
         pytest.skip("mounting a small disk needs root")
     yield folder
     subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture(scope="session")
+def make_wheel():
+    """Writes a wheel with a RECORD: folder, file name, contents by path -> path."""
+    return _make_wheel
+
+
+def _make_wheel(folder, name, contents, *, record=None):
+    package, version = name.split("-")[:2]
+    info = f"{package}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {package.replace('_', '-')}\nVersion: {version}\n"
+    contents = {**contents, f"{info}/METADATA": metadata, f"{info}/WHEEL": "Wheel-Version: 1.0\n"}
+    lines = [f"{path},sha256={_record_hash(text)},{len(text)}" for path, text in contents.items()]
+    contents[f"{info}/RECORD"] = "\n".join([*lines, f"{info}/RECORD,,", ""]) if record is None else record
+    with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for path, text in contents.items():
+            wheel.writestr(path, text)
+    return folder / name
+
+
+def _record_hash(text):
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()

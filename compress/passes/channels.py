@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from tinsmith.compress.passes.base import Effects, Needs, Step
 from tinsmith.compress.passes.trained import TrainedPass
@@ -32,6 +32,11 @@ class ChannelsStep(Step):
     ratio: float | None = Field(
         default=None, gt=0, lt=1, description="Share of the channels that go, the same everywhere."
     )
+    widths: dict[str, PositiveInt] | None = Field(
+        default=None,
+        min_length=1,
+        description="Channels that stay, by the name of a layer that makes them; where none is named, all stay.",
+    )
     importance: Literal["l1", "bn-scale", "taylor"] = "l1"
     allocation: Literal["uniform", "sensitivity"] = Field(
         default="uniform", description="The same share everywhere, or more where measuring shows that it harms less."
@@ -45,8 +50,8 @@ class ChannelsStep(Step):
 
     @model_validator(mode="after")
     def _one_goal(self) -> ChannelsStep:
-        if (self.macs is None) == (self.ratio is None):
-            message = "give either macs or ratio"
+        if [self.macs, self.ratio, self.widths].count(None) != 2:
+            message = "give one of macs, ratio and widths"
             raise ValueError(message)
         if self.allocation == "sensitivity" and self.macs is None:
             message = "allocation: sensitivity goes with macs"
@@ -81,6 +86,7 @@ class Channels(TrainedPass):
         Raises:
             UnsupportedOperatorError: There is no channel that could go.
             BudgetMissedError: The budget can't be reached.
+            RecipeError: Widths are wanted that the model does not have.
         """
         from tinsmith.compress.structure.coupling import couple
         from tinsmith.compress.structure.flattening import functional
@@ -115,7 +121,7 @@ class Channels(TrainedPass):
         return Transformed(model=small.native, modified=True, measured=measured)
 
     def _chosen(self, coupling: Coupling, full: TrainedModel, shop: Workshop) -> set[int]:
-        from tinsmith.compress.structure.allocation import by_macs, by_ratio, by_sensitivity
+        from tinsmith.compress.structure.allocation import by_macs, by_ratio, by_sensitivity, by_widths
         from tinsmith.compress.structure.importance import importances
         from tinsmith.compress.structure.sensitivity import Harm
         from tinsmith.compress.structure.spaces import Costs, spaces_of
@@ -129,6 +135,8 @@ class Channels(TrainedPass):
                 hint="magnitude, clusters and quantize work on any layer",
             )
         scores = importances(step.importance, coupling, full, lambda: self._batches(shop))
+        if step.widths is not None:
+            return by_widths(spaces, scores, step.widths)
         if step.ratio is not None:
             return by_ratio(spaces, scores, step.ratio, step.multiple)
         budget = step.macs or 1.0

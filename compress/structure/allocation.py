@@ -5,14 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from tinsmith.runtime.errors import BudgetMissedError
+from tinsmith.runtime.errors import BudgetMissedError, RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tinsmith.compress.structure.spaces import Costs, Space
 
-__all__ = ["by_macs", "by_ratio", "by_sensitivity"]
+__all__ = ["by_macs", "by_ratio", "by_sensitivity", "by_widths"]
 
 _SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
 
@@ -28,6 +28,46 @@ def by_ratio(spaces: Sequence[Space], scores: Mapping[int, float], share: float,
             them stays whole.
     """
     return {root for space in spaces for root in _least(space, scores, share, multiple)}
+
+
+def by_widths(spaces: Sequence[Space], scores: Mapping[int, float], widths: Mapping[str, int]) -> set[int]:
+    """Leave as many channels as somebody has chosen, the most important ones.
+
+    Args:
+        spaces: Channels to choose among.
+        scores: Order within a space.
+        widths: Channels that stay, by the name of any layer that makes them.
+
+    Raises:
+        RecipeError: A layer has no channels to give, has fewer, or shares them with one of which another number is
+            wanted; or heads of an attention can't make that number.
+    """
+    by_maker = {maker: space for space in spaces for maker in space.makers}
+    if unknown := sorted(widths.keys() - by_maker.keys()):
+        raise RecipeError(
+            f"no channels of {', '.join(unknown)} can go; they can of {', '.join(sorted(by_maker))}",
+            hint="`tinsmith inspect MODEL` lists the layers",
+        )
+    dropped: set[int] = set()
+    for space in spaces:
+        wanted = {widths[maker] for maker in space.makers if maker in widths}
+        if wanted:
+            dropped |= _all_but(space, scores, _roots_for(space, wanted))
+    return dropped
+
+
+def _roots_for(space: Space, wanted: set[int]) -> int:
+    if len(wanted) > 1:
+        raise RecipeError(
+            f"{space.name} have the same channels, and {' and '.join(map(str, sorted(wanted)))} of them are wanted",
+            hint="give one number for them",
+        )
+    channels = wanted.pop()
+    most = len(space.roots) * space.per_root
+    if channels > most or channels % space.per_root:
+        steps = f" in steps of {space.per_root}" if space.per_root > 1 else ""
+        raise RecipeError(f"{channels} channels of {space.name} can't stay: it has {most}{steps}")
+    return channels // space.per_root
 
 
 def by_macs(

@@ -20,8 +20,9 @@ _USUAL = "virtual"
     help="ssh: OpenSSH at an address of its own. proot: the same without root. adb: a real adbd. vm: a whole machine."
     " The first of ssh and proot that this machine can have, unless given.",
 )
+@click.option("--setup", is_flag=True, help="Set it up as well, as `devices setup` does: half a minute.")
 @options.format_option
-def up(name: str, kind: str | None, output_format: str) -> None:
+def up(name: str, kind: str | None, *, setup: bool, output_format: str) -> None:
     """Start a virtual arm64 board, and write it into your inventory.
 
     It is an emulated Cortex-A72 with Debian 12, Python and nothing of tinsmith, for whoever has no board at hand. How
@@ -30,8 +31,12 @@ def up(name: str, kind: str | None, output_format: str) -> None:
     """
     from tinsmith.devices.boards.lending import bring_up
     from tinsmith.devices.commands.devices_view import device_facts
+    from tinsmith.devices.commands.setting_up import set_up_and_print
 
     board, device = bring_up(name, kind=kind)
+    if setup:
+        set_up_and_print((device,), output_format)
+        return
     document = {"device": device.to_json(), "board": board.to_json()}
     print_result(output_format, document, [device_facts(device), "", f"stop it with: tinsmith devices down {name}"])
 

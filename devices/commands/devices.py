@@ -1,19 +1,42 @@
-"""``tinsmith devices``: list, show, add, remove, check, probe; ``up`` and ``down`` are in ``boards``."""
+"""``tinsmith devices``: list, show, add, setup, remove, check, probe; ``up`` and ``down`` are in ``boards``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from click.exceptions import Exit
 
 from tinsmith.devices.commands.boards import down, up
+from tinsmith.devices.commands.setting_up import set_up_and_print
 from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import print_result
-from tinsmith.runtime.errors import ModelError
+from tinsmith.runtime.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["devices"]
+
+
+def _setup_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What a setup can be told: ``wanted`` as ``Wanted`` takes it."""
+    told = (
+        click.option("--engine", help="The engine that it gets; the first of its profile unless given."),
+        click.option(
+            "--trust", multiple=True, type=click.Path(path_type=Path), help="A public key whose bundles it shall take."
+        ),
+        click.option(
+            "--wheels",
+            type=click.Path(path_type=Path),
+            help="A folder of wheels for it; without one, your pip fetches them.",
+        ),
+        click.option("--service/--no-service", default=True, help="Have systemd keep a server running. [default: yes]"),
+    )
+    for option in reversed(told):
+        function = option(function)
+    return function
 
 
 @click.group()
@@ -69,14 +92,47 @@ def show(name: str, output_format: str) -> None:
 @click.option("--tag", "tags", multiple=True, help="A word about it, by which it can be named as well.")
 @click.option("--host-key", default="", help="The host key that it must show, as `ssh-keygen -l` prints it.")
 @click.option("--base", default="", help="The folder there that everything goes into.")
+@click.option("--setup", is_flag=True, help="Set it up as well; as `tinsmith devices setup` does.")
+@_setup_options
 @options.format_option
-def add(*, output_format: str, **facts: Any) -> None:
-    """Write a device into your inventory."""
+def add(
+    *,
+    output_format: str,
+    setup: bool,
+    engine: str | None,
+    trust: tuple[Path, ...],
+    wheels: Path | None,
+    service: bool,
+    **facts: Any,
+) -> None:
+    """Write a device into your inventory, and set it up where --setup says so."""
     from tinsmith.devices.commands.devices_view import device_facts
     from tinsmith.devices.inventory import Entry, add_device
 
+    if not setup and (engine or trust or wheels or not service):
+        raise UsageError(
+            "--engine, --trust, --wheels and --no-service are about setting a device up", hint="give --setup as well"
+        )
     device = add_device(Entry(**facts))
-    print_result(output_format, {"device": device.to_json()}, [device_facts(device)])
+    if setup:
+        set_up_and_print([device], output_format, engine=engine, trust=trust, wheels=wheels, service=service)
+    else:
+        print_result(output_format, {"device": device.to_json()}, [device_facts(device)])
+
+
+@devices.command()
+@click.option("-d", "--device", "names", multiple=True, required=True, help="A device, a group, a tag, or local.")
+@_setup_options
+@options.format_option
+def setup(names: tuple[str, ...], output_format: str, **wanted: Any) -> None:
+    """Give a device what it needs to be flashed: an environment of its own, trusted keys, and a server.
+
+    The device needs Python 3.10 or later; what else it needs is sent from here, so that it needs no network. Asked
+    again, only what is missing is sent. Of several devices, each is listed, and the exit code is the highest of them.
+    """
+    from tinsmith.devices.inventory import resolve_devices
+
+    set_up_and_print(resolve_devices(names), output_format, **wanted)
 
 
 @devices.command()

@@ -1,4 +1,7 @@
-"""``python -m tinsmith.runtime.agent BASE``: one JSON request on stdin, one JSON answer on stdout."""
+"""``python -m tinsmith.runtime.agent BASE``: one JSON request a line on stdin, one JSON answer a line on stdout.
+
+Several requests in a row cost one start of Python; the first that fails is the last that is answered.
+"""
 
 from __future__ import annotations
 
@@ -20,29 +23,35 @@ __all__ = ["main"]
 
 _MOST_REQUEST_BYTES = 1 << 16
 _DEFECT = 70
+_PATIENCE_S = 5.0
 
 
 def main() -> int:
-    """Answer one request; the exit code is that of the error, or 0."""
+    """Answer the requests in their order, up to one that fails; the exit code is that of its error, or 0."""
     # what engines and libraries print must not get between the host and the answer
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    with out:
+        for line in sys.stdin.buffer.read(_MOST_REQUEST_BYTES).splitlines() or [b""]:
+            code, document = _answered(line)
+            out.write(json.dumps(document) + "\n")
+            out.flush()
+            if code:
+                return code
+    return 0
+
+
+def _answered(request: bytes) -> tuple[int, dict[str, Any]]:
     stages = Stages("request")
-    code = 0
     try:
-        document = answer_json(answer(Board(_base()), read_request(sys.stdin.buffer.read(_MOST_REQUEST_BYTES)), stages))
+        board = Board(_base(), patience_s=_PATIENCE_S)
+        return 0, answer_json(answer(board, read_request(request), stages))
     except TinsmithError as error:
-        code = error.exit_code
-        document = _error(error.code, code, error.message, error.hint, stages.now)
+        return error.exit_code, _error(error.code, error.exit_code, error.message, error.hint, stages.now)
     except Exception as error:  # noqa: BLE001 - the host must get an answer whatever went wrong here
         traceback.print_exc()
-        code = _DEFECT
-        document = _error(
-            "defect", code, f"{type(error).__name__}: {error}", "report it with what stderr says", stages.now
-        )
-    with out:
-        out.write(json.dumps(document) + "\n")
-    return code
+        said = f"{type(error).__name__}: {error}"
+        return _DEFECT, _error("defect", _DEFECT, said, "report it with what stderr says", stages.now)
 
 
 def _base() -> Path:

@@ -55,7 +55,7 @@ def answer(board: Board, request: Request, stages: Stages, *, attempt: Try = try
         return missing(board, request)
     if isinstance(request, Status):
         return _status(board)
-    with board.locked():
+    with board.locked(patience_s=board.patience_s):
         return _changed(board, request, stages, attempt)
 
 

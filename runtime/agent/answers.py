@@ -234,6 +234,7 @@ class InstalledBundle:
         engine: That ran it; empty where it was active already.
         engine_version: Of its package.
         golden: What the golden check found, for people; empty where the bundle has no golden samples.
+        served: What the server of the device answers with, for people; empty where nobody asked, or it has none.
     """
 
     bundle: Bundled
@@ -241,6 +242,7 @@ class InstalledBundle:
     engine: str = ""
     engine_version: str = ""
     golden: str = ""
+    served: str = ""
 
     @classmethod
     def read(cls, fields: Fields) -> Self:
@@ -251,6 +253,7 @@ class InstalledBundle:
             engine=fields.word("engine"),
             engine_version=fields.word("engine_version"),
             golden=fields.word("golden"),
+            served=fields.word("served"),
         )
 
 

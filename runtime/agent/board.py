@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from tinsmith.runtime.agent.clock import Moment
     from tinsmith.runtime.agent.state import Installed
 
-__all__ = ["BUNDLE", "Board"]
+__all__ = ["BUNDLE", "SERVER_SETTINGS", "Board"]
 
 BUNDLE = "app.tin"
+SERVER_SETTINGS = "server.json"
 _MOST_OWED = 30
+_LOOK_AGAIN_S = 0.05
 
 
 class Board:
@@ -34,10 +37,19 @@ class Board:
         base: The folder.
         files: Through which all changes go.
         now: The clock.
+        patience_s: How long a request that changes something waits for another one to end.
     """
 
-    def __init__(self, base: Path, *, files: FileSystem | None = None, now: Callable[[], Moment] = read_clock) -> None:
+    def __init__(
+        self,
+        base: Path,
+        *,
+        files: FileSystem | None = None,
+        now: Callable[[], Moment] = read_clock,
+        patience_s: float = 0.0,
+    ) -> None:
         self.base = base
+        self.patience_s = patience_s
         self.files = files or FileSystem()
         self.now = now
         self.parts = base / "parts"
@@ -49,28 +61,25 @@ class Board:
         self._lock_path = base / "lock"
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, patience_s: float = 0.0) -> Iterator[None]:
         """Make the folders where they are missing, and keep everybody else from changing anything.
 
-        The lock ends with the process that holds it, however that dies.
+        The lock ends with the process that holds it, however that dies. The device's own look at an update on trial
+        holds it for moments, in which the host's word must not be turned away: that is what the patience is for.
 
         Raises:
             DeviceError: Somebody else is at it.
             OutputError: The folder can't be written.
         """
-        import fcntl
-
         for folder in (self.base, self.parts, self.slots, self.trusted):
             self.files.make_folder(folder)
         handle = self.files.open_lock(self._lock_path)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _lock(handle, patience_s):
                 raise DeviceError(
                     "somebody else is updating this device right now",
                     hint="wait until it is done, then ask for its status",
-                ) from None
+                )
             yield
         finally:
             os.close(handle)
@@ -158,6 +167,20 @@ class Board:
             return all(sha256_of(home / name) == sha256 for name, sha256 in installed.files.items())
         except OSError:
             return False
+
+
+def _lock(handle: int, patience_s: float) -> bool:
+    """Whether the lock was had; no system call waits for one with a limit."""
+    import fcntl
+
+    ends_s = time.monotonic() + patience_s
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if time.monotonic() >= ends_s:
+            return False
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def _said(about: Installed) -> dict[str, str]:

@@ -80,6 +80,22 @@ class FileSystem:
             self.step("sync", path)
             os.fsync(stream.fileno())
 
+    def append(self, path: Path, chunks: Iterable[bytes]) -> None:
+        """Add to a file, which is made where there is none; what raises in ``chunks`` leaves what came before it.
+
+        The disk need not have its content yet: ``sync_file`` waits for that.
+        """
+        self.step("append", path)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        with _translated(path):
+            handle = os.open(path, flags, 0o644)
+        try:
+            for chunk in chunks:
+                with _translated(path):
+                    self.write_chunk(path, handle, chunk)
+        finally:
+            os.close(handle)
+
     def write_chunk(self, path: Path, handle: int, chunk: bytes) -> None:
         """Write all of some bytes."""
         self.step("write", path)

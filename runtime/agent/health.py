@@ -1,12 +1,13 @@
-"""Whether what a device serves is still whole, loads, and answers its golden inputs as it should."""
+"""Whether what a device serves is still whole, loads, answers as it should, and is what its server answers with."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime.agent.answers import Bundled, InstalledBundle
-from tinsmith.runtime.agent.board import BUNDLE
+from tinsmith.runtime.agent.board import BUNDLE, SERVER_SETTINGS
 from tinsmith.runtime.agent.installing import tried_again
+from tinsmith.runtime.agent.switching import not_served
 from tinsmith.runtime.bundle.reading import open_bundle
 from tinsmith.runtime.bundle.trust import AllowUnsigned
 from tinsmith.runtime.errors import UsageError, VerificationError
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from tinsmith.runtime.agent.board import Board
     from tinsmith.runtime.agent.installing import Trying
     from tinsmith.runtime.agent.requests import Health
+    from tinsmith.runtime.agent.stages import Stages
+    from tinsmith.runtime.agent.state import Installed
 
 __all__ = ["check_health"]
 
@@ -25,12 +28,17 @@ def check_health(board: Board, request: Health, trying: Trying) -> InstalledBund
     Its signature was checked when it was installed, and its hash says that nothing has changed since.
 
     Raises:
-        UsageError: Nothing is served.
-        VerificationError: It has changed, or its golden inputs give other outputs.
+        UsageError: Nothing is served, or something else than the request names.
+        RolledBackError: What it names was taken back.
+        VerificationError: It has changed, its golden inputs give other outputs, or the server of the device, where one
+            runs, does not answer with it.
         ModelError: The engine does not run it.
     """
     stages = trying.stages
-    active = board.state().at(board.serving())
+    state = board.state()
+    active = state.at(board.serving())
+    if request.sha256 and (active is None or active.sha256 != request.sha256):
+        raise not_served(state, request.sha256)
     if active is None:
         raise UsageError("the device serves nothing", hint="flash a bundle first")
     with stages.at("hash"):
@@ -41,10 +49,22 @@ def check_health(board: Board, request: Health, trying: Trying) -> InstalledBund
             )
     with open_bundle(board.slot(active.slot) / BUNDLE, trust=AllowUnsigned()) as bundle:
         tried = tried_again(board, bundle, active, trying, time_limit_s=request.time_limit_s)
+    served = _served(board, active, request, stages)
     return InstalledBundle(
         bundle=Bundled.of(active),
         durations_ms=dict(stages.durations_ms),
         engine=tried.engine,
         engine_version=tried.version,
         golden=tried.golden,
+        served=served,
     )
+
+
+def _served(board: Board, active: Installed, request: Health, stages: Stages) -> str:
+    """What the server says, where the device was set up to have one."""
+    if not (board.base / SERVER_SETTINGS).is_file():
+        return ""
+    from tinsmith.runtime.agent.served import check_served  # HTTP and TLS, which nothing else here needs
+
+    with stages.at("server"):
+        return check_served(board, active, time_limit_s=request.time_limit_s)

@@ -90,7 +90,8 @@ class Trying:
 
 def _install(board: Board, state: State, slot: str, request: Install, trying: Trying) -> InstalledBundle:
     stages = trying.stages
-    path = _source(board, state, slot, request.sha256)
+    with stages.at("hash"):
+        path = _source(board, state, slot, request.sha256)
     with stages.at("signature"):
         bundle = open_bundle(path, trust=_trust(board, request))
     with bundle:
@@ -143,7 +144,8 @@ def _trust(board: Board, request: Install) -> Trust:
     if request.allow_unsigned:
         return AllowUnsigned()
     raise VerificationError(
-        "this device trusts no key", hint="put a .pub file into its folder trusted/, or allow unsigned bundles"
+        "this device trusts no key",
+        hint="give it yours: tinsmith devices setup --trust KEY.pub -d DEVICE; or flash with --allow-unsigned",
     )
 
 

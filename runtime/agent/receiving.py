@@ -99,6 +99,7 @@ def _unpack(board: Board, part: Path, whole: Path, request: Receive, base: Path 
     board.files.rename(made, whole)
     board.files.sync_folder(board.parts)
     board.files.unlink(part)
+    board.files.unlink(part_path(board, request.sha256))  # a host that began to send it as it is has changed its mind
 
 
 def _checked(chunks: Iterator[bytes], sha256: str) -> Iterator[bytes]:

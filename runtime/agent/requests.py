@@ -81,17 +81,19 @@ class Health(_Request):
     """Whether what is served is still whole and answers as it should; changes nothing.
 
     Attributes:
+        sha256: Of the bundle's file that must be served; empty for whatever is.
         time_limit_s: For each answer of the child process that tries it.
     """
 
     name = "health"
     changes = False
+    sha256: str = ""
     time_limit_s: float = 60.0
 
     @classmethod
     def read(cls, fields: Fields) -> Self:
         """Take its own fields."""
-        return cls(time_limit_s=fields.number("time_limit_s", least=0.1))
+        return cls(sha256=fields.word("sha256"), time_limit_s=fields.number("time_limit_s", least=0.1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

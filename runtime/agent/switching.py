@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tinsmith.runtime.agent.requests import Activate, Commit, Rollback
     from tinsmith.runtime.agent.state import Installed, State
 
-__all__ = ["activate", "commit", "rollback"]
+__all__ = ["activate", "commit", "not_served", "rollback"]
 
 
 def activate(board: Board, state: State, request: Activate) -> Activated:
@@ -56,7 +56,7 @@ def commit(board: Board, state: State, request: Commit) -> Activated:
     """
     serving = state.at(board.serving())
     if serving is None or serving.sha256 != request.sha256:
-        raise _lost(state, request.sha256)
+        raise not_served(state, request.sha256)
     if state.trial is None:
         return _activated(board, state, serving)
     highest = state.highest.get(serving.name)
@@ -108,7 +108,8 @@ def _find(board: Board, state: State, sha256: str) -> Installed:
     )
 
 
-def _lost(state: State, sha256: str) -> RolledBackError | UsageError:
+def not_served(state: State, sha256: str) -> RolledBackError | UsageError:
+    """The error that says what became of a bundle that should be served."""
     taken = state.rolled_back
     if taken is not None and taken.sha256 == sha256:
         reason = state.entries[-1].facts.get("reason", "") if state.entries else ""

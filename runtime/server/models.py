@@ -213,7 +213,7 @@ class Models:
         with contextlib.ExitStack() as undo:
             undo.callback(self._store.release, servable)
             entry.tried = servable.version
-            if entry.held is not None:
+            if entry.held is not None and not entry.source.may_fall:
                 _check_version(servable, entry.held.served.servable)
             try:
                 self._vet(servable, entry.source.limits)

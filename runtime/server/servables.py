@@ -44,6 +44,7 @@ class Source:
         accelerator: ``cpu``, or names in the order to try them; None takes the bundle's, or ``cpu``.
         threads: For one run; None takes the bundle's, or 1.
         limits: How much it takes on.
+        may_fall: Whether a bundle of an older version may take a newer one's place.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Source:
     accelerator: str | None = None
     threads: int | None = None
     limits: Limits = field(default_factory=Limits)
+    may_fall: bool = False
 
 
 class Unpack(Protocol):

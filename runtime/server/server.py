@@ -50,7 +50,7 @@ class Server:
         self._settings = settings
         self._monitors = Monitors(_monitoring(settings))
         self._models = Models(
-            [Source(name=model.name, path=model.path, limits=settings.limits) for model in settings.models],
+            _sources(settings),
             Servables(_state_folder(), _unpacker(settings), only_bundles=bool(settings.trust)),
             audit=_audit(settings),
             watchers_of=self._monitors.watch,
@@ -79,10 +79,10 @@ class Server:
         """Load every model; one that is refused is unavailable while others serve.
 
         Raises:
-            TinsmithError: Not one of them serves: the first one's reason.
+            TinsmithError: Not one of them serves, and no agent will bring another: the first one's reason.
         """
         refused = self._models.load_all(by="start")
-        if len(refused) == len(self._settings.models):
+        if len(refused) == len(self._settings.models) and not self._settings.follow:
             raise refused[self._settings.models[0].name]
         if self._settings.watch:
             self._files.start()
@@ -127,6 +127,13 @@ class Server:
 
     def _monitor(self, model: ServedModel) -> dict[str, Any]:
         return self._monitors.document(model, promise=model.servable.promise)
+
+
+def _sources(settings: ServerSettings) -> list[Source]:
+    return [
+        Source(name=model.name, path=model.path, limits=settings.limits, may_fall=settings.follow)
+        for model in settings.models
+    ]
 
 
 def _audit(settings: ServerSettings) -> AuditLog | None:

@@ -72,6 +72,8 @@ class ServerSettings:
         trust: Public keys in minisign's format: only bundles that one of them has signed are served.
         decryption_key: A file with the key of encrypted bundles.
         watch: Whether a file that changes is swapped in.
+        follow: Whether an agent decides what lies at the models' paths: the server then waits for what is not there
+            yet, and swaps in an older version as well, because going back is the agent's to decide.
         audit: The file of the audit log; None for none.
         capture: What to keep of what comes in; None for nothing.
         transport: ``sockets``, a thread for each connection, which needs nothing; or ``uvicorn``, for hosts.
@@ -89,6 +91,7 @@ class ServerSettings:
     trust: tuple[Path, ...] = ()
     decryption_key: Path | None = None
     watch: bool = True
+    follow: bool = False
     audit: Path | None = None
     capture: Capturing | None = None
     transport: Literal["sockets", "uvicorn"] = "sockets"
@@ -148,7 +151,7 @@ def _rest(facts: Facts) -> Mapping[str, Any]:
         "host": facts.text,
         "port": lambda key: facts.count(key, least=0),
         **dict.fromkeys(("tokens", "certificate", "key", "decryption_key", "audit"), lambda key: Path(facts.text(key))),
-        **dict.fromkeys(("insecure", "watch"), facts.flag),
+        **dict.fromkeys(("insecure", "watch", "follow"), facts.flag),
         "trust": lambda key: tuple(Path(name) for name in facts.names(key)),
         "capture": lambda key: _capturing(facts.table(key)),
         "max_connections": facts.count,

@@ -296,6 +296,16 @@ class TestRefusals:
         assert (status.busy, status.active.version) == (True, 1)
         assert not device.ask(Status()).busy
 
+    def test_a_host_waits_for_a_look_that_takes_moments(self, tmp_path, monkeypatch):
+        board = Board(tmp_path / "board", patience_s=60)
+        with board.locked():
+            held = os.open(board.base / "lock", os.O_RDWR)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        monkeypatch.setattr("tinsmith.runtime.agent.board.time.sleep", lambda _: fcntl.flock(held, fcntl.LOCK_UN))
+
+        assert answer(board, Boot(), Stages("request")).active is None
+        os.close(held)
+
     def test_a_damaged_slot_is_not_gone_back_to(self, device, tmp_path):
         device.flash(make(tmp_path, 1))
         device.flash(make(tmp_path, 2))

@@ -77,6 +77,12 @@ class CutFileSystem(FileSystem):
         if self._synced == path:
             self._unsynced.discard(path)
 
+    def append(self, path, chunks):
+        if not path.exists():
+            self._named(path, lambda: path.unlink(missing_ok=True))
+        self._unsynced.add(path)
+        super().append(path, chunks)
+
     def write_chunk(self, path, handle, chunk):
         if self._torn and len(self.steps) == self._cut_at:
             os.write(handle, chunk[: len(chunk) // 2])

@@ -107,7 +107,7 @@ def test_a_bundle_is_run_on_the_engine_of_the_device_before_it_is_served(made, t
     installed, done = flash(base, made[1])
 
     assert installed["engine"] == "litert"
-    assert set(installed["durations_ms"]) == {"recovery", "signature", "version", "unpack", "load", "golden"}
+    assert set(installed["durations_ms"]) == {"recovery", "hash", "signature", "version", "unpack", "load", "golden"}
     assert min(installed["durations_ms"].values()) > 0
     assert "samples" in installed["golden"]
     assert done["active"]["version"] == 1

@@ -53,14 +53,14 @@ class Times:
 class House:
     """Models over files of the form ``PK\\x03\\x04VERSION FACTOR``, with everything that they did."""
 
-    def __init__(self, folder, names=("m",), limits=None, engine=Times, **settings):
+    def __init__(self, folder, names=("m",), limits=None, engine=Times, may_fall=False, **settings):
         self.folder = folder
         self.engine = engine
         self.engines = []
         self.bad = set()
         self.store = Servables(folder / "store", self.unpack)
         self.log = folder / "audit.jsonl"
-        sources = [Source(name=n, path=folder / n, limits=limits or Limits()) for n in names]
+        sources = [Source(name=n, path=folder / n, limits=limits or Limits(), may_fall=may_fall) for n in names]
         self.models = Models(
             sources, self.store, audit=AuditLog(self.log), vet=self.vet, open_session=self.open, **settings
         )
@@ -247,6 +247,16 @@ def test_a_swap_that_can_not_be_logged_does_not_happen(house):
 
     assert house.ask() == 2
     assert house.engines[1].closed
+
+
+def test_where_an_agent_decides_an_older_version_is_swapped_in(tmp_path):
+    followed = House(tmp_path, may_fall=True)
+    followed.load("2 20")
+    followed.load("1 10")
+    followed.load("1 11")  # other bytes under the same number: so the agent was told
+
+    assert (followed.ask(), followed.state().version, followed.state().reason) == (11, "1", "")
+    followed.models.close()
 
 
 def test_unloaded_and_loaded_again_even_in_an_older_version(house):

@@ -35,6 +35,7 @@ settings = st.builds(
     trust=st.lists(paths, max_size=3).map(tuple),
     decryption_key=st.none() | paths,
     watch=st.booleans(),
+    follow=st.booleans(),
     audit=st.none() | paths,
     capture=st.none() | st.builds(Capturing, folder=paths, samples=st.integers(1, 1000), age_h=st.floats(0, 1e6)),
     transport=st.sampled_from(TRANSPORTS),

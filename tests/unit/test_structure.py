@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinsmith.compress.structure.allocation import by_macs, by_ratio, by_sensitivity
+from tinsmith.compress.structure.allocation import by_macs, by_ratio, by_sensitivity, by_widths
 from tinsmith.compress.structure.spaces import Space
 from tinsmith.convert.data import Batch
-from tinsmith.runtime.errors import BudgetMissedError
+from tinsmith.runtime.errors import BudgetMissedError, RecipeError
 
 SPACES = [Space(makers=("a",), roots=(0, 1, 2, 3)), Space(makers=("b", "c"), roots=(4, 5, 6, 7, 8, 9, 10, 11))]
 SCORES = {root: float((root * 7) % 12) for root in range(12)}
@@ -85,6 +85,32 @@ def test_what_rounding_leaves_of_a_budget_goes_back_where_it_fits():
     # of 880, b cut to 24 leaves 672, both cut leave 456, and a cut to 8 alone leaves 600
     dropped = by_macs(spaces, NOISE, costs, 0.7, 8)
     assert _widths(spaces, NOISE, dropped) == [8, 32]
+
+
+def test_chosen_widths_keep_the_most_important_channels_and_leave_the_rest_alone():
+    spaces = [Space(makers=("a", "sum"), roots=(0, 1, 2, 3)), Space(makers=("b",), roots=(4, 5, 6))]
+    scores = {0: 3.0, 1: 1.0, 2: 2.0, 3: 4.0}
+    assert by_widths(spaces, scores, {"sum": 3}) == {1}
+    assert by_widths(spaces, scores, {"a": 2, "sum": 2}) == {1, 2}
+    heads = [Space(makers=("attention",), roots=(0, 1, 2), per_root=6)]
+    assert len(by_widths(heads, scores, {"attention": 6})) == 2
+
+
+@pytest.mark.parametrize(
+    ("widths", "said"),
+    [
+        ({"c": 1}, "no channels of c can go; they can of a, b, sum"),
+        ({"b": 4}, "it has 3"),
+        ({"a": 2, "sum": 3}, "2 and 3 of them are wanted"),
+        ({"heads": 8}, "in steps of 6"),
+    ],
+)
+def test_widths_that_a_model_does_not_have_are_an_error_of_the_recipe(widths, said):
+    spaces = [Space(makers=("a", "sum"), roots=(0, 1, 2, 3)), Space(makers=("b",), roots=(4, 5, 6))]
+    if "heads" in widths:
+        spaces.append(Space(makers=("heads",), roots=(7, 8, 9), per_root=6))
+    with pytest.raises(RecipeError, match=said):
+        by_widths(spaces, {}, widths)
 
 
 def test_heads_stay_in_numbers_whose_channels_are_a_multiple():

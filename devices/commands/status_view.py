@@ -1,0 +1,83 @@
+"""What devices serve, and what was gone back to, as people and machines see it."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from tinsmith.devices.commands.flash_view import bundled_said
+from tinsmith.runtime.commands.output import facts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from tinsmith.devices.flashing.deploying import Standing, WentBack
+    from tinsmith.runtime.agent.answers import DeviceStatus
+
+__all__ = ["rollback_document", "rollback_view", "status_view"]
+
+
+def status_view(found: Sequence[Standing]) -> list[RenderableType]:
+    """One device below the other."""
+    return [part for one in found for part in (facts(_rows(one)), "")]
+
+
+def _rows(one: Standing) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = [("device", f"{one.device.name} ({one.device.address})")]
+    if one.status is not None:
+        rows.extend(_status_rows(one.status))
+    if one.health is not None:
+        ran = f"{one.health.engine} {one.health.engine_version}"
+        rows.append(("healthy", f"hashes hold; {ran}: {one.health.golden or 'loaded and run'}"))
+        if one.health.served:
+            rows.append(("server", one.health.served))
+    if one.error is not None:
+        rows.extend([("error", one.error.message), ("hint", one.error.hint)])
+    return rows
+
+
+def _status_rows(status: DeviceStatus) -> list[tuple[str, object]]:
+    active, previous = status.active, status.previous
+    rows: list[tuple[str, object]] = [
+        ("serves", "nothing yet" if active is None else bundled_said(active)),
+        ("rollback to", "nothing" if previous is None else bundled_said(previous)),
+    ]
+    if active is not None:
+        rows.append(("signed by", active.signed_by or "nobody"))
+    if status.trial_until_s is not None:
+        until = datetime.datetime.fromtimestamp(status.trial_until_s, tz=datetime.timezone.utc)
+        rows.append(("on trial", f"until {until:%Y-%m-%d %H:%M:%S} UTC by the device's clock; then it is taken back"))
+    if status.busy:
+        rows.append(("busy", "somebody is updating it right now"))
+    if status.resolved:
+        rows.append(("brought to rest", status.resolved))
+    return [*rows, ("audit log", f"its last line is {status.audit_head[:12]}")]
+
+
+def rollback_document(back: WentBack) -> dict[str, Any]:
+    """One device, for machines."""
+    error = back.error
+    return {
+        "device": back.device.name,
+        "rolled_back": None if back.answer is None else asdict(back.answer),
+        "error": None if error is None else {"code": error.code, "message": error.message, "hint": error.hint},
+    }
+
+
+def rollback_view(backs: Sequence[WentBack]) -> list[RenderableType]:
+    """One device below the other."""
+    return [part for back in backs for part in (facts(_back_rows(back)), "")]
+
+
+def _back_rows(back: WentBack) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = [("device", f"{back.device.name} ({back.device.address})")]
+    if back.answer is not None:
+        active = back.answer.active
+        rows.append(("serves", "nothing" if active is None else bundled_said(active)))
+        rows.append(("taken back", bundled_said(back.answer.taken_back)))
+    if back.error is not None:
+        rows.extend([("error", back.error.message), ("hint", back.error.hint)])
+    return rows
