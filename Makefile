@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& command -v $$p && break; done)
 
-.PHONY: demo test check unit tflite-runtime emulator judges boards board-programs bench clean
+.PHONY: demo test check unit test-boards tflite-runtime emulator judges boards board-programs bench clean
 
 demo: $(VENV)/.ready
 	$(BIN)/tinsmith demo --output demo-output
@@ -24,6 +24,10 @@ check: $(VENV)/.ready
 
 unit: $(VENV)/.ready
 	$(BIN)/python -m pytest -q
+
+# Boards of every kind: what needs root, a kernel or a machine of its own takes minutes.
+test-boards: $(VENV)/.ready
+	$(BIN)/python -m pytest -q tests/boards --boards
 
 # The engine of 32-bit Arm boards needs numpy < 2, so it is tested in an environment of its own.
 tflite-runtime: $(OLD)/.ready

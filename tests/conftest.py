@@ -11,6 +11,10 @@ import pytest
 GOLDEN = Path(__file__).parent / "golden"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--boards", action="store_true", help="Run the tests of virtual boards that take minutes as well.")
+
+
 @pytest.fixture
 def golden() -> Path:
     """The folder of small models that were made once by golden/generate.py."""

@@ -52,6 +52,8 @@ def _status_rows(status: DeviceStatus) -> list[tuple[str, object]]:
         rows.append(("on trial", f"until {until:%Y-%m-%d %H:%M:%S} UTC by the device's clock; then it is taken back"))
     if status.busy:
         rows.append(("busy", "somebody is updating it right now"))
+    if status.unwritable:
+        rows.append(("disk", f"nothing can be written there: {status.unwritable}"))
     if status.resolved:
         rows.append(("brought to rest", status.resolved))
     return [*rows, ("audit log", f"its last line is {status.audit_head[:12]}")]

@@ -11,6 +11,7 @@ from tinsmith.devices.fit import check_fit, read_load
 from tinsmith.devices.flashing.flash import Cargo, Flasher, Permissions, agent_of
 from tinsmith.devices.flashing.host_log import HostLog, host_log_path
 from tinsmith.devices.flashing.store import Store, store_folder
+from tinsmith.devices.naming import named
 from tinsmith.devices.reaching import open_device
 from tinsmith.runtime.agent.answers import DeviceStatus, InstalledBundle, RolledBack
 from tinsmith.runtime.agent.requests import Health, Rollback, Status
@@ -142,7 +143,7 @@ class Deployer:
         """Make a bundle the one that a device serves; raises as ``Flasher.flash``."""
         said = {"model": cargo.name, "version": str(cargo.version), "sha256": cargo.sha256}
         try:
-            with closing(open_device(device)) as transport:
+            with closing(open_device(device)) as transport, named(device, transport):
                 deployment = Flasher(device, transport, store=self._store, watch=watch).flash(cargo, permissions)
         except TinsmithError as error:
             with contextlib.suppress(OutputError):  # what failed is the news
@@ -155,7 +156,7 @@ class Deployer:
     def rolled_back(self, device: Device, reason: str) -> WentBack:
         """Let a device serve what it served before; what went wrong is told, and keeps no other device from it."""
         try:
-            with closing(open_device(device)) as transport:
+            with closing(open_device(device)) as transport, named(device, transport):
                 answer = agent_of(device, transport).ask(Rollback(reason=reason), RolledBack)
         except TinsmithError as error:
             return WentBack(device=device, error=error)
@@ -169,7 +170,7 @@ def status_of(device: Device, *, check: bool = False) -> Standing:
     """Ask a device what it serves; with ``check`` it also hashes and runs it, which changes nothing."""
     status = None
     try:
-        with closing(open_device(device)) as transport:
+        with closing(open_device(device)) as transport, named(device, transport):
             agent = agent_of(device, transport)
             status = agent.ask(Status(), DeviceStatus)
             health = agent.ask(Health(), InstalledBundle, time_limit_s=120) if check and status.active else None

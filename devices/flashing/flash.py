@@ -24,6 +24,7 @@ from tinsmith.runtime.errors import (
     DeviceError,
     DeviceTimeoutError,
     LinkLostError,
+    NoRoomError,
     RolledBackError,
     TinsmithError,
     UnreachableError,
@@ -138,11 +139,7 @@ class Flasher:
         with self._stage("asking"):
             asked = self._agent.ask_all((Status(), sender.missing(sender.whole())), time_limit_s=_ASK_S)
         status, known = DeviceStatus.read(asked[0]), MissingBytes.read(asked[1])
-        if status.busy:
-            raise DeviceError(
-                f"{self._device.name}: asking: somebody else is updating this device right now",
-                hint=f"wait until it is done: tinsmith status -d {self._device.name}",
-            )
+        self._refuse_unready(status)
         if known.there == "active" and not status.on_trial and status.active is not None:
             unchanged = Activated(
                 active=status.active, on_trial=False, trial_until_s=None, audit_head=status.audit_head
@@ -155,6 +152,19 @@ class Flasher:
             installed, activated = self._committed(cargo, permissions)
         sent = Sent() if delivered is None else delivered.sent
         return self._deployment(status, activated, sent, installed)
+
+    def _refuse_unready(self, status: DeviceStatus) -> None:
+        name = self._device.name
+        if status.busy:
+            raise DeviceError(
+                f"{name}: asking: somebody else is updating this device right now",
+                hint=f"wait until it is done: tinsmith status -d {name}",
+            )
+        if status.unwritable:
+            raise NoRoomError(
+                f"{name}: asking: nothing can be written there: {status.unwritable}",
+                hint=f"look at the device's disk: df -h {self._agent.base}; is it full, or read-only?",
+            )
 
     def _sender(self, cargo: Cargo) -> Sender:
         return Sender(

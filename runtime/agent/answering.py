@@ -68,7 +68,7 @@ def _status(board: Board) -> Answer:
     except DeviceError:
         return status_of(board, board.state(), busy=True)
     except OutputError as error:  # a full or read-only disk: what is served can be said all the same
-        return status_of(board, board.state(), resolved=f"not brought to rest: {error.message}")
+        return status_of(board, board.state(), unwritable=error.message)
 
 
 def _changed(

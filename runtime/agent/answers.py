@@ -92,6 +92,7 @@ class DeviceStatus:
         audit_head: Sha256 of the last line of the audit log; keep it to notice lines that were cut off.
         resolved: What this request has brought to an end, for people; empty where nothing was left.
         busy: Whether somebody is updating it; then nothing was brought to an end.
+        unwritable: Why nothing can be written there, which then was not brought to an end either; empty where it can.
     """
 
     active: Bundled | None
@@ -102,6 +103,7 @@ class DeviceStatus:
     audit_head: str
     resolved: str = ""
     busy: bool = False
+    unwritable: str = ""
 
     @classmethod
     def read(cls, fields: Fields) -> Self:
@@ -115,6 +117,7 @@ class DeviceStatus:
             audit_head=fields.sha256("audit_head"),
             resolved=fields.word("resolved"),
             busy=fields.flag("busy"),
+            unwritable=fields.word("unwritable"),
         )
 
 

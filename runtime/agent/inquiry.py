@@ -25,7 +25,9 @@ __all__ = ["facts_of", "status_of"]
 _MACHINE_ID = Path("/etc/machine-id")
 
 
-def status_of(board: Board, state: State, *, resolved: str = "", busy: bool = False) -> DeviceStatus:
+def status_of(
+    board: Board, state: State, *, resolved: str = "", busy: bool = False, unwritable: str = ""
+) -> DeviceStatus:
     """What is served."""
     active = state.at(board.serving())
     on_trial = state.trial is not None and active is not None and active.slot == state.trial.slot
@@ -39,6 +41,7 @@ def status_of(board: Board, state: State, *, resolved: str = "", busy: bool = Fa
         audit_head=board.newest_line().head,
         resolved=resolved,
         busy=busy,
+        unwritable=unwritable,
     )
 
 

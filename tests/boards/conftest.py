@@ -19,12 +19,12 @@ def own_state(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def start(own_state):
+def start(own_state, request):
     """Starts a board: name, kind -> board; stopped at the end of the session, or before."""
     started = []
 
     def start_(name, kind) -> Board:
-        need(kind)
+        need(kind, request.config)
         started.append(name)
         return start_board(name, kind=kind)
 
@@ -33,7 +33,20 @@ def start(own_state):
         stop_board(name)
 
 
-def need(kind):
+@pytest.fixture(scope="session")
+def minutes_allowed(request):
+    """Tests that take minutes run where somebody asks for them."""
+    allow_minutes(request.config)
+
+
+def allow_minutes(config):
+    if not config.getoption("--boards"):
+        pytest.skip("it takes minutes: make test-boards, which is pytest tests/boards --boards")
+
+
+def need(kind, config):
+    if kind != "proot":
+        allow_minutes(config)
     if lack := lack_of(KINDS[kind]):
         pytest.skip(lack.message)
     if not KINDS[kind].is_prepared():
@@ -42,8 +55,8 @@ def need(kind):
 
 def board_of(kind):
     @pytest.fixture(scope="session", name=f"{kind}_board")
-    def board(own_state):
-        need(kind)
+    def board(own_state, request):
+        need(kind, request.config)
         with running(f"shared-{kind}", kind=kind) as started:
             yield started
 

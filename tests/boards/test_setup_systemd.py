@@ -94,7 +94,7 @@ def until(is_so):
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(tmp_path_factory, minutes_allowed):
     if os.geteuid():
         pytest.skip("a container needs root")
     for program in PROGRAMS:
