@@ -18,6 +18,7 @@ from tinsmith.runtime.engines import ENGINES
 
 if TYPE_CHECKING:
     from tinsmith.runtime.agent.board import Board
+    from tinsmith.runtime.agent.slots import Slots
     from tinsmith.runtime.agent.state import State
 
 __all__ = ["facts_of", "status_of"]
@@ -25,7 +26,7 @@ __all__ = ["facts_of", "status_of"]
 _MACHINE_ID = Path("/etc/machine-id")
 
 
-def status_of(board: Board, state: State, *, resolved: str = "", busy: bool = False) -> DeviceStatus:
+def status_of(board: Slots, state: State, *, resolved: str = "", busy: bool = False) -> DeviceStatus:
     """What is served."""
     active = state.at(board.serving())
     on_trial = state.trial is not None and active is not None and active.slot == state.trial.slot
