@@ -44,18 +44,17 @@ _A = TypeVar("_A", bound=Readable)
 
 
 class Asking(Protocol):
-    """Whoever answers for a device: its own agent, or this machine for a phone that can have none.
-
-    Attributes:
-        between: What takes time besides the device's own stages, for people.
-        unpacks: Whether it can make a bundle of packed files and of patches.
-    """
+    """Whoever answers for a device: its own agent, or this machine for a phone that can have none."""
 
     @property
-    def between(self) -> str: ...
+    def between(self) -> str:
+        """What takes time besides the device's own stages, for people."""
+        ...
 
     @property
-    def unpacks(self) -> bool: ...
+    def unpacks(self) -> bool:
+        """Whether it can make a bundle of packed files and of patches."""
+        ...
 
     @property
     def base(self) -> PurePosixPath:

@@ -26,7 +26,7 @@ class Device:
             known hosts decide.
         base: The folder on the device that everything goes into; empty for the usual one.
         trust: Files with public keys whose bundles a phone shall take; other devices keep their own.
-        runner: The program on a phone that runs a model; empty for ``benchmark_model`` in its base folder, where that is.
+        runner: The program on a phone that runs a model; empty for ``benchmark_model`` in its base folder, if there.
     """
 
     name: str

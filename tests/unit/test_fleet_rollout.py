@@ -329,7 +329,7 @@ class FaultyFlashing:
             self.transports[device.name] = FaultyTransport(open_device(device))
             self.transports[device.name].faults.extend(self._faults.get(device.name, []))
         transport = self.transports[device.name]
-        flasher = Flasher(device, transport, store=self._store, watch=watch, pause=lambda _: None)
+        flasher = Flasher(device, transport, agent=agent_of(device, transport), store=self._store, watch=watch, pause=lambda _: None)
         return flasher.flash(cargo, permissions)
 
 
