@@ -16,7 +16,8 @@ It lies at ``$TINSMITH_DEVICES``, or as ``tinsmith/devices.toml`` in the XDG con
     trust = ["keys/us.pub"]                          # whose bundles it takes; other devices keep their own keys
     runner = "/data/local/tmp/benchmark_model"       # what runs a model there
 
-``profile`` and ``address`` must be there. A profile that ends in ``.toml`` is a file, seen from the inventory's folder; so are keys.
+``profile`` and ``address`` must be there. A profile that ends in ``.toml`` is a file, seen from the inventory's folder,
+and so are keys.
 ``--device X`` means the device X of the inventory; else all devices of the group X, or with the tag X; else the profile
 X.
 """

@@ -1,9 +1,9 @@
 """Phones, which have no Python: this machine answers for them as the agent would, and a shell script does the work.
 
 The slots, the state, the audit log and the rules are the agent's (``tinsmith.runtime.agent``). What a phone can't do is
-done here before: signature, version, and what lies where in a bundle. The phone itself hashes what has come, lays it into
-the slot that is not served, runs it by a program of the user's, and switches. It has no clock of ours: an update that
-nobody has committed is taken back when the phone is asked the next time.
+done here before: signature, version, and what lies where in a bundle. The phone itself hashes what has come, lays it
+into the slot that is not served, runs it by a program of the user's, and switches. Nothing of ours runs there by itself:
+an update that nobody has committed is taken back when the phone is asked the next time.
 """
 
 from __future__ import annotations
@@ -288,10 +288,8 @@ def _parts(bundle: Bundle) -> tuple[Part, ...]:
     """Where the artifact's files lie in the bundle, whose parts are stored as they are."""
     with bundle.path.open("rb") as stream:
         entries = {entry.name: entry for entry in read_entries(stream)}
-    hashes = bundle.manifest.artifact_parts
-    return tuple(
-        (name, entries[name].offset, entries[name].size_bytes, hashes[name][0]) for name in clear_parts(bundle)
-    )
+    parts = [(entries[name], bundle.manifest.artifact_parts[name][0]) for name in clear_parts(bundle)]
+    return tuple((entry.name, entry.offset, entry.size_bytes, sha256) for entry, sha256 in parts)
 
 
 def _refused(slots: PhoneSlots, slot: str, request: Install, error: TinsmithError, *, stage: str) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime.errors import ModelLoadError, ModelTimeoutError
 
 if TYPE_CHECKING:
+    from pathlib import PurePosixPath
+
     from tinsmith.devices.flashing.phone_script import PhoneScript
 
 __all__ = ["BENCHMARK_MODEL", "Checked", "Runner", "latency_ms_of"]

@@ -1,7 +1,7 @@
 """The slots of a phone: what the rules of an update change there is done by one step of the script each.
 
-A phone has no agent, so this machine decides by the agent's own rules. Each step says what it takes to be there, and the
-phone refuses it where somebody else has changed that; a cut between two steps is to the rules what a cut of power is.
+A phone has no agent, so this machine decides by the agent's own rules. Each step says what it takes to be there, and
+the phone refuses it where somebody else has changed that; a cut between two steps is what a cut of power is to an agent.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tinsmith.runtime.agent.clock import Moment
 from tinsmith.runtime.agent.slots import Slots
 from tinsmith.runtime.agent.state import SLOTS, State, read_state, state_bytes
 from tinsmith.runtime.audit import line_of, newest_of
@@ -20,6 +19,7 @@ from tinsmith.runtime.errors import DataError, NoRoomError, VerificationError
 
 if TYPE_CHECKING:
     from tinsmith.devices.flashing.phone_script import PhoneScript, Seen
+    from tinsmith.runtime.agent.clock import Moment
     from tinsmith.runtime.agent.state import Entry, Installed
     from tinsmith.runtime.audit import Newest
 
