@@ -2,7 +2,7 @@
 
 The slots, the state, the audit log and the rules are the agent's (``tinsmith.runtime.agent``). What a phone can't do is
 done here before: signature, version, and what lies where in a bundle. The phone itself hashes what has come, lays it
-into the slot that is not served, runs it by a program of the user's, and switches. Nothing of ours runs there by itself:
+into the slot that is not served, runs it by a program of the user's, and switches. Nothing there runs by itself:
 an update that nobody has committed is taken back when the phone is asked the next time.
 """
 
@@ -111,12 +111,15 @@ class PhoneAgent:
             return tuple(self._fields(self._answer(slots, request, stages)) for request in requests)
 
     def foresee(self, request: Install) -> None:
-        """Hold signature and version against what the phone has, before anything is sent."""
+        """See that it is signed, no older than what the phone has had, and can be run as the inventory says."""
         stages = Stages("signature")
         with self._explained(stages):
             slots = PhoneSlots(self._script, self._look(60.0), time_limit_s=60.0)
-            with self._opened(request) as bundle, stages.at("version"):
-                refuse_stale(slots.state(), bundle, request)
+            with self._opened(request) as bundle:
+                with stages.at("version"):
+                    refuse_stale(slots.state(), bundle, request)
+                with stages.at("runner"):
+                    self._can_run(slots, bundle)
 
     def if_lost(self, grace_s: float) -> str:
         """It has no clock of ours."""

@@ -76,12 +76,11 @@ look() {
   echo "boot $(cat /proc/sys/kernel/random/boot_id 2> /dev/null || :)"
   echo "uptime $(uptime_of)"
   echo "wall $(date +%s)"
-  echo "link $(link_of)"
   echo "free $(df -Pk . | tail -n 1)"
   if [ -n "$1" ] && [ -f "$1" ] && [ -x "$1" ]; then echo "runner yes"; fi
+  echo "mark $(seen)"
   torn=$(torn_bytes)
   echo "torn $torn"
-  echo "audit_bytes $(size_of audit.jsonl)"
   last_line "$torn" | sed 's/^/audit /'
   if [ -f state.json ]; then sed 's/^/state /' state.json; fi
 }

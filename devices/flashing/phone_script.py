@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -35,7 +34,8 @@ class Seen:
         busy: Whether somebody was changing it; then it need not fit together.
         moment: What time it was there.
         link: What ``current`` leads to; ``none`` where it is not there.
-        state: The content of ``state.json``; None where it is not there.
+        state_sha256: Of ``state.json``; ``none`` where it is not there.
+        state: Its content.
         newest: The last whole line of the audit log.
         audit_bytes: Of the audit log.
         torn_bytes: Of them, those of a line that a cut has torn.
@@ -46,7 +46,8 @@ class Seen:
     busy: bool
     moment: Moment
     link: str
-    state: bytes | None
+    state_sha256: str
+    state: bytes
     newest: Newest
     audit_bytes: int
     torn_bytes: int
@@ -56,8 +57,7 @@ class Seen:
     @property
     def mark(self) -> str:
         """What a change must find there: the hash of the state, the size of the audit log, and the link."""
-        state = "none" if self.state is None else hashlib.sha256(self.state).hexdigest()
-        return f"{state} {self.audit_bytes} {self.link}"
+        return f"{self.state_sha256} {self.audit_bytes} {self.link}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,12 +142,14 @@ def _seen(said: bytes) -> Seen:
     facts = {key.decode(): value.decode() for key, value in lines if key not in (b"state", b"audit")}
     state = [value + b"\n" for key, value in lines if key == b"state"]
     audit = [value for key, value in lines if key == b"audit"]
-    audit_bytes, torn_bytes = int(facts["audit_bytes"]), int(facts["torn"])
+    state_sha256, audit_said, link = facts["mark"].split(" ", 2)
+    audit_bytes, torn_bytes = int(audit_said), int(facts["torn"])
     return Seen(
         busy=facts["busy"] == "yes",
         moment=Moment(wall_s=float(facts["wall"]), uptime_s=float(facts["uptime"]), boot_id=facts["boot"]),
-        link=facts["link"],
-        state=b"".join(state) if state else None,
+        link=link,
+        state_sha256=state_sha256,
+        state=b"".join(state),
         newest=newest_of(audit[-1] if audit_bytes > torn_bytes else b""),
         audit_bytes=audit_bytes,
         torn_bytes=torn_bytes,

@@ -1,7 +1,7 @@
 """The slots of a phone: what the rules of an update change there is done by one step of the script each.
 
 A phone has no agent, so this machine decides by the agent's own rules. Each step says what it takes to be there, and
-the phone refuses it where somebody else has changed that; a cut between two steps is what a cut of power is to an agent.
+the phone refuses it where somebody else has changed that; a cut between two steps is what a power cut is to an agent.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class PhoneSlots(Slots):
 
     def state(self) -> State:
         """See ``Slots``."""
-        if self.seen.state is None:
+        if self.seen.state_sha256 == "none":
             return State()
         try:
             return read_state(self.seen.state, of="state.json of the phone")
@@ -83,8 +83,9 @@ class PhoneSlots(Slots):
     def save(self, state: State) -> State:
         """See ``Slots``."""
         content = state_bytes(state)
-        self.change("save", hashlib.sha256(content).hexdigest(), stdin=content)
-        self.seen = replace(self.seen, state=content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        self.change("save", sha256, stdin=content)
+        self.seen = replace(self.seen, state=content, state_sha256=sha256)
         return state
 
     def newest_line(self) -> Newest:
