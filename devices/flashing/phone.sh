@@ -8,6 +8,8 @@ set -eu
 LC_ALL=C
 export LC_ALL
 busy=10 changed=11 differs=12 missing=13 lacking=14
+newline='
+x'
 base=$1 verb=$2
 shift 2
 
@@ -16,10 +18,10 @@ refuse() {
   exit "$1"
 }
 
-for program in flock sha256sum timeout truncate; do
+for program in flock sha256sum truncate; do
   command -v "$program" > /dev/null || refuse $lacking "it has no program $program"
 done
-mkdir -p "$base/parts" "$base/slots" "$base/.new"
+if [ ! -d "$base/.new" ]; then mkdir -p "$base/parts" "$base/slots" "$base/.new"; fi
 cd "$base"
 
 # Whether the lock was had; it ends with this shell. mksh hands a descriptor to a program only where it is told to.
@@ -59,7 +61,7 @@ uptime_of() {
 }
 
 torn_bytes() {
-  if [ -s audit.jsonl ] && [ "$(tail -c 1 audit.jsonl | wc -l)" -eq 0 ]; then
+  if [ -s audit.jsonl ] && [ "$(tail -c 1 audit.jsonl && echo x)" != "$newline" ]; then
     tail -n 1 audit.jsonl | wc -c
   else
     echo 0
@@ -73,10 +75,13 @@ last_line() {
 
 look() {
   if lock 1; then echo "busy no"; else echo "busy yes"; fi
-  echo "boot $(cat /proc/sys/kernel/random/boot_id 2> /dev/null || :)"
+  boot=
+  if [ -r /proc/sys/kernel/random/boot_id ]; then read -r boot < /proc/sys/kernel/random/boot_id; fi
+  echo "boot $boot"
   echo "uptime $(uptime_of)"
   echo "wall $(date +%s)"
-  echo "free $(df -Pk . | tail -n 1)"
+  # shellcheck disable=SC2046 # its lines become one
+  echo free $(df -Pk .)
   if [ -n "$1" ] && [ -f "$1" ] && [ -x "$1" ]; then echo "runner yes"; fi
   echo "mark $(seen)"
   torn=$(torn_bytes)
@@ -85,9 +90,9 @@ look() {
   if [ -f state.json ]; then sed 's/^/state /' state.json; fi
 }
 
-# What uploads have left that nobody went on with for a day.
+# What uploads have left that nobody went on with for some days; toyboxes differ in what a day is.
 sweep() {
-  find parts .new -type f -mtime +0 -exec rm -f '{}' ';'
+  find parts .new -type f -mtime +1 -exec rm -f '{}' ';'
 }
 
 hashes() {
@@ -101,12 +106,17 @@ hashes() {
   done
 }
 
-# try LIMIT_S PROGRAM [ARGUMENT...]
+# try LIMIT_S PROGRAM [ARGUMENT...]: not by `timeout`, which in some toyboxes loses the exit code
 try() {
   limit=$1 said=.new/said.$$ code=0
   shift
   started=$(uptime_of)
-  timeout -s KILL "$limit" "$@" < /dev/null > "$said" 2>&1 9>&- || code=$?
+  "$@" < /dev/null > "$said" 2>&1 9>&- &
+  program=$!
+  (sleep "$limit" && kill -9 "$program") < /dev/null > /dev/null 2>&1 9>&- &
+  guard=$!
+  wait "$program" || code=$?
+  kill -9 "$guard" 2> /dev/null || :
   ended=$(uptime_of)
   tail -c 16384 "$said"
   rm -f "$said"
@@ -114,37 +124,42 @@ try() {
   echo "$code $started $ended"
 }
 
+# Waits until the disk has some files and folders: all of it, where nothing there waits for less.
+settle() {
+  if command -v fsync > /dev/null; then fsync "$@"; else sync "$@" 2> /dev/null || sync; fi
+}
+
 save() {
   cat > .new/state.json
   sha_of .new/state.json
   if [ "$sha" != "$1" ]; then refuse $differs "the state did not come as it was sent"; fi
-  sync
+  settle .new/state.json
   mv -f .new/state.json .
-  sync
+  settle .
 }
 
 note() {
   printf '%s\n' "$1" >> audit.jsonl
-  sync
+  settle audit.jsonl .
 }
 
 # A line that a cut has torn is taken out: all behind so many bytes.
 mend() {
   truncate -s "$1" audit.jsonl
-  sync
+  settle audit.jsonl
 }
 
 serve() {
   rm -f .new/current
   ln -s "$1" .new/current
-  sync
+  settle .new
   mv -f .new/current .
-  sync
+  settle .
 }
 
 unserve() {
   rm -f current
-  sync
+  settle .
 }
 
 # receive SHA256: parts/SHA256.part becomes parts/SHA256
@@ -162,9 +177,9 @@ receive() {
     rm -f "parts/$1.part"
     refuse $differs "what has come is not what was sent: sha256 differs"
   fi
-  sync
+  settle "parts/$1.part"
   mv -f "parts/$1.part" "parts/$1"
-  sync
+  settle parts
 }
 
 # fill SLOT SHA256 [PATH FROM SIZE SHA256]...: the bundle, and the files in it that an engine loads; FROM counts from 1

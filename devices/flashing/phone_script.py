@@ -153,6 +153,6 @@ def _seen(said: bytes) -> Seen:
         newest=newest_of(audit[-1] if audit_bytes > torn_bytes else b""),
         audit_bytes=audit_bytes,
         torn_bytes=torn_bytes,
-        free_bytes=int(facts["free"].split()[3]) * 1024,
+        free_bytes=int(facts["free"].split()[-3]) * 1024,
         has_runner="runner" in facts,
     )

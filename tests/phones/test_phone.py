@@ -306,9 +306,9 @@ class TestInBetween:
             reader.join()
         assert not missed
 
-    def test_parts_that_nobody_went_on_with_for_a_day_are_taken_away(self, phone):
+    def test_parts_that_nobody_went_on_with_for_days_are_taken_away(self, phone):
         phone.status()
-        for name, age_s in (("old.part", 2 * 86_400), ("new.part", 60)):
+        for name, age_s in (("old.part", 3 * 86_400), ("new.part", 60)):
             path = phone.base / "parts" / name
             path.write_bytes(b"x")
             os.utime(path, (path.stat().st_mtime - age_s,) * 2)
