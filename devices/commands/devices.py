@@ -112,13 +112,17 @@ def add(
     """Write a device into your inventory, and set it up where --setup says so."""
     from tinsmith.devices.commands.devices_view import device_facts
     from tinsmith.devices.inventory import Entry, add_device
+    from tinsmith.runtime.bundle.minisign import load_public_key
 
-    if not setup and (engine or wheels or not service):
+    is_phone = facts["address"].startswith("adb:") and not setup
+    if not setup and (engine or wheels or not service or (trust and not is_phone)):
         raise UsageError(
-            "--engine, --wheels and --no-service are about setting a device up", hint="give --setup as well"
+            "--engine, --trust, --wheels and --no-service are about setting a device up", hint="give --setup as well"
         )
+    for key in trust:
+        load_public_key(str(key))  # said now, and not by the first flash
     # a board keeps its keys itself; those of a phone stand in the inventory
-    device = add_device(Entry(**facts, trust=() if setup else tuple(str(key) for key in trust)))
+    device = add_device(Entry(**facts, trust=tuple(str(key) for key in trust) if is_phone else ()))
     if setup:
         _set_up([device], output_format, engine=engine, trust=trust, wheels=wheels, service=service)
     else:

@@ -1,4 +1,4 @@
-"""A phone behind a real adbd, without Python: flashed, asked and taken back as any device, by the commands' own calls."""
+"""A phone behind a real adbd, without Python: flashed, asked and taken back by the commands' own calls."""
 
 from contextlib import closing
 
@@ -12,8 +12,8 @@ from tinsmith.devices.flashing.flash import Permissions
 from tinsmith.devices.flashing.host_log import HostLog
 from tinsmith.devices.flashing.phone import PhoneAgent
 from tinsmith.devices.flashing.store import Store
-from tinsmith.devices.transports.faults import Cut, FaultyTransport
 from tinsmith.devices.reaching import open_device
+from tinsmith.devices.transports.faults import Cut, FaultyTransport
 from tinsmith.runtime.errors import DeviceError, ModelLoadError
 from tinsmith.runtime.profile import load_profile
 

@@ -96,7 +96,9 @@ class TestWhatIsRun:
         )  # fmt: skip
         told = Path(f"{phone.base}/benchmark_model.told").read_text().splitlines()
         assert told[:2] == [f"--graph={phone.base}/slots/b/artifact/small.tflite", "slots/a"]
-        assert [line["checked"] for line in lines(phone)][2:] == ["benchmark_model: exit code 0; it prints 1.234 ms"] * 2
+        assert [line["checked"] for line in lines(phone)][2:] == [
+            "benchmark_model: exit code 0; it prints 1.234 ms"
+        ] * 2
         assert phone.agent().ask(Health(), InstalledBundle).engine == "benchmark_model"
 
     def test_a_program_of_the_users_gets_the_path_alone(self, phone, make):

@@ -17,7 +17,7 @@ from tinsmith.runtime.audit import verify_log
 # Counts each command of a step, in subshells too, and kills the script before one of them.
 _KILLER = (
     'step_() {{ echo -n x >> "{count}"; read -r said_ < "{count}" || :; '
-    'if [ ${{#said_}} -eq {at} ]; then kill -9 $$; fi; }}\n'
+    "if [ ${{#said_}} -eq {at} ]; then kill -9 $$; fi; }}\n"
     "PS4='$(step_)'\n"
 )
 _STEP = '  shift\n  "$@"\n}'
@@ -147,7 +147,9 @@ def test_nothing_gets_its_name_before_the_disk_has_its_content_nor_is_told_befor
         script = change.arguments[2].replace(_STEP, '  shift\n  set -x\n  "$@"\n}')
         arguments = [*change.arguments[:2], script, *change.arguments[3:]]
         trace = LocalTransport().run(arguments, stdin=change.stdin, time_limit_s=30).stderr.decode()
-        steps = [words[1] for line in trace.splitlines() if len(words := line.split()) > 1 and words[0].strip("+") == ""]
+        steps = [
+            words[1] for line in trace.splitlines() if len(words := line.split()) > 1 and words[0].strip("+") == ""
+        ]
         steps = [step for step in steps if step in ("mv", "settle", "sync", "ln", "printf", "cat", "rm", "head")]
         steps = [step for step in steps if step != "sync" or change.name == "fill"]
         if change.name in ("save", "serve", "receive"):
