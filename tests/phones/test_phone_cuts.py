@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +72,7 @@ def fingerprint(base):
     """What lies there, but for what nobody reads."""
     digest = hashlib.sha256()
     for path in sorted(base.rglob("*")):
-        what = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else ""
+        what = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else ""
         digest.update(f"{path.relative_to(base)} {what!r}\n".encode())
     return digest.hexdigest()
 
