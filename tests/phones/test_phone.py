@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import subprocess
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from tinsmith.runtime.errors import (
     DeviceError,
     ModelLoadError,
     ModelTimeoutError,
+    NoRoomError,
     RolledBackError,
     UsageError,
     VerificationError,
@@ -316,3 +319,23 @@ class TestInBetween:
         assert len(list((phone.base / "parts").iterdir())) == 2
         phone.status()
         assert [path.name for path in (phone.base / "parts").iterdir()] == ["new.part"]
+
+
+def test_a_full_disk_is_told_and_harms_nothing(phone, make, served):
+    """A disk of its own takes root."""
+    phone.flash(make(1))
+    kept = phone.base.with_name("kept")
+    shutil.copytree(phone.base, kept, symlinks=True)
+    if subprocess.run(
+        ["/bin/mount", "-t", "tmpfs", "-o", "size=128k", "none", phone.base], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("only root can mount a small disk")
+    try:
+        shutil.copytree(kept, phone.base, symlinks=True, dirs_exist_ok=True)
+        with pytest.raises(DeviceError) as caught:
+            phone.flash(make(2, 60_000))
+        assert isinstance(caught.value, NoRoomError), caught.value
+        assert served() == make(1).read_bytes()
+        assert phone.flash(make(3, 10_000)).active.version == 3
+    finally:
+        subprocess.run(["/bin/umount", phone.base], check=True)
