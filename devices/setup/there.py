@@ -172,7 +172,7 @@ def find_python(transport: Transport) -> str:
         return said
     hint = "on Debian and Ubuntu: sudo apt install python3"
     if transport.address.startswith("adb:"):
-        hint = "a phone needs none, and no setup: tinsmith devices add NAME --address adb:SERIAL --trust KEY.pub"
+        hint = "a phone is flashed as it is, without a setup; on a board, install Python"
     if ran.code == _TOO_OLD:
         hint = "install a newer system, or a newer Python beside it as python3.11"
         raise step.failed(f"it has {said.splitlines()[-1]}, and tinsmith needs Python 3.10 or later", hint=hint)
