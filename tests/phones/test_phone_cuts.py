@@ -93,7 +93,7 @@ def cuts(phone, changes, folder):
     assert count > 5 * len(changes), "the commands were not seen"
 
 
-@pytest.mark.parametrize("start", [0, 1, 2])
+@pytest.mark.parametrize("start", [0, 2])
 def test_a_flash_that_is_killed_anywhere(phone, make, served, room, start):
     phone.gets_runner("exit 0")
     for version in range(1, start + 1):
@@ -114,6 +114,7 @@ def test_a_flash_that_is_killed_anywhere(phone, make, served, room, start):
         assert status.on_trial == (served() == new.read_bytes() and status.highest.get("cats") != 3)
         again = phone.flash(new)
         assert (again.active.version, again.verified, served()) == (3, done.verified, new.read_bytes())
+        assert again.sent.size_bytes == 0, (name, count)
         assert verify_log(phone.base / "audit.jsonl").head == phone.status().audit_head == again.audit_head
         assert _events(phone).count("commit") == start + 1
 

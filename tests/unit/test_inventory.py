@@ -61,7 +61,7 @@ def test_every_key_is_read(path):
 
     assert kitchen.to_json() == {
         "name": "kitchen", "profile": "raspberry-pi-4", "address": "ssh://pi@10.0.0.7", "groups": ["canary"],
-        "tags": ["indoors"], "host_key": KEY, "base": "/opt/tinsmith",
+        "tags": ["indoors"], "host_key": KEY, "base": "/opt/tinsmith", "trust": [], "runner": "",
     }  # fmt: skip
     assert (hall.groups, hall.host_key, hall.base) == ((), "", "")
     assert phone.profile.kind == "phone"
