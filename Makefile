@@ -45,9 +45,9 @@ judges:
 		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(JUDGES); }
 
 # Virtual boards, for tests and `tinsmith devices up`: their programs from Debian, and the systems they boot. What can't
-# be had is said, and the boards that need it are left out.
+# be had is said, and the boards that need it are left out. mksh, toybox and busybox are what phones have for a shell.
 BOARDS := qemu-user-static binfmt-support mmdebstrap proot openssh-server openssh-client adb qemu-system-arm \
-	iproute2 e2fsprogs kmod systemd-container
+	iproute2 e2fsprogs kmod systemd-container mksh toybox busybox-static
 boards: board-programs $(VENV)/.ready
 	$(BIN)/python -m tinsmith.devices.boards
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from tinsmith.runtime.agent.requests import request_json
 from tinsmith.runtime.errors import DataError, DeviceError, NoRoomError, OutputError, error_of
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tinsmith.devices.transports.protocol import Ran, Running
-    from tinsmith.runtime.agent.requests import Asked
+    from tinsmith.runtime.agent.requests import Asked, Install, Request
     from tinsmith.runtime.errors import TinsmithError
 
-__all__ = ["Agent", "Readable"]
+__all__ = ["Agent", "Asking", "Readable"]
 
 _SCHEMA = 1
 # The first Python that is there: the board's own environment, or the one that this machine runs.
@@ -40,6 +40,41 @@ class Readable(Protocol):
 _A = TypeVar("_A", bound=Readable)
 
 
+class Asking(Protocol):
+    """Whoever answers for a device: its own agent, or this machine for a phone that can have none."""
+
+    @property
+    def between(self) -> str:
+        """What takes time besides the device's own stages, for people."""
+        ...
+
+    @property
+    def unpacks(self) -> bool:
+        """Whether it can make a bundle of packed files and of patches."""
+        ...
+
+    @property
+    def base(self) -> PurePosixPath:
+        """The folder there that everything lies in."""
+        ...
+
+    def ask(self, request: Request, answer: type[_A], *, time_limit_s: float = 60.0) -> _A:
+        """One request; raises as ``ask_all``."""
+        ...
+
+    def ask_all(self, requests: Sequence[Request], *, time_limit_s: float = 60.0) -> tuple[Fields, ...]:
+        """Several requests in a row; see ``Agent.ask_all``."""
+        ...
+
+    def foresee(self, request: Install) -> None:
+        """Refuse before anything is sent what is known here to be refused there; raises as the request does."""
+        ...
+
+    def if_lost(self, grace_s: float) -> str:
+        """What becomes of an update on trial when nobody commits it, and what to do then."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
     """What the host asks a device, and what it answers.
@@ -57,6 +92,15 @@ class Agent:
     base: PurePosixPath
     python: str = ""
     module: str = "tinsmith.runtime.agent"
+    between: ClassVar[str] = "Python and link"
+    unpacks: ClassVar[bool] = True
+
+    def foresee(self, request: Install) -> None:
+        """The device itself decides."""
+
+    def if_lost(self, grace_s: float) -> str:
+        """It has a clock of its own."""
+        return f"it goes back by itself within {grace_s:.0f} s; when it answers again, run the same command again"
 
     def ask(self, request: Asked, answer: type[_A], *, time_limit_s: float = 60.0) -> _A:
         """One request; raises as ``ask_all``."""

@@ -25,6 +25,8 @@ class Device:
         host_key: The host key that it must show, as ``ssh-keygen -l`` prints its fingerprint; empty where the user's
             known hosts decide.
         base: The folder on the device that everything goes into; empty for the usual one.
+        trust: Files with public keys whose bundles a phone shall take; other devices keep their own.
+        runner: The program on a phone that runs a model; empty for ``benchmark_model`` in its base folder, if there.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Device:
     tags: tuple[str, ...] = ()
     host_key: str = ""
     base: str = ""
+    trust: tuple[str, ...] = ()
+    runner: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
@@ -46,4 +50,6 @@ class Device:
             "tags": list(self.tags),
             "host_key": self.host_key,
             "base": self.base,
+            "trust": list(self.trust),
+            "runner": self.runner,
         }

@@ -10,7 +10,14 @@ It lies at ``$TINSMITH_DEVICES``, or as ``tinsmith/devices.toml`` in the XDG con
     host_key = "SHA256:..."       # or in the address: ?hostkey=SHA256:...
     base = "/opt/tinsmith"
 
-``profile`` and ``address`` must be there. A profile that ends in ``.toml`` is a file, seen from the inventory's folder.
+    [devices.phone]
+    profile = "pixel-8"
+    address = "adb:R3CT30"
+    trust = ["keys/us.pub"]                          # whose bundles it takes; other devices keep their own keys
+    runner = "/data/local/tmp/benchmark_model"       # what runs a model there
+
+``profile`` and ``address`` must be there. A profile that ends in ``.toml`` is a file, seen from the inventory's folder,
+and so are keys.
 ``--device X`` means the device X of the inventory; else all devices of the group X, or with the tag X; else the profile
 X.
 """
@@ -28,6 +35,7 @@ from typing import TYPE_CHECKING
 
 from tinsmith.devices.device import Device
 from tinsmith.devices.reaching import address_of
+from tinsmith.devices.transports.addresses import AdbAddress, parse_address
 from tinsmith.runtime.errors import OutputError, UsageError
 from tinsmith.runtime.facts import Facts
 from tinsmith.runtime.files import write_text
@@ -59,7 +67,7 @@ __all__ = [
 
 _LOCAL = "local"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-_KEYS = "a device has profile, address, groups, tags, host_key and base"
+_KEYS = "a device has profile, address, groups, tags, host_key, base, trust and runner"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +87,8 @@ class Entry:
     tags: tuple[str, ...] = ()
     host_key: str = ""
     base: str = ""
+    trust: tuple[str, ...] = ()
+    runner: str = ""
 
     @property
     def text(self) -> str:
@@ -91,6 +101,8 @@ class Entry:
             "tags": self.tags,
             "host_key": self.host_key,
             "base": self.base,
+            "trust": tuple(str(Path(key).absolute()) for key in self.trust),
+            "runner": self.runner,
         }
         lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items() if value]
         return "\n".join([f"[devices.{self.name}]", *lines, ""])
@@ -307,9 +319,23 @@ def _device(name: str, facts: Facts, path: Path) -> Device:
         tags=facts.names("tags", default=()),
         host_key=host_key,
         base=facts.text("base", default=""),
+        trust=tuple(str(path.parent / key) for key in facts.names("trust", default=())),
+        runner=facts.text("runner", default=""),
     )
     facts.end()
+    _check_phone(device, facts)
     return device
+
+
+def _check_phone(device: Device, facts: Facts) -> None:
+    """What only phones have."""
+    told = [key for key, value in (("trust", device.trust), ("runner", device.runner)) if value]
+    if told and not isinstance(parse_address(device.address), AdbAddress):
+        hint = f"a board keeps its own: tinsmith devices setup -d {device.name} --trust KEY.pub"
+        raise facts.wrong(f"is wrong about devices.{device.name}: {told[0]} is about phones, adb:SERIAL", hint=hint)
+    if device.runner and not device.runner.startswith("/"):
+        hint = "write where it lies on the phone, such as /data/local/tmp/benchmark_model"
+        raise facts.wrong(f"is wrong about devices.{device.name}: the runner must begin with /", hint=hint)
 
 
 def _check_name(name: str, path: Path) -> None:

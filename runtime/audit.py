@@ -16,10 +16,10 @@ from tinsmith.runtime.errors import OutputError, VerificationError
 from tinsmith.runtime.hashing import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["EVENTS", "AuditLog", "Newest", "Verified", "newest_line", "verify_log"]
+__all__ = ["EVENTS", "AuditLog", "Newest", "Verified", "line_of", "newest_line", "newest_of", "verify_log"]
 
 EVENTS = ("load", "swap", "trial", "commit", "refusal", "rollback", "unload", "repair")
 _FIRST = "0" * 64
@@ -105,12 +105,22 @@ class AuditLog:
         return head
 
     def _write(self, stream: BinaryIO, head: str, event: str, facts: dict[str, str]) -> str:
-        at = self._now().isoformat(timespec="milliseconds")
-        line = json.dumps({"at": at, "event": event, **facts, "previous": head}, ensure_ascii=True).encode()
+        line = line_of(self._now(), event, facts, previous=head)
         rest = memoryview(line + b"\n")
         while rest:
             rest = rest[stream.write(rest) :]
         return digest_of(line)
+
+
+def line_of(at: datetime.datetime, event: str, facts: Mapping[str, str], *, previous: str) -> bytes:
+    """A line without its newline, in ASCII; its sha256 is the head of a log that ends with it."""
+    moment = at.isoformat(timespec="milliseconds")
+    return json.dumps({"at": moment, "event": event, **facts, "previous": previous}, ensure_ascii=True).encode()
+
+
+def newest_of(line: bytes) -> Newest:
+    """What ``newest_line`` says of a log whose last whole line this is; of an empty log, where it is empty."""
+    return Newest(head=digest_of(line), facts=_facts(line)) if line else Newest(head=_FIRST, facts={})
 
 
 def newest_line(path: Path) -> Newest:

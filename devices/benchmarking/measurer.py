@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from tinsmith.devices.benchmarking.sending import bring
-from tinsmith.devices.flashing.flash import agent_of
+from tinsmith.devices.flashing.agents import program_of
 from tinsmith.devices.reaching import open_device
 from tinsmith.devices.transports.addresses import LocalAddress, parse_address
 from tinsmith.runtime.measuring.measure import Measured
@@ -69,7 +68,7 @@ class DeviceMeasurer:
 
     def __init__(self, device: Device) -> None:
         self._transport = open_device(device)
-        self._asked = replace(agent_of(device, self._transport), module=_MODULE)
+        self._asked = program_of(device, self._transport, module=_MODULE)
         self._here = isinstance(parse_address(device.address), LocalAddress)
 
     def prepare(self, subject: Subject, sent: SentBytes) -> str:

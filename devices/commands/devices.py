@@ -92,6 +92,9 @@ def show(name: str, output_format: str) -> None:
 @click.option("--tag", "tags", multiple=True, help="A word about it, by which it can be named as well.")
 @click.option("--host-key", default="", help="The host key that it must show, as `ssh-keygen -l` prints it.")
 @click.option("--base", default="", help="The folder there that everything goes into.")
+@click.option(
+    "--runner", default="", help="On a phone, the program that runs a model: benchmark_model, or one of yours."
+)
 @click.option("--setup", is_flag=True, help="Set it up as well; as `tinsmith devices setup` does.")
 @_setup_options
 @options.format_option
@@ -108,12 +111,17 @@ def add(
     """Write a device into your inventory, and set it up where --setup says so."""
     from tinsmith.devices.commands.devices_view import device_facts
     from tinsmith.devices.inventory import Entry, add_device
+    from tinsmith.runtime.bundle.minisign import load_public_key
 
-    if not setup and (engine or trust or wheels or not service):
+    is_phone = facts["address"].startswith("adb:") and not setup
+    if not setup and (engine or wheels or not service or (trust and not is_phone)):
         raise UsageError(
             "--engine, --trust, --wheels and --no-service are about setting a device up", hint="give --setup as well"
         )
-    device = add_device(Entry(**facts))
+    for key in trust:
+        load_public_key(str(key))  # said now, and not by the first flash
+    # a board keeps its keys itself; those of a phone stand in the inventory
+    device = add_device(Entry(**facts, trust=tuple(str(key) for key in trust) if is_phone else ()))
     if setup:
         set_up_and_print([device], output_format, engine=engine, trust=trust, wheels=wheels, service=service)
     else:

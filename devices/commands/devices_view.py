@@ -51,6 +51,8 @@ def device_facts(device: Device) -> RenderableType:
         ("tags", ", ".join(device.tags)),
         ("host key", device.host_key),
         ("base folder", device.base),
+        ("trusted keys", ", ".join(device.trust)),
+        ("runner", device.runner),
     ]
     return facts([(name, said) for name, said in rows if said])
 

@@ -64,7 +64,7 @@ def _one(deployment: Deployment) -> list[RenderableType]:
         ("sent", _sent(deployment)),
     ]
     if deployment.engine:
-        ran = f"{deployment.engine} {deployment.engine_version} on the device"
+        ran = f"{deployment.engine} {deployment.engine_version}".rstrip() + " on the device"
         rows.append(("checked by", f"{ran}: {deployment.golden or 'loaded and run; it has no golden samples'}"))
     if deployment.served:
         rows.append(("server", deployment.served))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from tinsmith.devices.flashing.deploying import Standing, WentBack
-    from tinsmith.runtime.agent.answers import DeviceStatus
+    from tinsmith.runtime.agent.answers import DeviceStatus, InstalledBundle
 
 __all__ = ["rollback_document", "rollback_view", "status_view"]
 
@@ -30,13 +30,18 @@ def _rows(one: Standing) -> list[tuple[str, object]]:
     if one.status is not None:
         rows.extend(_status_rows(one.status))
     if one.health is not None:
-        ran = f"{one.health.engine} {one.health.engine_version}"
-        rows.append(("healthy", f"hashes hold; {ran}: {one.health.golden or 'loaded and run'}"))
+        rows.append(("healthy", f"hashes hold; {_ran(one.health)}"))
         if one.health.served:
             rows.append(("server", one.health.served))
     if one.error is not None:
         rows.extend([("error", one.error.message), ("hint", one.error.hint)])
     return rows
+
+
+def _ran(health: InstalledBundle) -> str:
+    if not health.engine:
+        return "nothing there can run it"
+    return f"{health.engine} {health.engine_version}".rstrip() + f": {health.golden or 'loaded and run'}"
 
 
 def _status_rows(status: DeviceStatus) -> list[tuple[str, object]]:
@@ -47,6 +52,7 @@ def _status_rows(status: DeviceStatus) -> list[tuple[str, object]]:
     ]
     if active is not None:
         rows.append(("signed by", active.signed_by or "nobody"))
+        rows.extend([] if active.verified else [("checked by", "nobody: unverified on device")])
     if status.trial_until_s is not None:
         until = datetime.datetime.fromtimestamp(status.trial_until_s, tz=datetime.timezone.utc)
         rows.append(("on trial", f"until {until:%Y-%m-%d %H:%M:%S} UTC by the device's clock; then it is taken back"))

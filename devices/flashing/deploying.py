@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.devices.fit import check_fit, read_load
-from tinsmith.devices.flashing.flash import Cargo, Flasher, Permissions, agent_of
+from tinsmith.devices.flashing.agents import agent_of
+from tinsmith.devices.flashing.flash import Cargo, Flasher, Permissions
 from tinsmith.devices.flashing.host_log import HostLog, host_log_path
 from tinsmith.devices.flashing.store import Store, store_folder
 from tinsmith.devices.naming import named
@@ -144,13 +145,16 @@ class Deployer:
         said = {"model": cargo.name, "version": str(cargo.version), "sha256": cargo.sha256}
         try:
             with closing(open_device(device)) as transport, named(device, transport):
-                deployment = Flasher(device, transport, store=self._store, watch=watch).flash(cargo, permissions)
+                agent = agent_of(device, transport, bundle=cargo.path)
+                flasher = Flasher(device, transport, agent=agent, store=self._store, watch=watch)
+                deployment = flasher.flash(cargo, permissions)
         except TinsmithError as error:
             with contextlib.suppress(OutputError):  # what failed is the news
                 event = "rollback" if isinstance(error, RolledBackError) else "refusal"
                 self._log.append(event, device, **said, reason=error.message[:500])
             raise
-        self._log.append("commit", device, **said, head=deployment.audit_head)
+        checked = deployment.golden if deployment.verified else "unverified on device"
+        self._log.append("commit", device, **said, head=deployment.audit_head, checked=checked)
         return deployment
 
     def rolled_back(self, device: Device, reason: str) -> WentBack:

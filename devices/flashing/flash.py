@@ -8,16 +8,12 @@ should this machine die, or the link, the device goes back by itself.
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from tinsmith.devices.asking import Agent
 from tinsmith.devices.flashing.deployment import Deployment, Sent
 from tinsmith.devices.flashing.sending import Sender
-from tinsmith.devices.placing import base_on
-from tinsmith.devices.transports.addresses import LocalAddress, parse_address
 from tinsmith.runtime.agent.answers import Activated, DeviceStatus, InstalledBundle, MissingBytes, Received, RolledBack
 from tinsmith.runtime.agent.requests import Activate, Commit, Health, Install, Receive, Rollback, Status
 from tinsmith.runtime.errors import (
@@ -34,13 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tinsmith.devices.asking import Asking
     from tinsmith.devices.device import Device
     from tinsmith.devices.flashing.sending import Delivered
     from tinsmith.devices.flashing.store import Store
-    from tinsmith.devices.transports.protocol import Running, Transport
+    from tinsmith.devices.transports.protocol import Putting
     from tinsmith.runtime.fields import Fields
 
-__all__ = ["Cargo", "Flasher", "Permissions", "Watching", "agent_of"]
+__all__ = ["Cargo", "Flasher", "Permissions", "Watching"]
 
 # What a device waits beyond the health window for its commit: a link that is lost for a moment costs no update.
 _GRACE_S = 120.0
@@ -100,7 +97,8 @@ class Flasher:
 
     Args:
         device: Which one.
-        transport: How it is reached; the caller closes it.
+        putting: The way to it; the caller closes it.
+        agent: Who answers for it.
         store: Of this machine.
         watch: Told how it goes on.
         pause: Waits for so many seconds.
@@ -109,15 +107,16 @@ class Flasher:
     def __init__(
         self,
         device: Device,
-        transport: Transport,
+        putting: Putting,
         *,
+        agent: Asking,
         store: Store,
         watch: Watching,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._device = device
-        self._transport = transport
-        self._agent = agent_of(device, transport)
+        self._putting = putting
+        self._agent = agent
         self._store = store
         self._watch = watch
         self._pause = pause
@@ -145,6 +144,7 @@ class Flasher:
                 active=status.active, on_trial=False, trial_until_s=None, audit_head=status.audit_head
             )
             return self._deployment(status, unchanged, Sent())
+        self._agent.foresee(_install(cargo, permissions))
         delivered = self._deliver(sender, known)
         installed, activated = self._switch(cargo, permissions, delivered)
         self._store.keep(cargo.path, cargo.sha256)
@@ -168,7 +168,7 @@ class Flasher:
 
     def _sender(self, cargo: Cargo) -> Sender:
         return Sender(
-            agent=self._agent, putting=self._transport, store=self._store,
+            agent=self._agent, putting=self._putting, store=self._store,
             bundle=cargo.path, sha256=cargo.sha256, progress=self._watch.sent,
         )  # fmt: skip
 
@@ -191,12 +191,7 @@ class Flasher:
         self, cargo: Cargo, permissions: Permissions, delivered: Delivered | None
     ) -> tuple[InstalledBundle, Activated]:
         receive = () if delivered is None else (_receive(self._sender(cargo), delivered),)
-        install = Install(
-            sha256=cargo.sha256,
-            allow_unsigned=permissions.unsigned,
-            allow_downgrade=permissions.downgrade,
-            time_limit_s=permissions.time_limit_s,
-        )
+        install = _install(cargo, permissions)
         activate = Activate(sha256=cargo.sha256, window_s=permissions.window_s + _GRACE_S)
         limit_s = 3 * permissions.time_limit_s + _ASK_S
         with self._stage("installing"):
@@ -209,7 +204,7 @@ class Flasher:
         """What the device has timed itself, apart from the start of Python and the way there."""
         spent_ms = self._durations_ms.pop("installing")
         on_device = dict(installed.durations_ms)
-        self._durations_ms["Python and link"] = max(0.0, spent_ms - sum(on_device.values()))
+        self._durations_ms[self._agent.between] = max(0.0, spent_ms - sum(on_device.values()))
         self._durations_ms |= on_device
 
     def _committed(self, cargo: Cargo, permissions: Permissions) -> tuple[InstalledBundle, Activated]:
@@ -236,8 +231,7 @@ class Flasher:
             if tries == 1:
                 raise LinkLostError(
                     f"{self._device.name}: commit: it was lost while the update was on trial: {error.message}",
-                    hint=f"it goes back by itself within {_GRACE_S:.0f} s; "
-                    "when it answers again, run the same command again",
+                    hint=self._agent.if_lost(_GRACE_S),
                 ) from error
         self._pause(_BETWEEN_S)
         return self._patiently(ask, tries=tries - 1)
@@ -268,6 +262,7 @@ class Flasher:
             served="" if installed is None else installed.served,
             durations_ms=self._durations_ms,
             audit_head=after.audit_head,
+            verified=after.active.verified,
         )
 
     @contextlib.contextmanager
@@ -278,10 +273,13 @@ class Flasher:
         self._durations_ms[name] = (time.perf_counter() - started) * 1e3
 
 
-def agent_of(device: Device, transport: Running) -> Agent:
-    """The agent of a device; on this machine its own Python runs it where the folder has no environment."""
-    python = sys.executable if isinstance(parse_address(device.address), LocalAddress) else ""
-    return Agent(device=device.name, transport=transport, base=base_on(device), python=python)
+def _install(cargo: Cargo, permissions: Permissions) -> Install:
+    return Install(
+        sha256=cargo.sha256,
+        allow_unsigned=permissions.unsigned,
+        allow_downgrade=permissions.downgrade,
+        time_limit_s=permissions.time_limit_s,
+    )
 
 
 def _receive(sender: Sender, delivered: Delivered) -> Receive:

@@ -23,7 +23,7 @@ from tinsmith.runtime.errors import OutputError
 if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
 
-    from tinsmith.devices.asking import Agent
+    from tinsmith.devices.asking import Asking
     from tinsmith.devices.flashing.store import Store
     from tinsmith.devices.transports.protocol import Putting
 
@@ -67,7 +67,7 @@ class Sender:
     """Sends one bundle to one device.
 
     Attributes:
-        agent: Of the device.
+        agent: Who answers for the device.
         putting: The way to it.
         store: Of this machine.
         bundle: What is sent.
@@ -75,7 +75,7 @@ class Sender:
         progress: Told how it goes on.
     """
 
-    agent: Agent
+    agent: Asking
     putting: Putting
     store: Store
     bundle: Path
@@ -102,6 +102,8 @@ class Sender:
             DeviceError: The link was lost, or the device has no room.
             OutputError: This machine has no room for the parcel.
         """
+        if not self.agent.unpacks:
+            return self._put(self.whole(), self._held(self.whole(), known))
         patch = self._patch(known) if patches else None
         if patch is not None:
             return self._put(patch, self._begun(patch))
@@ -116,8 +118,8 @@ class Sender:
 
     def expect(self, known: MissingBytes) -> Sent:
         """What ``deliver`` would send, the bundle as it is where it is not packed yet; nothing is sent."""
-        parcel = self._patch(known)
-        if parcel is None and self.store.has_packed(self.sha256):
+        parcel = self._patch(known) if self.agent.unpacks else None
+        if parcel is None and self.agent.unpacks and self.store.has_packed(self.sha256):
             parcel = self.store.packed(self.bundle, self.sha256)
         held = 0 if parcel is None else self._begun(parcel)
         whole, whole_held = self.whole(), self._held(self.whole(), known)

@@ -6,8 +6,8 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.devices.flashing.agents import agent_of
 from tinsmith.devices.flashing.deployment import Sent
-from tinsmith.devices.flashing.flash import agent_of
 from tinsmith.devices.flashing.sending import Sender
 from tinsmith.devices.reaching import open_device
 from tinsmith.runtime.agent.answers import DeviceStatus, MissingBytes

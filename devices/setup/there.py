@@ -170,7 +170,9 @@ def find_python(transport: Transport) -> str:
     said = (ran.stdout or ran.stderr).decode(errors="replace").strip()
     if ran.code == 0 and said:
         return said
-    hint = "on Debian and Ubuntu: sudo apt install python3; a phone needs no setup, and is flashed as it is"
+    hint = "on Debian and Ubuntu: sudo apt install python3"
+    if transport.address.startswith("adb:"):
+        hint = "a phone is flashed as it is, without a setup; on a board, install Python"
     if ran.code == _TOO_OLD:
         hint = "install a newer system, or a newer Python beside it as python3.11"
         raise step.failed(f"it has {said.splitlines()[-1]}, and tinsmith needs Python 3.10 or later", hint=hint)

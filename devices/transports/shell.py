@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["appending", "failure", "held_bytes", "reading", "sizing"]
 
 _ENGLISH = "LC_ALL=C; export LC_ALL; "
-# dd cuts a file off at the place that it seeks to, and looks at nothing before it
+# dd cuts a file off at the place that it seeks to, and looks at nothing before it; not every toybox has it
 _CUT = (
     'if [ "$2" = 0 ]; then : > "$1" || exit 1; else '
     'held=$(wc -c < "$1") || exit 1; '
     '[ "$held" -ge "$2" ] || { echo "it holds $held bytes, not the $2 to go on from" >&2; exit 1; }; '
-    'dd if=/dev/null of="$1" bs=1 seek="$2" count=0 2>/dev/null || exit 1; fi; '
+    'truncate -s "$2" "$1" 2>/dev/null || dd if=/dev/null of="$1" bs=1 seek="$2" count=0 2>/dev/null || exit 1; fi; '
 )
 _APPEND = _ENGLISH + _CUT + 'cat >> "$1" || exit 1; wc -c < "$1"'
 _APPEND_PIECE = _ENGLISH + _CUT + 'cat < "$3" >> "$1" || exit 1; rm -f -- "$3"; wc -c < "$1"'

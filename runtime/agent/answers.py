@@ -40,6 +40,7 @@ class Bundled:
         size_bytes: Of the bundle's file.
         signed_by: The key's id; empty where nobody signed it.
         artifact: Path of the artifact in the slot's folder; empty where it is encrypted.
+        verified: Whether it was run on the device before it was served.
     """
 
     slot: str
@@ -49,6 +50,7 @@ class Bundled:
     size_bytes: int
     signed_by: str
     artifact: str
+    verified: bool = True
 
     @classmethod
     def of(cls, installed: Installed) -> Self:
@@ -61,6 +63,7 @@ class Bundled:
             size_bytes=installed.size_bytes,
             signed_by=installed.signed_by,
             artifact=installed.artifact,
+            verified=installed.verified,
         )
 
     @classmethod
@@ -74,6 +77,7 @@ class Bundled:
             size_bytes=fields.count("size_bytes"),
             signed_by=fields.word("signed_by"),
             artifact=fields.word("artifact"),
+            verified=fields.flag("verified") if "verified" in fields else True,  # older agents do not say
         )
         fields.end()
         return bundled

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime.agent.clock import read_clock
 from tinsmith.runtime.agent.filesystem import FileSystem
-from tinsmith.runtime.agent.state import SLOTS, Entry, State, read_state, state_bytes
+from tinsmith.runtime.agent.slots import Slots
+from tinsmith.runtime.agent.state import SLOTS, State, read_state, state_bytes
 from tinsmith.runtime.audit import AuditLog, Newest, newest_line
-from tinsmith.runtime.errors import DataError, DeviceError, OutputError, VerificationError, first_line
+from tinsmith.runtime.errors import DataError, DeviceError, VerificationError, first_line
 from tinsmith.runtime.files import sha256_of
 
 if TYPE_CHECKING:
@@ -20,17 +20,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tinsmith.runtime.agent.clock import Moment
-    from tinsmith.runtime.agent.state import Installed
+    from tinsmith.runtime.agent.state import Entry, Installed
 
 __all__ = ["BUNDLE", "SERVER_SETTINGS", "Board"]
 
 BUNDLE = "app.tin"
 SERVER_SETTINGS = "server.json"
-_MOST_OWED = 30
 _LOOK_AGAIN_S = 0.05
 
 
-class Board:
+class Board(Slots):
     """Reads and writes what lies in the folder; the rules of an update are elsewhere.
 
     Attributes:
@@ -125,36 +124,10 @@ class Board:
         self.files.write(self._state_path, [state_bytes(state)])
         return state
 
-    def record(self, state: State, event: str, about: Installed | None = None, **facts: str) -> State:
-        """Write what is known from now on together with the line that the audit log owes it, and then the line.
-
-        Args:
-            state: What is known from now on.
-            event: As the audit log takes it.
-            about: The bundle that it is about.
-            **facts: What else to say.
-        """
-        said = {} if about is None else _said(about)
-        serial = state.entries[-1].serial + 1 if state.entries else 1
-        entry = Entry(serial=serial, event=event, facts={**said, **facts})
-        state = self.save(replace(state, entries=(*self._owed(state)[-_MOST_OWED:], entry)))
-        self.pay(state)
-        return state
-
-    def pay(self, state: State) -> None:
-        """Write the lines that the audit log owes to the state, unless they are there.
-
-        A disk that is too full for them does not stop an update from being taken back: they stay owed.
-        """
-        with contextlib.suppress(OutputError):
-            for entry in self._owed(state):
-                self.files.step("audit", self.audit_path)
-                AuditLog(self.audit_path).append(entry.event, serial=str(entry.serial), **entry.facts)
-
-    def _owed(self, state: State) -> tuple[Entry, ...]:
-        last = str(self.newest_line().facts.get("serial", ""))
-        written = int(last) if last.isdecimal() else 0
-        return tuple(entry for entry in state.entries if entry.serial > written)
+    def append(self, entry: Entry) -> None:
+        """Write a line of the audit log."""
+        self.files.step("audit", self.audit_path)
+        AuditLog(self.audit_path).append(entry.event, serial=str(entry.serial), **entry.facts)
 
     def newest_line(self) -> Newest:
         """The last line of the audit log; raises ``VerificationError`` where it can't be read."""
@@ -181,8 +154,3 @@ def _lock(handle: int, patience_s: float) -> bool:
         if time.monotonic() >= ends_s:
             return False
         time.sleep(_LOOK_AGAIN_S)
-
-
-def _said(about: Installed) -> dict[str, str]:
-    said = {"model": about.name, "version": str(about.version), "sha256": about.sha256, "slot": about.slot}
-    return {**said, "signed_by": about.signed_by} if about.signed_by else said

@@ -18,6 +18,7 @@ from tinsmith.runtime.engines import ENGINES
 
 if TYPE_CHECKING:
     from tinsmith.runtime.agent.board import Board
+    from tinsmith.runtime.agent.slots import Slots
     from tinsmith.runtime.agent.state import State
 
 __all__ = ["facts_of", "status_of"]
@@ -26,7 +27,7 @@ _MACHINE_ID = Path("/etc/machine-id")
 
 
 def status_of(
-    board: Board, state: State, *, resolved: str = "", busy: bool = False, unwritable: str = ""
+    board: Slots, state: State, *, resolved: str = "", busy: bool = False, unwritable: str = ""
 ) -> DeviceStatus:
     """What is served."""
     active = state.at(board.serving())

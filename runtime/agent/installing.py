@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from tinsmith.runtime.bundle.reading import Bundle
     from tinsmith.runtime.bundle.trust import Trust
 
-__all__ = ["DECRYPTION_KEY", "Trying", "install", "tried_again", "trusted_keys"]
+__all__ = ["DECRYPTION_KEY", "Trying", "clear_bytes", "clear_parts", "install", "installed_of", "refuse_stale",
+           "tried_again", "trusted_keys"]  # fmt: skip
 
 DECRYPTION_KEY = "decryption.key"
 _CHUNK_BYTES = 1 << 18
@@ -96,7 +97,7 @@ def _install(board: Board, state: State, slot: str, request: Install, trying: Tr
         bundle = open_bundle(path, trust=_trust(board, request))
     with bundle:
         with stages.at("version"):
-            _refuse_stale(state, bundle, request)
+            refuse_stale(state, bundle, request)
         known = state.at(slot)
         if known is None or path == whole_path(board, request.sha256):
             with stages.at("unpack"):
@@ -149,7 +150,7 @@ def _trust(board: Board, request: Install) -> Trust:
     )
 
 
-def _refuse_stale(state: State, bundle: Bundle, request: Install) -> None:
+def refuse_stale(state: State, bundle: Bundle, request: Install) -> None:
     """Hold the version against the newest that was ever committed, whether or not it was taken back since."""
     manifest = bundle.manifest
     highest = state.highest.get(manifest.name)
@@ -173,18 +174,18 @@ def _fill(board: Board, state: State, slot: str, bundle: Bundle, sha256: str) ->
     state = _without(board, state, slot)
     home = board.slot(slot)
     board.files.remove_tree(home)
-    board.files.check_room(board.slots, _clear_bytes(bundle))
+    board.files.check_room(board.slots, clear_bytes(bundle))
     board.files.make_folder(home)
     if not board.files.link(bundle.path, home / BUNDLE):
         board.files.create(home / BUNDLE, _chunks(bundle.path))
-    for part in _clear_parts(bundle):
+    for part in clear_parts(bundle):
         file = home / part
         board.files.make_folder(file.parent)
         board.files.create(file, bundle.chunks(part))
         board.files.sync_folder(file.parent)
     board.files.sync_folder(home)
     board.files.sync_folder(board.slots)
-    return state, _installed(slot, bundle, sha256)
+    return state, installed_of(slot, bundle, sha256)
 
 
 def _without(board: Board, state: State, slot: str) -> State:
@@ -194,18 +195,20 @@ def _without(board: Board, state: State, slot: str) -> State:
     return board.save(replace(state, slots=slots, back=None, rolled_back=None))
 
 
-def _clear_bytes(bundle: Bundle) -> int:
-    return sum(bundle.manifest.artifact_parts[part][1] for part in _clear_parts(bundle))
+def clear_bytes(bundle: Bundle) -> int:
+    """How much ``clear_parts`` hold."""
+    return sum(bundle.manifest.artifact_parts[part][1] for part in clear_parts(bundle))
 
 
-def _clear_parts(bundle: Bundle) -> list[str]:
+def clear_parts(bundle: Bundle) -> list[str]:
     """The artifact's files; none where it is encrypted: on the disk it stays so."""
     return [] if bundle.manifest.encryption is not None else list(bundle.manifest.artifact_parts)
 
 
-def _installed(slot: str, bundle: Bundle, sha256: str) -> Installed:
+def installed_of(slot: str, bundle: Bundle, sha256: str) -> Installed:
+    """What the state says of a bundle in a slot."""
     manifest = bundle.manifest
-    clear = _clear_parts(bundle)
+    clear = clear_parts(bundle)
     return Installed(
         slot=slot,
         sha256=sha256,

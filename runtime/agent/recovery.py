@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tinsmith.runtime.agent.board import Board
+    from tinsmith.runtime.agent.slots import Slots
     from tinsmith.runtime.agent.state import Installed, State, Trial
 
 __all__ = ["settle", "sweep", "take_back", "went_back"]
@@ -17,7 +18,7 @@ __all__ = ["settle", "sweep", "take_back", "went_back"]
 _OLD_S = 86_400
 
 
-def settle(board: Board) -> tuple[State, str]:
+def settle(board: Slots) -> tuple[State, str]:
     """Bring a board to rest; called under its lock, at the start of every request that changes anything.
 
     The link says what is served, the state what was meant. Where they disagree, a switch was cut off: before it the old
@@ -41,13 +42,13 @@ def settle(board: Board) -> tuple[State, str]:
     return went_back(board, state, serving, reason), reason
 
 
-def take_back(board: Board, state: State, target: str | None, reason: str) -> State:
+def take_back(board: Slots, state: State, target: str | None, reason: str) -> State:
     """Switch to an older slot, and say so; the caller has verified what lies there."""
     board.serve(target)
     return went_back(board, state, target, reason)
 
 
-def went_back(board: Board, state: State, target: str | None, reason: str) -> State:
+def went_back(board: Slots, state: State, target: str | None, reason: str) -> State:
     """Write down that an older slot is served again."""
     left = state.trial.slot if state.trial is not None else state.committed
     taken = state.at(left)
@@ -55,7 +56,7 @@ def went_back(board: Board, state: State, target: str | None, reason: str) -> St
     return board.record(after, "rollback", taken, reason=reason)
 
 
-def _settle_trial(board: Board, state: State, trial: Trial, serving: str | None) -> tuple[State, str]:
+def _settle_trial(board: Slots, state: State, trial: Trial, serving: str | None) -> tuple[State, str]:
     if serving != trial.slot:
         reason = "the update was cut off before it was committed"
         return went_back(board, state, serving, reason), reason
@@ -68,7 +69,7 @@ def _settle_trial(board: Board, state: State, trial: Trial, serving: str | None)
     return take_back(board, state, state.committed, reason), reason
 
 
-def _over(board: Board, trial: Trial) -> str:
+def _over(board: Slots, trial: Trial) -> str:
     """Why a trial is over; empty while it is not."""
     now = board.now()
     if now.boot_id != trial.boot_id:
@@ -78,7 +79,7 @@ def _over(board: Board, trial: Trial) -> str:
     return ""
 
 
-def _keep(board: Board, state: State, damaged: Installed, reason: str) -> tuple[State, str]:
+def _keep(board: Slots, state: State, damaged: Installed, reason: str) -> tuple[State, str]:
     """A damaged way back is worse than an update that nobody has confirmed."""
     said = f"{reason}, but version {damaged.version} in slot {damaged.slot} is damaged: the update stays"
     slots = {slot: found for slot, found in state.slots.items() if slot != damaged.slot}

@@ -30,6 +30,7 @@ class Installed:
         signed_by: The key's id; empty where nobody signed it.
         artifact: The artifact's path in the slot; empty where it is encrypted, and lies in the bundle only.
         files: Sha256 of each file in the slot, by its path there.
+        verified: Whether it was run on the device before it was served; a phone without a program that runs it can't.
     """
 
     slot: str
@@ -40,6 +41,7 @@ class Installed:
     signed_by: str
     artifact: str
     files: Mapping[str, str]
+    verified: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +176,7 @@ def _installed(fields: Fields) -> Installed:
         signed_by=fields.word("signed_by"),
         artifact=fields.word("artifact"),
         files=fields.table("files").each(Fields.sha256),
+        verified=fields.flag("verified") if "verified" in fields else True,  # older agents do not say
     )
     fields.end()
     return installed

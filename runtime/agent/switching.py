@@ -11,14 +11,14 @@ from tinsmith.runtime.agent.state import Highest, Trial
 from tinsmith.runtime.errors import DataError, DeviceError, RolledBackError, UsageError, VerificationError
 
 if TYPE_CHECKING:
-    from tinsmith.runtime.agent.board import Board
     from tinsmith.runtime.agent.requests import Activate, Commit, Rollback
+    from tinsmith.runtime.agent.slots import Slots
     from tinsmith.runtime.agent.state import Installed, State
 
 __all__ = ["activate", "commit", "not_served", "rollback"]
 
 
-def activate(board: Board, state: State, request: Activate) -> Activated:
+def activate(board: Slots, state: State, request: Activate) -> Activated:
     """Serve an installed bundle on trial.
 
     The state says so first, with the line for the audit log; then the link is switched, which is the moment that
@@ -47,7 +47,7 @@ def activate(board: Board, state: State, request: Activate) -> Activated:
     return _activated(board, state, installed)
 
 
-def commit(board: Board, state: State, request: Commit) -> Activated:
+def commit(board: Slots, state: State, request: Commit) -> Activated:
     """Keep what is on trial; from now on no older version is taken.
 
     Raises:
@@ -73,7 +73,7 @@ def commit(board: Board, state: State, request: Commit) -> Activated:
     return _activated(board, board.record(after, "commit", serving), serving)
 
 
-def rollback(board: Board, state: State, request: Rollback) -> RolledBack:
+def rollback(board: Slots, state: State, request: Rollback) -> RolledBack:
     """Serve what was served before: before the trial, or before the last update that was committed.
 
     Raises:
@@ -95,7 +95,7 @@ def rollback(board: Board, state: State, request: Rollback) -> RolledBack:
     return _rolled_back(board, take_back(board, state, target, request.reason), taken)
 
 
-def _find(board: Board, state: State, sha256: str) -> Installed:
+def _find(board: Slots, state: State, sha256: str) -> Installed:
     """The bundle in a slot; where both have it, one of them is damaged."""
     found = [installed for installed in state.slots.values() if installed.sha256 == sha256]
     if not found:
@@ -119,7 +119,7 @@ def not_served(state: State, sha256: str) -> RolledBackError | UsageError:
     return UsageError(f"the bundle {sha256} is not on trial", hint="activate it first")
 
 
-def _activated(board: Board, state: State, installed: Installed) -> Activated:
+def _activated(board: Slots, state: State, installed: Installed) -> Activated:
     return Activated(
         active=Bundled.of(installed),
         on_trial=state.trial is not None,
@@ -128,7 +128,7 @@ def _activated(board: Board, state: State, installed: Installed) -> Activated:
     )
 
 
-def _rolled_back(board: Board, state: State, taken: Installed) -> RolledBack:
+def _rolled_back(board: Slots, state: State, taken: Installed) -> RolledBack:
     active = state.at(state.committed)
     return RolledBack(
         active=None if active is None else Bundled.of(active),

@@ -189,6 +189,6 @@ def test_the_wheel_holds_all_of_the_package_and_nothing_else(tmp_path):
     data = {"py.typed", "runtime/server/page.html",
             *(str(p.relative_to(ROOT)) for p in ROOT.glob("runtime/profiles/*.toml")),
             *(str(p.relative_to(ROOT)) for p in ROOT.glob("runtime/operators/*.toml")),
-            *(str(p.relative_to(ROOT)) for p in ROOT.glob("devices/boards/*.sh")),
+            *(str(p.relative_to(ROOT)) for p in ROOT.glob("devices/*/*.sh")),
             *(str(p.relative_to(ROOT)) for p in ROOT.glob("compress/recipes/*.yaml"))}  # fmt: skip
     assert held == {f"tinsmith/{p.relative_to(ROOT)}" for p in sources()} | {f"tinsmith/{name}" for name in data}

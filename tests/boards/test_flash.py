@@ -14,6 +14,7 @@ from tinsmith.convert.bundling import bundle
 from tinsmith.devices.boards import faults
 from tinsmith.devices.boards.starting import boot, cut
 from tinsmith.devices.device import Device
+from tinsmith.devices.flashing.agents import agent_of
 from tinsmith.devices.flashing.deploying import cargo_of, status_of
 from tinsmith.devices.flashing.flash import Flasher, Permissions
 from tinsmith.devices.flashing.store import Store
@@ -69,7 +70,8 @@ class Board:
         allowed = replace(Permissions(unsigned=True, window_s=WINDOW_S, time_limit_s=120.0), **permissions)
         device = device or self.device
         with contextlib.closing(self.board.open()) as transport:
-            flasher = Flasher(device, transport, store=self.store, watch=watch or Silent(), pause=lambda _: between())
+            flasher = Flasher(device, transport, agent=agent_of(device, transport), store=self.store,
+                              watch=watch or Silent(), pause=lambda _: between())  # fmt: skip
             with named(device, transport):
                 done = flasher.flash(cargo, allowed)
         self.version = done.active.version

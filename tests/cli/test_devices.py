@@ -185,3 +185,18 @@ def test_devices_load_neither_numpy_nor_an_engine():
     )
 
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_a_phone_is_added_with_its_keys_and_what_runs_models_there(cli, tmp_path):
+    from tinsmith.runtime.bundle.secret_key import new_secret_key
+
+    key = tmp_path / "team.pub"
+    facts = ("--profile", "pixel8", "--address", "adb:1", "--runner", "/data/local/tmp/run", "--trust", str(key))
+    code, _, err = cli("devices", "add", "phone", *facts)
+    assert (code, "team.pub" in err) == (2, True)
+    key.write_text(new_secret_key().public.to_text())
+    code, out, _ = cli("devices", "add", "phone", *facts, "--format", "json")
+
+    device = json.loads(out)["device"]
+    assert (code, device["trust"], device["runner"]) == (0, [str(key)], "/data/local/tmp/run")
+    assert "/data/local/tmp/run" in cli("devices", "show", "phone")[1]

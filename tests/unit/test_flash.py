@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tinsmith.devices.asking import Agent
 from tinsmith.devices.device import Device
+from tinsmith.devices.flashing.agents import agent_of
 from tinsmith.devices.flashing.deploying import cargo_of, check_cargo
 from tinsmith.devices.flashing.differing import write_patch
 from tinsmith.devices.flashing.flash import Flasher, Permissions
@@ -140,7 +141,8 @@ def flash(tmp_path, there):
     def flashed(path, permissions=FREE, transport=None, between=lambda: None):
         cargo, _ = cargo_of(path)
         pause = lambda _: between()  # noqa: E731 - one line says it
-        flasher = Flasher(device, transport or there, store=store, watch=Silent(), pause=pause)
+        way = transport or there
+        flasher = Flasher(device, way, agent=agent_of(device, way), store=store, watch=Silent(), pause=pause)
         return flasher.flash(cargo, permissions)
 
     return flashed

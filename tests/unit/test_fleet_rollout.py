@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tinsmith.convert.bundling import bundle
 from tinsmith.devices.device import Device
+from tinsmith.devices.flashing.agents import agent_of
 from tinsmith.devices.flashing.deploying import Deployer, cargo_of
 from tinsmith.devices.flashing.deployment import Deployment, Sent
 from tinsmith.devices.flashing.flash import Cargo, Flasher, Permissions
@@ -338,7 +339,8 @@ class FaultyFlashing:
             self.transports[device.name] = FaultyTransport(open_device(device))
             self.transports[device.name].faults.extend(self._faults.get(device.name, []))
         transport = self.transports[device.name]
-        flasher = Flasher(device, transport, store=self._store, watch=watch, pause=lambda _: None)
+        agent = agent_of(device, transport)
+        flasher = Flasher(device, transport, agent=agent, store=self._store, watch=watch, pause=lambda _: None)
         return flasher.flash(cargo, permissions)
 
 

@@ -61,7 +61,7 @@ def test_every_key_is_read(path):
 
     assert kitchen.to_json() == {
         "name": "kitchen", "profile": "raspberry-pi-4", "address": "ssh://pi@10.0.0.7", "groups": ["canary"],
-        "tags": ["indoors"], "host_key": KEY, "base": "/opt/tinsmith",
+        "tags": ["indoors"], "host_key": KEY, "base": "/opt/tinsmith", "trust": [], "runner": "",
     }  # fmt: skip
     assert (hall.groups, hall.host_key, hall.base) == ((), "", "")
     assert phone.profile.kind == "phone"
@@ -176,6 +176,30 @@ def test_the_host_key_is_pinned_and_the_base_comes_from_either_place(path):
     assert open_device(kitchen).address
     assert (base_of(kitchen), base_of(hall)) == ("/opt/tinsmith", "")
     assert base_of(replace(hall, address="ssh://pi@hall/srv/x")) == "/srv/x"
+
+
+def test_a_phone_has_keys_seen_from_the_inventory_and_a_runner(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    entry = Entry(name="mine", profile="pixel-8", address="adb:1", trust=("us.pub",), runner="/data/local/tmp/run")
+    added = add_device(entry)
+    assert (added.trust, added.runner) == ((str(tmp_path / "us.pub"),), "/data/local/tmp/run")
+    path.write_text(path.read_text().replace(str(tmp_path / "us.pub"), "keys/us.pub"))
+    assert read_inventory().find("mine").trust == (str(path.parent / "keys" / "us.pub"),)
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"address": "ssh://pi", "trust": ("us.pub",)}, "devices.mine: trust is about phones"),
+        ({"address": "local", "runner": "/run"}, "devices.mine: runner is about phones"),
+        ({"address": "adb:1", "runner": "run"}, "the runner must begin with /"),
+    ],
+)
+def test_what_only_phones_have_is_refused_elsewhere(path, facts, said):
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=said):
+        add_device(Entry(name="mine", profile="pi4", **facts))
+    assert path.read_bytes() == before
 
 
 def test_adding_keeps_all_that_is_there_and_its_comments(path):

@@ -299,7 +299,7 @@ FACTS = json.dumps({
     "schema": 1, "agent": "0.1.0", "python": "3.11.2", "engines": {"litert": "2.3.0"}, "arch": "aarch64", "cpu": "",
     "cpu_features": [], "cores": 4, "ram_bytes": 1, "disk_free_bytes": 1, "machine_id": "", "keys": [],
     "status": {"active": None, "previous": None, "on_trial": False, "trial_until_s": None, "highest": {},
-               "audit_head": "0" * 64, "resolved": "", "busy": False},
+               "audit_head": "0" * 64, "resolved": "", "busy": False, "unwritable": ""},
 })  # fmt: skip
 
 
