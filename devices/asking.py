@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["Agent", "Asking", "Readable"]
 
 _SCHEMA = 1
-# The first Python that is there: the board's own environment, or the one that this machine runs.
-_SCRIPT = 'for p in "$1/venv/bin/python" "$2"; do [ -n "$p" ] && [ -x "$p" ] && exec "$p" -m "$3" "$1"; done; exit 127'
+# The board's own environment, or else the Python of this machine. Started to find out whether it is there: under proot
+# a test of the file says no.
+_SCRIPT = (
+    '"$1/venv/bin/python" -m "$3" "$1"; code=$?; '
+    '{ [ "$code" = 127 ] && [ -n "$2" ]; } || exit "$code"; exec "$2" -m "$3" "$1"'
+)
 _NOT_SET_UP = 127
 
 
