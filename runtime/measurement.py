@@ -60,7 +60,7 @@ class ProcessRun:
     before: Conditions
     after: Conditions
     usage: Usage
-    energy: Energy = Energy(why="nobody asked")
+    energy: Energy
     operators: OperatorTimes | None = None
 
     @property
