@@ -64,9 +64,10 @@ def line(x1: float, y1: float, x2: float, y2: float, color: str, *, dashed: bool
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}"{dashes}/>'
 
 
-def text(x: float, y: float, said: str, *, anchor: str = "end") -> str:
+def text(x: float, y: float, said: str, *, anchor: str = "end", color: str = "") -> str:
     """A word; ``x`` is its end unless ``anchor`` says ``start`` or ``middle``."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(said)}</text>'
+    style = f' style="fill:{color}"' if color else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{style}>{escape(said)}</text>'
 
 
 def bar(x: float, y: float, width: float, height: float, color: str) -> str:

@@ -75,16 +75,37 @@ def compare_in_turns(one: Measurement, other: Measurement) -> Comparison:
     """Compare two that were measured in turns, by the ratio of each turn."""
     ratios = [mine / its for mine, its in zip(_times(one), _times(other), strict=False)]  # one may have ended early
     interval = bootstrap(ratios, median)
-    return _judged(one, other, median(ratios), interval, margin=_IN_TURNS, taken_at="", why=_emulated(one))
+    state, why = _state(interval, _IN_TURNS, len(ratios), _emulated(one))
+    return Comparison(
+        artifact=one.artifact,
+        device=one.device,
+        against=other.artifact,
+        taken_at="",
+        state=state,
+        ratio=median(ratios),
+        interval=interval,
+        margin=_IN_TURNS,
+        why=why,
+    )
 
 
 def compare_apart(one: Measurement, other: Measurement) -> Comparison:
-    """Compare with an earlier one, process by process of each."""
-    if unlike := _unlike(one, other):
-        return _comparison(one, other, None, None, margin=_APART, taken_at=other.taken_at, state=REFUSED, why=unlike)
-    interval = bootstrap_apart(_times(one), _times(other), _ratio)
-    ratio, why = _ratio(_times(one), _times(other)), _emulated(one) or _disturbed(one, other)
-    return _judged(one, other, ratio, interval, margin=_APART, taken_at=other.taken_at, why=why)
+    """Compare with an earlier one, process by process of each; refused where they are of different kinds."""
+    unlike = _unlike(one, other)
+    interval = None if unlike else bootstrap_apart(_times(one), _times(other), _ratio)
+    fewest = min(len(one.processes), len(other.processes))
+    state, why = _state(interval, _APART, fewest, _emulated(one) or _disturbed(one, other))
+    return Comparison(
+        artifact=one.artifact,
+        device=one.device,
+        against=other.artifact,
+        taken_at=other.taken_at,
+        state=state,
+        ratio=None if unlike else _ratio(_times(one), _times(other)),
+        interval=interval,
+        margin=_APART,
+        why=unlike or why,
+    )
 
 
 def _times(measurement: Measurement) -> list[float]:
@@ -98,37 +119,15 @@ def _ratio(ones: Sequence[float], others: Sequence[float]) -> float:
     return median(ones) / median(others)
 
 
-def _judged(
-    one: Measurement,
-    other: Measurement,
-    ratio: float,
-    interval: Interval | None,
-    *,
-    margin: float,
-    taken_at: str,
-    why: str,
-) -> Comparison:
+def _state(interval: Interval | None, margin: float, processes: int, doubt: str) -> tuple[str, str]:
+    """And why nobody judges."""
     if interval is None:
-        fewest = min(len(one.processes), len(other.processes))
-        why = f"{fewest} process(es) can be compared, and an interval takes {LEAST_PROCESSES}"
-        state = REFUSED
-    else:
-        state = UNJUDGED if why else _state(interval, margin)
-    return _comparison(one, other, ratio, interval, margin=margin, taken_at=taken_at, state=state, why=why)
-
-
-def _state(interval: Interval, margin: float) -> str:
+        return REFUSED, f"{processes} process(es) can be compared, and an interval takes {LEAST_PROCESSES}"
+    if doubt:
+        return UNJUDGED, doubt
     if interval.low > 1 + margin:
-        return SLOWER
-    return FASTER if interval.high < 1 / (1 + margin) else ALIKE
-
-
-def _comparison(
-    one: Measurement, other: Measurement, ratio: float | None, interval: Interval | None, **told: Any
-) -> Comparison:
-    return Comparison(
-        artifact=one.artifact, device=one.device, against=other.artifact, ratio=ratio, interval=interval, **told
-    )
+        return SLOWER, ""
+    return (FASTER if interval.high < 1 / (1 + margin) else ALIKE), ""
 
 
 def _emulated(measurement: Measurement) -> str:
@@ -145,7 +144,7 @@ def _disturbed(one: Measurement, other: Measurement) -> str:
 
 
 def _unlike(one: Measurement, other: Measurement) -> str:
-    """What keeps two from being compared; the engine's version and the system may differ, as they are what regresses."""
+    """What keeps two from being compared; the engine's version and the system may differ: they are what regresses."""
     facts = ("profile", "engine", "accelerator", "threads", "scenario")
     pairs = [(fact, getattr(one, fact), getattr(other, fact)) for fact in facts]
     pairs += [(fact, one.environment.get(fact), other.environment.get(fact)) for fact in ("cpu", "cores", "machine")]

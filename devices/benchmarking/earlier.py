@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime.errors import UsageError
@@ -13,6 +12,7 @@ from tinsmith.runtime.measurement import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from tinsmith.devices.benchmarking.effort import Plan
     from tinsmith.devices.benchmarking.subject import Subject

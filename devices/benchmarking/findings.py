@@ -45,7 +45,8 @@ class Findings:
     @property
     def exit_code(self) -> int:
         """The highest of all."""
-        codes = (said.exit_code for said in (*self.comparisons, *self.judgements))
+        codes = [comparison.exit_code for comparison in self.comparisons]
+        codes += [judgement.exit_code for judgement in self.judgements]
         return max(self.report.exit_code, *codes, 0)
 
     def to_json(self) -> dict[str, Any]:

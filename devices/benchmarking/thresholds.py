@@ -93,6 +93,11 @@ class Threshold:
         """Whether it is a matter of time."""
         return self._kind.timed
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """That its quantity can be given in."""
+        return tuple(self._kind.units)
+
     def found(self, measurement: Measurement) -> float | None:
         """What was measured, in the threshold's unit; None where that is not known."""
         value = self._kind.get(measurement)
@@ -163,9 +168,9 @@ def read_threshold(text: str) -> Threshold:
     )
     if quantity not in _QUANTITIES and not threshold.percent:
         raise UsageError(f"--fail-if {text!r}: {quantity!r} is not measured", hint=_HINT)
-    if unit not in threshold._kind.units:
+    if unit not in threshold.units:
         said = f"has no unit {unit!r}" if unit else "lacks a unit"
-        raise UsageError(f"--fail-if {text!r} {said}: {', '.join(threshold._kind.units)}", hint=_HINT)
+        raise UsageError(f"--fail-if {text!r} {said}: {', '.join(threshold.units)}", hint=_HINT)
     return threshold
 
 
