@@ -32,7 +32,7 @@ class Axes:
     top: float = 14
     height: float = 200
     left: float = 62
-    right: float = 14
+    right: float = 28
 
     @property
     def base(self) -> float:

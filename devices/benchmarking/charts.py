@@ -29,7 +29,7 @@ _STATES: tuple[tuple[str, str, Callable[[State], float | None]], ...] = (
 _ROW, _LABEL, _VALUE = 20, 330, 120
 _MOST_OPERATORS = 30
 _MOST_DATES = 8
-_LONG_NAME = 46
+_LABEL_LETTERS, _NAME_LETTERS = 48, 12
 
 
 def time_plot(measurement: Measurement) -> str:
@@ -56,7 +56,7 @@ def operators_plot(operators: Sequence[OperatorTime]) -> str:
     ordered = sorted(operators, key=lambda operator: -operator.time_ns)
     shown, rest = ordered[:_MOST_OPERATORS], ordered[_MOST_OPERATORS:]
     total_ns = sum(operator.time_ns for operator in operators) or 1
-    rows = [(f"{o.operator} {shortened(o.name, _LONG_NAME)}".strip(), o.unit, o.time_ns) for o in shown]
+    rows = [(_named(operator), operator.unit, operator.time_ns) for operator in shown]
     if rest:
         rows.append((f"{len(rest)} others", "", sum(operator.time_ns for operator in rest)))
     longest_ns = max((time_ns for _, _, time_ns in rows), default=1) or 1
@@ -112,13 +112,19 @@ def _panel(
     if not points:
         return []
     axes = Axes(xs=above.xs, ys=_room([value for _, value in points]), top=top, height=_PANEL_HEIGHT)
-    return [*axes.across(unit, most=2, color=color), *_dotted(axes, points, color, unit)]
+    return [*axes.across(unit, most=4, color=color), *_dotted(axes, points, color, unit)]
 
 
 def _moments(end_s: float) -> list[tuple[float, str]]:
     if end_s >= 180:
         return [(60 * minute, f"{minute:g} min") for minute in ticks(0, end_s / 60, most=10)]
     return [(second, f"{second:g} s") for second in ticks(0, end_s, most=10)]
+
+
+def _named(operator: OperatorTime) -> str:
+    """What it is, and as much of its name as there is room for."""
+    room = max(_NAME_LETTERS, _LABEL_LETTERS - len(operator.operator) - len(operator.unit))
+    return f"{operator.operator} {shortened(operator.name, room)}".strip()
 
 
 def _operator(at: int, name: str, unit: str, time_ms: float, share: float, length: float) -> Iterable[str]:

@@ -64,10 +64,9 @@ def comparison_text(comparison: Comparison) -> str:
 def judgement_text(judgement: Judgement) -> str:
     """One sentence without its full stop."""
     j = judgement
-    said = f"{'FAILED' if j.state == FAILED else j.state}: {j.threshold.text}: {j.artifact} on {j.device}"
-    if j.found is None:
-        return f"{said}: {j.why}"
-    return f"{said}: {j.threshold.quantity} {figure(j.found)} {j.threshold.unit}"
+    state = "FAILED" if j.state == FAILED else j.state
+    found = j.why if j.found is None else f"{j.threshold.quantity} {figure(j.found)} {j.threshold.unit}"
+    return f"{state}: --fail-if {j.threshold.text}: {j.artifact} on {j.device}: {found}"
 
 
 def failure_text(failure: Failure) -> str:

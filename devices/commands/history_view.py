@@ -19,7 +19,7 @@ __all__ = ["history_view", "sparkline"]
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH, _ROWS = 80, 20
 _FLAT = 0.1
-_COLUMNS = ("taken (UTC)", "engine", "median ms (95 %)", "p90 ms", "load ms", "MiB", "effort", "verdict")
+_COLUMNS = ("taken (UTC)", "version", "median ms (95 %)", "p90 ms", "load ms", "effort", "verdict")
 
 
 def history_view(series: Sequence[Series]) -> list[RenderableType | str]:
@@ -30,13 +30,14 @@ def history_view(series: Sequence[Series]) -> list[RenderableType | str]:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """A bar each, from the least to the most; figures within 10 % of each other do not fill the height.
+    """A bar each, from the least to the most; figures within 10 % of each other stay near the middle.
 
     Args:
         values: Above 0.
     """
     low, high = min(values), max(values)
-    low = min(low, high * (1 - _FLAT))
+    air = max(0.0, _FLAT * high - (high - low)) / 2
+    low, high = low - air, high + air
     return "".join(_BARS[round((value - low) / (high - low) * (len(_BARS) - 1))] for value in values)
 
 
@@ -48,12 +49,11 @@ def _one(series: Series) -> Iterator[RenderableType | str]:
 
 def _cells(e: Entry) -> list[object]:
     return [
-        e.taken_at[:19].replace("T", " "),
-        f"{e.engine} {e.engine_version}",
+        e.taken_at[:16].replace("T", " "),
+        e.engine_version,
         interval_text(e.median_ms, e.interval_ms),
         "-" if e.p90_ms is None else figure(e.p90_ms),
         figure(e.load_ms),
-        f"{e.peak_memory_bytes / 2**20:.0f}",
         e.effort,
         e.verdict,
     ]
