@@ -246,15 +246,15 @@ def _rail(sensor: Path, name: str) -> RailMeter:
     """Its power where it tells that, else voltage times current of the rail that feeds the board, or of its first."""
     for power in sorted(sensor.glob("power*_input")):
         label = power.with_name(power.name.replace("_input", "_label"))
-        said = f"{name} {_text(label)}" if label.is_file() else f"{name} {power.name.partition('_')[0]}"
-        return RailMeter(said, lambda power=power: int(_text(power)) / 1e6)  # type: ignore[misc]
+        rail = _text(label) if label.is_file() else power.name.partition("_")[0]
+        return RailMeter(f"{name} {rail}", lambda: int(_text(power)) / 1e6)  # noqa: B023 - the loop ends here
     rails = {_text(label): label for label in sorted(sensor.glob("in*_label"))}
-    label = next((rail for rail in _BOARD_RAILS if rail in rails), next(iter(rails), None))
-    if label is None:
+    feeding = next((rail for rail in (*_BOARD_RAILS, *rails) if rail in rails), None)
+    if feeding is None:
         raise LookupError(f"/{_HWMON}/{sensor.name} ({name}) tells no power")
-    volts = rails[label].with_name(rails[label].name.replace("_label", "_input"))
+    volts = rails[feeding].with_name(rails[feeding].name.replace("_label", "_input"))
     amperes = volts.with_name(volts.name.replace("in", "curr", 1))
-    return RailMeter(f"{name} {label}", lambda: int(_text(volts)) * int(_text(amperes)) / 1e6)
+    return RailMeter(f"{name} {feeding}", lambda: int(_text(volts)) * int(_text(amperes)) / 1e6)
 
 
 def _text(path: Path) -> str:
