@@ -139,7 +139,8 @@ def _disturbed(one: Measurement, other: Measurement) -> str:
     for measurement, which in ((one, "this measurement"), (other, f"the one of {other.taken_at}")):
         verdict = measurement.verdict
         if verdict.state != STABLE:
-            return f"{which} is {verdict.state}: {verdict.reasons[0]}; --against MODEL takes turns, and all suffer alike"
+            said = f"{which} is {verdict.state}: {verdict.reasons[0]}"
+            return f"{said}; --against MODEL takes turns, and all suffer alike"
     return ""
 
 
