@@ -8,11 +8,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.devices.folders import xdg_folder
 from tinsmith.runtime.errors import DataError, OutputError
 from tinsmith.runtime.fields import fields_of
 from tinsmith.runtime.files import write_bytes
@@ -21,6 +20,7 @@ from tinsmith.runtime.timing import median
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from typing_extensions import Self
 
@@ -161,9 +161,7 @@ class Series:
 
 def history_folder() -> Path:
     """Where it lies: ``tinsmith/benchmarks`` in the XDG folder for state."""
-    told = os.environ.get("XDG_STATE_HOME", "")
-    state = Path(told) if told.startswith("/") else Path.home() / ".local" / "state"
-    return state / "tinsmith" / "benchmarks"
+    return xdg_folder("XDG_STATE_HOME", ".local/state") / "tinsmith" / "benchmarks"
 
 
 class History:

@@ -16,6 +16,7 @@ from tinsmith.devices.benchmarking.wording import (
     interval_text,
     judgement_text,
     reference_cells,
+    sources_text,
 )
 from tinsmith.runtime.svg import STYLE, html_page
 from tinsmith.runtime.verdict import STABLE
@@ -138,8 +139,8 @@ def _facts(m: Measurement) -> str:
 def _published(published: Published) -> str:
     header = ("model", "precision", "ms", "statistic", "run with", "trust")
     table = _table(header, [reference_cells(reference) for reference in published.references])
-    wheres = dict.fromkeys(f"{r.source.where} ({r.source.date})" for r in published.references)
-    said = f"<h2>{escape(about_published(published))}</h2>{table}{_items(list(wheres))}"
+    sources = f'<p class="note">{escape(sources_text(published.references))}</p>'
+    said = f"<h2>{escape(about_published(published))}</h2>{table}{sources}"
     return f'<div class="published">{said}</div>'
 
 

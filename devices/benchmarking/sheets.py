@@ -16,6 +16,7 @@ from tinsmith.devices.benchmarking.wording import (
     interval_text,
     judgement_text,
     reference_cells,
+    sources_text,
 )
 from tinsmith.runtime.verdict import STABLE
 
@@ -68,7 +69,7 @@ def _cells(m: Measurement) -> tuple[object, ...]:
 def _gate(findings: Findings) -> Iterator[str]:
     said = [*map(judgement_text, findings.judgements), *map(comparison_text, findings.comparisons)]
     if said:
-        state = "❌ failed" if findings.exit_code else "✅ kept"
+        state = "failed" if findings.exit_code else "kept"
         yield f"**{state}**"
         yield "\n".join(f"- {_escaped(line)}" for line in said)
 
@@ -108,6 +109,7 @@ def _published(findings: Findings) -> Iterator[str]:
         yield f"*{_escaped(about_published(published))}*"
         rows = [reference_cells(reference) for reference in published.references]
         yield _table(header, rows, words=("model", "precision", "statistic", "run with", "trust"))
+        yield f"Sources: {_escaped(sources_text(published.references))}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]], *, words: Sequence[str]) -> str:

@@ -9,6 +9,8 @@ from tinsmith.devices.benchmarking.against import REFUSED, UNJUDGED
 from tinsmith.devices.benchmarking.thresholds import FAILED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tinsmith.devices.benchmarking.against import Comparison
     from tinsmith.devices.benchmarking.published import Published
     from tinsmith.devices.benchmarking.report import Failure
@@ -27,6 +29,7 @@ __all__ = [
     "judgement_text",
     "reference_cells",
     "shortened",
+    "sources_text",
 ]
 
 
@@ -90,12 +93,18 @@ def about_published(published: Published) -> str:
     return f"{p.device}: published by others for {p.profile}, not measured here{which}"
 
 
+def sources_text(references: Sequence[Reference]) -> str:
+    """Where they stand, each once."""
+    return "; ".join(dict.fromkeys(f"{r.source.where} ({r.source.date})" for r in references))
+
+
 def reference_cells(reference: Reference) -> list[object]:
     """Model, precision, milliseconds, statistic, how it was run, and that it was published."""
     r = reference
     threads = "" if r.threads is None else f", {r.threads} thread(s)"
     accelerator = "" if r.accelerator == "cpu" else f" on {r.accelerator}"
+    remark = f"; {r.remark}" if r.remark else ""
     return [
-        f"{r.model} {r.size}", r.precision, figure(r.value_ms), r.statistic, f"{r.runtime}{accelerator}{threads}",
-        r.source.trust,
+        f"{r.model} {r.size}", r.precision, figure(r.value_ms), r.statistic,
+        f"{r.runtime}{accelerator}{threads}{remark}", r.source.trust,
     ]  # fmt: skip

@@ -16,7 +16,9 @@ from tinsmith.devices.benchmarking.wording import (
     judgement_text,
     reference_cells,
     shortened,
+    sources_text,
 )
+from tinsmith.devices.commands.history_view import sparkline
 from tinsmith.runtime.commands.output import console, table
 from tinsmith.runtime.timing import runs_needed
 
@@ -122,7 +124,9 @@ def _conditions(measurement: Measurement) -> str:
         (before.temperature_c, after.temperature_c, "°C"),
         (before.load_1m, after.load_1m, "load average"),
     ]
-    told = [f"{first:g} to {last:g} {unit}" for first, last, unit in changes if first is not None and last is not None]
+    told = [
+        f"{first:.4g} to {last:.4g} {unit}" for first, last, unit in changes if first is not None and last is not None
+    ]
     governor = before.governor or "unknown"
     return f"{measurement.device}: {facts['cpu']}, {facts['cores']} cores, governor {governor}; {', '.join(told)}."
 
@@ -153,7 +157,8 @@ def _about(measurement: Measurement, row: Row, percentiles: Sequence[float]) -> 
         yield f"p90 needs {runs_needed(90)} runs, and {m.artifact} had {runs}: raise --runs or --processes."
     if m.effort.startswith("sustained"):
         first, last = m.processes[0].median_ms, m.processes[-1].median_ms
-        yield f"{name}: minute 1 {figure(first)} ms, last minute {figure(last)} ms."
+        line = sparkline(m.process_medians_ms)
+        yield f"{name}: minute 1 {figure(first)} ms {line} last minute {figure(last)} ms."
 
 
 def _operators(measurement: Measurement) -> Iterator[RenderableType | str]:
@@ -180,6 +185,6 @@ def _published(published: Published) -> Iterator[RenderableType | str]:
     shown = published.references if published.named else published.references[:_FEW]
     columns = ["model", "precision", "ms", "statistic", "run with", "trust"]
     yield table(columns, [reference_cells(reference) for reference in shown], title=about_published(published))
-    yield f"Sources: {'; '.join(dict.fromkeys(r.source.where for r in shown))}."
+    yield f"Sources: {sources_text(shown)}."
     if left := len(published.references) - len(shown):
         yield f"{left} more: `tinsmith devices show {published.profile}`."
