@@ -47,7 +47,7 @@ BOARDS := qemu-user-static binfmt-support mmdebstrap proot openssh-server openss
 boards: board-programs $(VENV)/.ready
 	$(BIN)/python -m tinsmith.devices.boards
 
-# RUNLEVEL=1: the SSH server is for the boards, and none is started on this machine.
+# RUNLEVEL=1: the SSH server is for the boards, and none is started on this machine; systemd starts it all the same.
 board-programs:
 	@dpkg --status $(BOARDS) >/dev/null 2>&1 \
 		|| { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \

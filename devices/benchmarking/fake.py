@@ -36,6 +36,7 @@ class FakeMeasurer:
         conditions: Before and after each process, in the same way.
         usage: In between.
         energy: Of the timed runs of each process.
+        steady: Whether the warm-up ended in a steady speed.
         failures: What is raised instead, by the number of the call.
 
     Attributes:
@@ -51,12 +52,13 @@ class FakeMeasurer:
         conditions: Sequence[Conditions] = (Conditions(),),
         usage: Usage = _QUIET,
         energy: Energy = _UNCOUNTED,
+        steady: bool = True,
         failures: Mapping[int, TinsmithError] | None = None,
     ) -> None:
         self.asked: list[Measure] = []
         self.held: dict[str, Subject] = {}
         self.closed = False
-        self._run_ns, self._conditions, self._usage = run_ns, conditions, usage
+        self._run_ns, self._conditions, self._usage, self._steady = run_ns, conditions, usage, steady
         self._energy = energy
         self._failures = dict(failures or {})
 
@@ -97,7 +99,7 @@ class FakeMeasurer:
             load_ms=3.0,
             first_ms=2 * run_ns / 1e6,
             warmup_runs=24,
-            steady=True,
+            steady=self._steady,
             runs=runs,
             query_ns=runs * run_ns,
             kept_every=1,

@@ -26,7 +26,8 @@ def up(name: str, kind: str | None, *, setup: bool, output_format: str) -> None:
     """Start a virtual arm64 board, and write it into your inventory.
 
     It is an emulated Cortex-A72 with Debian 12, Python and nothing of tinsmith, for whoever has no board at hand. How
-    fast anything is there says nothing of a real one.
+    fast anything is there says nothing of a real one. The first board of a kind fetches its system from the mirror of
+    Debian that apt uses, unless `make boards` has.
     """
     from tinsmith.devices.boards.lending import bring_up
     from tinsmith.devices.commands.devices_view import device_facts

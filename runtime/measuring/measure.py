@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from tinsmith.runtime.measuring.requests import Amount, Measure
     from tinsmith.runtime.timing import WarmUp
 
-__all__ = ["Measured", "measure", "time_amount"]
+__all__ = ["Measured", "measure", "operators_of", "time_amount"]
 
 _PROFILED_RUNS = 20
 # The runs that tell how many there will be.
-_SCOUTS, _SCOUTING_NS = 8, 20_000_000
+_SCOUTS, _SCOUTING_NS = 32, 20_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,11 +175,11 @@ def _timed(
         after=after,
         usage=usage,
         energy=energy,
-        operators=_operators(sandbox, feeds) if request.operators else None,
+        operators=operators_of(sandbox, feeds) if request.operators else None,
     )
 
 
-def _operators(sandbox: Sandbox, feeds: Mapping[str, NDArray[np.generic]]) -> OperatorTimes:
+def operators_of(sandbox: Sandbox, feeds: Mapping[str, NDArray[np.generic]]) -> OperatorTimes:
     """A profiler that dies or hangs costs the measurement nothing."""
     try:
         return sandbox.operators(feeds, runs=_PROFILED_RUNS)
@@ -198,7 +198,8 @@ def time_amount(
         clock: Gives nanoseconds that never go back.
     """
     began = clock()
-    first = time_some(min(_SCOUTS, amount.runs), _SCOUTING_NS, 1)
+    scouts = _SCOUTS if amount.least_s else min(_SCOUTS, amount.runs)
+    first = time_some(scouts, _SCOUTING_NS, 1)
     every = _every(amount, min(first.samples_ns))
     samples, runs, peak_bytes = list(first.samples_ns), first.runs, first.peak_memory_bytes
     while (budget_ns := _left_ns(amount, runs, clock() - began)) > 0:

@@ -24,26 +24,36 @@ def said(board, line):
         return ran.stdout.decode().strip()
 
 
-def traces():
-    """What of this machine names a board, or is new by it."""
-    links = {p.name for p in Path("/sys/class/net").iterdir()}
-    mounts = set(Path("/proc/mounts").read_text().splitlines())
-    groups = {p.name for p in Path("/sys/fs/cgroup/memory").glob("tinsmith*")}
-    return links | {m for m in mounts if "binfmt_misc" not in m} | groups
+def traces(board):
+    """What of this machine is a board's: others may come and go meanwhile."""
+    links = [p.name for p in Path("/sys/class/net").iterdir() if p.name == board.link]
+    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(board.folder) in line]
+    groups = [p.name for p in Path("/sys/fs/cgroup").glob("*/tinsmith*") if p.name == board.link]
+    return [*links, *mounts, *groups, *naming(board.name)]
+
+
+def naming(name):
+    """Processes that have it among their arguments."""
+    found = []
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if name.encode() in cmdline.read_bytes():
+                found.append(cmdline)
+    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
 class TestEachKind:
     def test_nothing_is_left_behind(self, start, kind):
-        before = traces()
         board = start(f"gone-{kind}", kind)
         said(board, "setsid sleep 600 > /dev/null 2>&1 < /dev/null &")
         processes = {board.process, *board.process.descendants()}
         assert len(processes) > 2
+        assert traces(board)
         stop_board(board.name)
 
         assert not [process for process in processes if process.lives]
-        assert traces() == before
+        assert traces(board) == []
         assert not board.folder.exists()
         assert find_board(board.name) is None
 
@@ -106,14 +116,12 @@ def test_a_board_that_is_on_is_rebooted(start):
 
 
 def test_a_start_that_fails_says_why_and_leaves_nothing(start, monkeypatch):
-    before = traces()
     monkeypatch.setattr("tinsmith.devices.boards.ssh._CONFIG", "NoSuchOption yes\n")
     with pytest.raises(HostError, match=r"did not start: .*(NoSuchOption|terminating)"):
-        start("broken", "ssh")
+        start("broken-board", "ssh")
 
-    assert find_board("broken") is None
-    assert traces() == before
-    assert b"broken" not in b"".join(p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists())
+    assert find_board("broken-board") is None
+    assert naming("broken-board") == []
 
 
 def test_boards_have_addresses_of_their_own(start):

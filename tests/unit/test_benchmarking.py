@@ -161,6 +161,12 @@ def test_what_disturbed_it_is_said(usage, said):
     assert said in measurement.verdict.reasons[0]
 
 
+def test_a_speed_that_never_got_steady_is_noisy():
+    (measurement,) = benchmark_of([100] * 5, steady=False)
+
+    assert measurement.verdict.reasons == ("the speed was not steady after the warm-up in 5 of 5 processes",)
+
+
 def test_counters_that_can_t_be_read_accuse_nobody():
     (measurement,) = benchmark_of([100] * 5, usage=Usage(wall_s=2.0, unread={"others_cores": "not there"}))
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinsmith.runtime.agent.requests import request_json
-from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.errors import DataError, ModelLoadError
 from tinsmith.runtime.feeds import random_feeds
 from tinsmith.runtime.intervals import bootstrap
-from tinsmith.runtime.measuring.measure import time_amount
+from tinsmith.runtime.measuring.measure import operators_of, time_amount
 from tinsmith.runtime.measuring.requests import Amount, Held, Measure, read_request
 from tinsmith.runtime.measuring.shelf import Shelf
 from tinsmith.runtime.sandbox import Sandbox, Timed
@@ -19,23 +19,22 @@ from tinsmith.runtime.timing import early_stopping, median
 
 
 class Model:
-    """Runs take the same time, on a clock that only they move."""
+    """Runs take the same time, but for a slow first one, on a clock that only they move."""
 
-    def __init__(self, run_ns):
-        self.now, self.run_ns = 0, run_ns
+    def __init__(self, run_ns, first_ns=0):
+        self.now, self.run_ns, self.first_ns = 0, run_ns, first_ns or run_ns
 
     def __call__(self):
         return self.now
 
     def time_some(self, runs, budget_ns, every):
-        done = 0
+        done, samples = 0, []
         began = self.now
         while not done or (done < runs and self.now - began < budget_ns):
-            self.now += self.run_ns
+            samples.append(self.first_ns if self.now == 0 else self.run_ns)
+            self.now += samples[-1]
             done += 1
-        return Timed(samples_ns=[self.run_ns] * done, runs=done, peak_memory_bytes=1) if every == 1 else Timed(
-            samples_ns=[self.run_ns] * -(-done // every), runs=done, peak_memory_bytes=1
-        )  # fmt: skip
+        return Timed(samples_ns=samples[::every], runs=done, peak_memory_bytes=1)
 
 
 @given(st.integers(10**4, 10**9), st.integers(1, 200), st.floats(0, 1), st.floats(1, 3))
@@ -48,16 +47,17 @@ def test_both_leasts_are_reached_unless_the_most_is(run_ns, runs, least_s, most_
     assert timed.query_ns == timed.runs * run_ns
     assert (timed.runs >= runs and spent_s >= least_s - 1e-8) or spent_s >= most_s - 1e-8
     assert spent_s <= max(most_s, 0.02) + run_ns / 1e9
+    assert len(timed.samples_ns) <= timed.runs
     if least_s == 0 and runs * run_ns < most_s * 1e9:
         assert timed.runs == runs
 
 
 def test_of_many_runs_evenly_spread_ones_are_kept():
-    model = Model(10_000)
+    model = Model(10_000, first_ns=1_000_000)
 
     timed = time_amount(model.time_some, Amount(runs=1, least_s=1.0, kept=1000), clock=model)
 
-    assert timed.runs == 100_000
+    assert timed.runs == 99_901
     assert timed.kept_every == 100
     assert 1000 <= len(timed.samples_ns) <= 1100
 
@@ -159,6 +159,17 @@ def test_early_stopping_drops_as_many_as_loadgen_does():
     assert early_stopping(range(63), 90) is None
     assert early_stopping(range(64), 90) == 63
     assert [n - early_stopping(range(n), 90) for n in (64, 1024)] == [1, 80]
+
+
+def test_a_profiler_that_dies_costs_the_measurement_nothing():
+    class Dying:
+        def operators(self, feeds, *, runs):
+            raise ModelLoadError("the engine died on m.tflite (SIGSEGV)")
+
+    times = operators_of(Dying(), {})
+
+    assert times.operators is None
+    assert "SIGSEGV" in times.why
 
 
 def test_many_short_runs_are_no_model_that_hangs(golden):

@@ -279,7 +279,7 @@ class Systemd:
         script, words = arguments[1], arguments[3:]
         if "command -v" in script:
             return Ran(code=0, stdout=b"/usr/bin/python3\n", stderr=b"")
-        if "tinsmith.runtime.agent" in script:
+        if "tinsmith.runtime.agent" in words:
             return Ran(code=0, stdout=FACTS.encode(), stderr=b"")
         verb = next(line for line in reversed(script.split("\n")) if line).replace('"', "").split()
         self.asked.append([*(word for word in verb if word in ("start", "is-active")), *words])
