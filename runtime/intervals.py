@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["LEAST_PROCESSES", "Interval", "bootstrap"]
+__all__ = ["LEAST_PROCESSES", "Interval", "bootstrap", "bootstrap_apart"]
 
 LEAST_PROCESSES = 5
 _RESAMPLES = 2000
@@ -55,6 +55,28 @@ def bootstrap(processes: Sequence[_T], statistic: Callable[[Sequence[_T]], float
     if len(processes) < LEAST_PROCESSES:
         return None
     drawing = random.Random(seed)  # noqa: S311 - no secret
-    drawn = sorted(statistic(drawing.choices(processes, k=len(processes))) for _ in range(_RESAMPLES))
+    return _middle([statistic(_draw(drawing, processes)) for _ in range(_RESAMPLES)])
+
+
+def bootstrap_apart(
+    one: Sequence[_T], other: Sequence[_T], statistic: Callable[[Sequence[_T], Sequence[_T]], float], *, seed: int = 0
+) -> Interval | None:
+    """As ``bootstrap``, of a statistic over two groups of processes that were measured apart: each is drawn by itself.
+
+    Returns:
+        None where either has fewer than five processes.
+    """
+    if min(len(one), len(other)) < LEAST_PROCESSES:
+        return None
+    drawing = random.Random(seed)  # noqa: S311 - no secret
+    return _middle([statistic(_draw(drawing, one), _draw(drawing, other)) for _ in range(_RESAMPLES)])
+
+
+def _draw(drawing: random.Random, processes: Sequence[_T]) -> list[_T]:
+    return drawing.choices(processes, k=len(processes))
+
+
+def _middle(drawn: list[float]) -> Interval:
+    drawn.sort()
     beyond = round((1 - _CONFIDENCE) / 2 * _RESAMPLES)
     return Interval(low=drawn[beyond], high=drawn[-beyond - 1])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime.intervals import Interval, bootstrap
 from tinsmith.runtime.measuring.conditions import Conditions
+from tinsmith.runtime.measuring.energy import Energy
 from tinsmith.runtime.measuring.usage import Usage
 from tinsmith.runtime.operator_times import OperatorTimes
 from tinsmith.runtime.placement import Placement
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MEASUREMENT_SCHEMA", "Measurement", "ProcessRun"]
 
-MEASUREMENT_SCHEMA = 2
+MEASUREMENT_SCHEMA = 3
 _PERCENTILES = (50, 90, 95, 99, 99.9)
 
 
@@ -43,6 +44,7 @@ class ProcessRun:
         before: Conditions before the timed runs.
         after: Conditions after them.
         usage: Who used the processors in between.
+        energy: What the timed runs took, or why nobody knows.
         operators: Time of each operator; None where nobody asked.
     """
 
@@ -58,12 +60,19 @@ class ProcessRun:
     before: Conditions
     after: Conditions
     usage: Usage
+    energy: Energy
     operators: OperatorTimes | None = None
 
     @property
     def median_ms(self) -> float:
         """Of its run times."""
         return median(self.samples_ns) / 1e6
+
+    @property
+    def joules(self) -> float | None:
+        """An inference, less idle power; None where nobody counted, and ``energy`` says why."""
+        net = self.energy.net_joules
+        return None if net is None else net / self.runs
 
     def to_json(self) -> dict[str, Any]:
         """For answers and reports."""
@@ -80,6 +89,7 @@ class ProcessRun:
             "before": self.before.to_json(),
             "after": self.after.to_json(),
             "usage": self.usage.to_json(),
+            "energy": self.energy.to_json(),
             "operators": None if self.operators is None else self.operators.to_json(),
         }
 
@@ -103,6 +113,7 @@ class ProcessRun:
             before=Conditions.read(fields.table("before")),
             after=Conditions.read(fields.table("after")),
             usage=Usage.read(fields.table("usage")),
+            energy=Energy.read(fields.table("energy")),
             operators=None if operators is None else OperatorTimes.read(operators),
         )
 
@@ -207,6 +218,32 @@ class Measurement:
         return max(process.peak_memory_bytes for process in self.processes)
 
     @property
+    def joules(self) -> float | None:
+        """An inference, less idle power: the median over processes; None where one of them could not tell."""
+        told = self._joules
+        return median(told) if told else None
+
+    @property
+    def joules_interval(self) -> Interval | None:
+        """Where it lies with 95 % confidence; None below five processes, and where one could not tell."""
+        return bootstrap(self._joules, median)
+
+    @property
+    def energy_method(self) -> str:
+        """What counted the energy; why nobody did where ``joules`` is None."""
+        if self.emulated:
+            return "its CPU is emulated"
+        energies = [process.energy for process in self.processes]
+        if self.joules is not None:
+            return f"{energies[0].method}, less idle power"
+        return next((e.why for e in energies if e.why), "the runs do not stand out from idle power")
+
+    @property
+    def _joules(self) -> list[float]:
+        told = [] if self.emulated else [process.joules for process in self.processes]
+        return [] if None in told else [joules for joules in told if joules is not None]
+
+    @property
     def spread(self) -> float:
         """The slowest process's median over the fastest one's; 1.0 when they agree."""
         return max(self.process_medians_ms) / min(self.process_medians_ms)
@@ -259,6 +296,9 @@ class Measurement:
             "load_ms": self.load_ms,
             "first_ms": self.first_ms,
             "peak_memory_bytes": self.peak_memory_bytes,
+            "joules_per_inference": self.joules,
+            "joules_interval": _ends(self.joules_interval),
+            "energy_method": self.energy_method,
             "spread": self.spread,
             "verdict": self.verdict.to_json(),
         }
@@ -272,6 +312,8 @@ class Measurement:
         """
         if (schema := fields.count("measurement_schema")) > MEASUREMENT_SCHEMA:
             raise fields.wrong(f"is of schema {schema}, newer than this tinsmith knows", hint="update tinsmith")
+        if schema < MEASUREMENT_SCHEMA:
+            raise fields.wrong(f"is of schema {schema}, of an older tinsmith", hint="measure it again")
         words = {name: fields.word(name) for name in _WORDS}
         return cls(
             artifact_sha256=fields.sha256("artifact_sha256"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tinsmith.convert.layers.plot import bars, snr_plot
 from tinsmith.convert.layers.wording import decibels_text, percent, shortened, summarized
 from tinsmith.runtime.files import write_text
+from tinsmith.runtime.svg import STYLE, html_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,26 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["page", "write_page"]
 
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff; max-width: 66rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-p.verdict { font-size: 1.05rem; margin: .25rem 0 1rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: 0; } dt { color: #57606a; }
-dd { margin: 0; overflow-wrap: anywhere; } code { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; } svg { display: block; width: 100%; height: auto; }
-svg text { font: 11px system-ui, sans-serif; fill: #57606a; }
-table { border-collapse: collapse; width: 100%; font-size: 13px; }
-th, td { text-align: right; padding: .2rem .5rem; border-bottom: 1px solid #d8dee4; vertical-align: top;
-  font-variant-numeric: tabular-nums; } th { border-bottom: 2px solid #57606a; }
-th:nth-child(2), td:nth-child(2), th:nth-child(3), td:nth-child(3) { text-align: left; }
+_STYLE = (
+    STYLE
+    + """th:nth-child(2), td:nth-child(2), th:nth-child(3), td:nth-child(3) { text-align: left; }
 td:nth-child(2) { overflow-wrap: anywhere; max-width: 19rem; } tr.culprit td { background: #fff1ef; }
 tr.culprit td:first-child { border-left: 4px solid #b3261e; } .note { color: #57606a; font-size: 13px; }
 ol.culprits li { margin: .4rem 0; } .bad { color: #b3261e; font-weight: 600; }
 @media print { body { margin: 0; max-width: none; font-size: 11px; } table { font-size: 9px; }
   tr, svg, li { break-inside: avoid; } thead { display: table-header-group; } }
-""".replace("\n", " ")
+"""
+).replace("\n", " ")
 _LONG = 60
 _COLUMNS = (
     ("#", "place in the order of execution"),
@@ -91,13 +82,7 @@ def page(compared: LayerComparison, *, command: str) -> str:
         f'<div class="wide">{_table(report)}</div>',
         _only_one(compared),
     ]
-    head = f"<title>{escape(title)}</title><style>{_STYLE}</style>"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">{head}</head><body>\n'
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+    return html_page(title, parts, style=_STYLE)
 
 
 def _verdict(report: LayerReport) -> str:

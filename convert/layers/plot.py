@@ -6,20 +6,20 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from tinsmith.convert.layers.culprits import LOUD_DB
+from tinsmith.runtime.svg import BLUE, GREY, PALE, RED, WIDTH, bar, line, svg, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from tinsmith.convert.layers.report import LayerError, LayerReport
 
 __all__ = ["bars", "snr_plot"]
 
-_WIDTH, _LEFT, _RIGHT = 1000, 46, 14
+_LEFT, _RIGHT = 46, 14
 _TOP, _HEIGHT, _BOTTOM = 14, 260, 24
 _UP, _DOWN = 90, 50
 _MOST_DB, _LEAST_DB = 60.0, 0.0
 _MOST_LABELS = 40
-_BLUE, _RED, _GREY, _PALE = "#1f5fa8", "#b3261e", "#8c959f", "#d8dee4"
 
 
 def snr_plot(report: LayerReport) -> str:
@@ -34,7 +34,7 @@ def snr_plot(report: LayerReport) -> str:
         *_added(layers, named, low, high),
         *_numbers(layers, _TOP + _HEIGHT + 16),
     ]
-    return _svg(parts, _TOP + _HEIGHT + _BOTTOM, "signal-to-noise ratio of every layer in decibels")
+    return svg(parts, _TOP + _HEIGHT + _BOTTOM, "signal-to-noise ratio of every layer in decibels")
 
 
 def bars(report: LayerReport) -> str:
@@ -43,25 +43,25 @@ def bars(report: LayerReport) -> str:
     width = max(1.5, 0.6 * _step(layers))
     named = {culprit.name for culprit in report.culprits}
     most = max(0.01, *(layer.saturated or 0.0 for layer in layers)) if layers else 0.01
-    parts = [_line(_LEFT, base, _WIDTH - _RIGHT, base, _GREY)]
-    parts += [_text(_LEFT - 6, _TOP + 8, "100 %"), _text(_LEFT - 6, base + 4, "0")]
-    parts += [_text(_LEFT - 6, base + _DOWN, f"{100 * most:.2g} %")]
+    parts = [line(_LEFT, base, WIDTH - _RIGHT, base, GREY)]
+    parts += [text(_LEFT - 6, _TOP + 8, "100 %"), text(_LEFT - 6, base + 4, "0")]
+    parts += [text(_LEFT - 6, base + _DOWN, f"{100 * most:.2g} %")]
     for at, layer in enumerate(layers):
         x = _x(layers, at) - width / 2
         if layer.range_use is not None:
             parts.append(
-                _bar(x, base - _UP * layer.range_use, width, _UP * layer.range_use, _fill(layer, named, _BLUE))
+                bar(x, base - _UP * layer.range_use, width, _UP * layer.range_use, _fill(layer, named, BLUE))
                 + _titled(layer, f"{100 * layer.range_use:.3g} % of the range used")
                 + "</rect>"
             )
         if layer.saturated:
             parts.append(
-                _bar(x, base, width, _DOWN * layer.saturated / most, _RED)
+                bar(x, base, width, _DOWN * layer.saturated / most, RED)
                 + _titled(layer, f"{100 * layer.saturated:.3g} % saturated")
                 + "</rect>"
             )
     parts += _numbers(layers, base + _DOWN + 18)
-    return _svg(parts, base + _DOWN + _BOTTOM, "range use and saturation of every layer")
+    return svg(parts, base + _DOWN + _BOTTOM, "range use and saturation of every layer")
 
 
 def _limits(layers: Sequence[LayerError]) -> tuple[float, float]:
@@ -74,24 +74,24 @@ def _limits(layers: Sequence[LayerError]) -> tuple[float, float]:
 def _decibel_lines(low: float, high: float) -> Iterator[str]:
     for db in range(int(low), int(high) + 1, 10):
         y = _y(db, low, high)
-        yield _line(_LEFT, y, _WIDTH - _RIGHT, y, _GREY if db == LOUD_DB else _PALE, dashed=db == LOUD_DB)
-        yield _text(_LEFT - 6, y + 4, f"{db} dB")
+        yield line(_LEFT, y, WIDTH - _RIGHT, y, GREY if db == LOUD_DB else PALE, dashed=db == LOUD_DB)
+        yield text(_LEFT - 6, y + 4, f"{db} dB")
 
 
 def _bands(layers: Sequence[LayerError], named: set[str]) -> Iterator[str]:
     width = max(4.0, 0.9 * _step(layers))
     for at, layer in enumerate(layers):
         if layer.name in named:
-            yield _bar(_x(layers, at) - width / 2, _TOP, width, _HEIGHT, "#fde3e0") + "</rect>"
+            yield bar(_x(layers, at) - width / 2, _TOP, width, _HEIGHT, "#fde3e0") + "</rect>"
 
 
 def _curve(layers: Sequence[LayerError], low: float, high: float) -> Iterator[str]:
     places = [(_x(layers, at), _y(layer.snr_db, low, high)) for at, layer in enumerate(layers)]
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    yield f'<polyline points="{points}" fill="none" stroke="{_BLUE}" stroke-width="2"/>'
+    yield f'<polyline points="{points}" fill="none" stroke="{BLUE}" stroke-width="2"/>'
     for (x, y), layer in zip(places, layers, strict=True):
         said = "no error" if layer.snr_db is None else f"{layer.snr_db:.1f} dB with all error up to here"
-        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{_BLUE}">{_titled(layer, said)}</circle>'
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{BLUE}">{_titled(layer, said)}</circle>'
 
 
 def _added(layers: Sequence[LayerError], named: set[str], low: float, high: float) -> Iterator[str]:
@@ -101,11 +101,11 @@ def _added(layers: Sequence[LayerError], named: set[str], low: float, high: floa
         x, y = _x(layers, at), _y(layer.harm_db, low, high)
         size = 5 if layer.name in named else 3
         square = f'<rect x="{x - size:.1f}" y="{y - size:.1f}" width="{2 * size}" height="{2 * size}"'
-        color = _RED if layer.name in named else "#fff"
-        outline = _RED if layer.name in named else "#57606a"
+        color = RED if layer.name in named else "#fff"
+        outline = RED if layer.name in named else "#57606a"
         yield f'{square} fill="{color}" stroke="{outline}">{_titled(layer, f"adds {layer.harm_db:.1f} dB")}</rect>'
         if layer.name in named:
-            yield f'<text x="{x:.1f}" y="{_TOP - 3}" text-anchor="middle" style="fill:{_RED}">{layer.position}</text>'
+            yield f'<text x="{x:.1f}" y="{_TOP - 3}" text-anchor="middle" style="fill:{RED}">{layer.position}</text>'
 
 
 def _numbers(layers: Sequence[LayerError], y: float) -> Iterator[str]:
@@ -115,13 +115,8 @@ def _numbers(layers: Sequence[LayerError], y: float) -> Iterator[str]:
             yield f'<text x="{_x(layers, at):.1f}" y="{y:.1f}" text-anchor="middle">{layer.position}</text>'
 
 
-def _svg(parts: Iterable[str], height: float, said: str) -> str:
-    inner = "\n".join(parts)
-    return f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-label="{escape(said)}">\n{inner}\n</svg>'
-
-
 def _step(layers: Sequence[LayerError]) -> float:
-    return (_WIDTH - _LEFT - _RIGHT) / max(1, len(layers))
+    return (WIDTH - _LEFT - _RIGHT) / max(1, len(layers))
 
 
 def _x(layers: Sequence[LayerError], at: int) -> float:
@@ -133,21 +128,8 @@ def _y(db: float | None, low: float, high: float) -> float:
     return _TOP + _HEIGHT * (high - kept) / (high - low)
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, color: str, *, dashed: bool = False) -> str:
-    dashes = ' stroke-dasharray="5 4"' if dashed else ""
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}"{dashes}/>'
-
-
-def _text(x: float, y: float, said: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="end">{escape(said)}</text>'
-
-
-def _bar(x: float, y: float, width: float, height: float, color: str) -> str:
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{max(0.0, height):.1f}" fill="{color}">'
-
-
 def _fill(layer: LayerError, named: set[str], color: str) -> str:
-    return _RED if layer.name in named else color
+    return RED if layer.name in named else color
 
 
 def _titled(layer: LayerError, said: str) -> str:

@@ -36,6 +36,11 @@ class Effort:
         """Of all processes together."""
         return self.processes * self.amount.runs
 
+    @property
+    def for_so_long(self) -> bool:
+        """Whether time alone decides how many runs there will be."""
+        return self.amount.runs == 1 and self.amount.least_s > 0
+
     def with_runs(self, runs: int) -> Self:
         """Exactly so many runs a process, however long they take."""
         return replace(self, amount=replace(self.amount, runs=runs, least_s=0.0, most_s=86_400.0))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tinsmith.runtime.errors import VerificationError
 from tinsmith.runtime.measurement import ProcessRun
 from tinsmith.runtime.measuring.conditions import Conditions, Machine
+from tinsmith.runtime.measuring.energy import Energy
 from tinsmith.runtime.measuring.measure import Measured
 from tinsmith.runtime.measuring.usage import Usage
 from tinsmith.runtime.operator_times import OperatorTimes
@@ -24,6 +25,8 @@ __all__ = ["FakeMeasurer"]
 _MACHINE = Machine(system="Linux 6.1", machine="aarch64", cpu="Cortex-A72", cores=4, python="3.11.2")
 _QUIET = Usage(wall_s=1.0, own_cores=1.0, others_cores=0.02, steal_cores=0.0, waited_share=0.0, involuntary_switches=0)
 
+_UNCOUNTED = Energy(why="a fake counts no energy")
+
 
 class FakeMeasurer:
     """Measures what it was told; passes the contract of the real one.
@@ -32,6 +35,7 @@ class FakeMeasurer:
         run_ns: How long each run of a process takes, by the process's number; the last counts for all that follow.
         conditions: Before and after each process, in the same way.
         usage: In between.
+        energy: Of the timed runs of each process.
         steady: Whether the warm-up ended in a steady speed.
         failures: What is raised instead, by the number of the call.
 
@@ -47,6 +51,7 @@ class FakeMeasurer:
         *,
         conditions: Sequence[Conditions] = (Conditions(),),
         usage: Usage = _QUIET,
+        energy: Energy = _UNCOUNTED,
         steady: bool = True,
         failures: Mapping[int, TinsmithError] | None = None,
     ) -> None:
@@ -54,6 +59,7 @@ class FakeMeasurer:
         self.held: dict[str, Subject] = {}
         self.closed = False
         self._run_ns, self._conditions, self._usage, self._steady = run_ns, conditions, usage, steady
+        self._energy = energy
         self._failures = dict(failures or {})
 
     def prepare(self, subject: Subject, sent: Callable[[int, int], None]) -> str:
@@ -102,5 +108,6 @@ class FakeMeasurer:
             before=self._conditions[min(number, len(self._conditions) - 1)],
             after=self._conditions[min(number + 1, len(self._conditions) - 1)],
             usage=self._usage,
+            energy=self._energy,
             operators=no_times if request.operators else None,
         )

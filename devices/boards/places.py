@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinsmith.devices.folders import xdg_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["cache_folder", "state_folder"]
 
 
 def state_folder() -> Path:
     """The folder with one folder a board; it may not be there yet."""
-    return _xdg("XDG_STATE_HOME", ".local/state") / "tinsmith" / "boards"
+    return xdg_folder("XDG_STATE_HOME", ".local/state") / "tinsmith" / "boards"
 
 
 def cache_folder() -> Path:
     """The folder of systems that are made once; it may go at any time, and may not be there yet."""
-    return _xdg("XDG_CACHE_HOME", ".cache") / "tinsmith" / "boards"
-
-
-def _xdg(variable: str, usual: str) -> Path:
-    told = os.environ.get(variable, "")
-    # the XDG specification: a relative path there counts as none
-    return Path(told) if told.startswith("/") else Path.home() / usual
+    return xdg_folder("XDG_CACHE_HOME", ".cache") / "tinsmith" / "boards"

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import logging
-import math
 from typing import TYPE_CHECKING
 
 from tinsmith.devices.benchmarking.rows import rows_of
+from tinsmith.devices.benchmarking.wording import (
+    about_published,
+    comparison_text,
+    energy_text,
+    failure_text,
+    figure,
+    interval_text,
+    judgement_text,
+    reference_cells,
+    shortened,
+    sources_text,
+)
+from tinsmith.devices.commands.history_view import sparkline
 from tinsmith.runtime.commands.output import console, table
 from tinsmith.runtime.timing import runs_needed
 
@@ -16,7 +28,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from typing_extensions import Self
 
-    from tinsmith.devices.benchmarking.report import Failure, Report
+    from tinsmith.devices.benchmarking.findings import Findings
+    from tinsmith.devices.benchmarking.published import Published
+    from tinsmith.devices.benchmarking.report import Failure
     from tinsmith.devices.benchmarking.rows import Row
     from tinsmith.runtime.measurement import Measurement
     from tinsmith.runtime.operator_times import OperatorTime
@@ -27,6 +41,7 @@ _COLUMNS = ("model", "device", "median ms (95 %)", "p90 ms", "load ms", "MiB", "
 _NAMES_WIDTH, _DEVICE_WIDTH = 26, 10
 _LEGEND = "(95 %): the interval of the median over processes. MiB: peak memory of the process, Python included."
 _SLOWEST = 10
+_FEW = 5
 
 
 class Following:
@@ -61,30 +76,34 @@ class Following:
             self._status.update(Text(text))
 
 
-def benchmark_view(report: Report, percentiles: Sequence[float]) -> list[RenderableType | str]:
-    """One table over models and devices, then what stands behind it."""
+def benchmark_view(findings: Findings) -> list[RenderableType | str]:
+    """One table over models and devices, what became of the thresholds, then what stands behind it."""
+    report = findings.report
     rows = rows_of(report.measurements)
     device_width = min(_DEVICE_WIDTH, max((len(row.device) for row in rows), default=0))
     pairs = list(zip(report.measurements, rows, strict=True))
     return [
         table(_COLUMNS, [_cells(row, device_width) for row in rows]),
+        *(f"{judgement_text(judgement)}." for judgement in findings.judgements),
+        *(f"{comparison_text(comparison)}." for comparison in findings.comparisons),
         *(f"{row.model} on {row.device}: {row.verdict}: {'; '.join(row.reasons)}." for row in rows if row.reasons),
         *(_failed(failure) for failure in report.failures),
-        *(said for measurement, row in pairs for said in _about(measurement, row, percentiles)),
+        *(said for measurement, row in pairs for said in _about(measurement, row, findings.percentiles)),
         *dict.fromkeys(_conditions(measurement) for measurement in report.measurements),
+        *dict.fromkeys(f"{m.device}: {energy_text(m)}." for m in report.measurements if m.joules is None),
         _LEGEND,
         *(view for measurement in report.measurements for view in _operators(measurement)),
+        *(view for published in findings.published for view in _published(published)),
     ]
 
 
 def _cells(row: Row, device_width: int) -> list[object]:
-    interval = "" if row.interval_ms is None else f" ({_ms(row.interval_ms.low)}-{_ms(row.interval_ms.high)})"
     return [
-        _short(row.model, _NAMES_WIDTH - device_width),
-        _short(row.device, device_width),
-        f"{_ms(row.median_ms)}{interval}",
-        "-" if row.p90_ms is None else _ms(row.p90_ms),
-        _ms(row.load_ms),
+        shortened(row.model, _NAMES_WIDTH - device_width),
+        shortened(row.device, device_width),
+        interval_text(row.median_ms, row.interval_ms),
+        "-" if row.p90_ms is None else figure(row.p90_ms),
+        figure(row.load_ms),
         f"{row.peak_bytes / 2**20:.0f}",
         row.size_bytes,
         row.verdict,
@@ -93,7 +112,7 @@ def _cells(row: Row, device_width: int) -> list[object]:
 
 def _failed(failure: Failure) -> str:
     hint = f" ({failure.error.hint})" if failure.error.hint else ""
-    return f"{failure.artifact} on {failure.device}: not measured to the end: {failure.error.message}{hint}"
+    return f"{failure_text(failure)}{hint}"
 
 
 def _conditions(measurement: Measurement) -> str:
@@ -105,7 +124,9 @@ def _conditions(measurement: Measurement) -> str:
         (before.temperature_c, after.temperature_c, "°C"),
         (before.load_1m, after.load_1m, "load average"),
     ]
-    told = [f"{first:g} to {last:g} {unit}" for first, last, unit in changes if first is not None and last is not None]
+    told = [
+        f"{first:.4g} to {last:.4g} {unit}" for first, last, unit in changes if first is not None and last is not None
+    ]
     governor = before.governor or "unknown"
     return f"{measurement.device}: {facts['cpu']}, {facts['cores']} cores, governor {governor}; {', '.join(told)}."
 
@@ -119,6 +140,8 @@ def _about(measurement: Measurement, row: Row, percentiles: Sequence[float]) -> 
         f"first run {row.first_ms:.2f} ms; spread of the processes {m.spread:.2f}x."
     )
     yield f"{m.artifact}: operators on {m.placement}."
+    if m.joules is not None:
+        yield f"{name}: {energy_text(m)}."
     for refusal in m.placement.refusals:
         yield f"{m.artifact}: not on what was asked for first: {refusal}"
     if m.scenario == "offline":
@@ -126,14 +149,16 @@ def _about(measurement: Measurement, row: Row, percentiles: Sequence[float]) -> 
         said = "" if interval is None else f" ({interval.low:.1f} to {interval.high:.1f})"
         yield f"{name}: offline {m.throughput:.1f} inferences/s{said}."
     elif (bound := m.early_stopping_ms(90)) is not None:
-        yield f"{name}: MLPerf single-stream p90, early stopping: {_ms(bound)} ms."
+        yield f"{name}: MLPerf single-stream p90, early stopping: {figure(bound)} ms."
     for percent in percentiles:
         value = m.percentile_ms(percent)
-        yield f"{name}: p{percent:g} {'-' if value is None else _ms(value)} ms."
+        yield f"{name}: p{percent:g} {'-' if value is None else figure(value)} ms."
     if m.p90_ms is None:
         yield f"p90 needs {runs_needed(90)} runs, and {m.artifact} had {runs}: raise --runs or --processes."
     if m.effort.startswith("sustained"):
-        yield f"{name}: minute 1 {_ms(m.processes[0].median_ms)} ms, last minute {_ms(m.processes[-1].median_ms)} ms."
+        first, last = m.processes[0].median_ms, m.processes[-1].median_ms
+        line = sparkline(m.process_medians_ms)
+        yield f"{name}: minute 1 {figure(first)} ms {line} last minute {figure(last)} ms."
 
 
 def _operators(measurement: Measurement) -> Iterator[RenderableType | str]:
@@ -152,15 +177,14 @@ def _operators(measurement: Measurement) -> Iterator[RenderableType | str]:
 
 def _operator_cells(number: int, operator: OperatorTime, total_ns: int) -> list[object]:
     share = f"{100 * operator.time_ns / total_ns:.1f} %"
-    name = _short(operator.name, 30) or f"#{number}"
+    name = shortened(operator.name, 30) or f"#{number}"
     return [name, operator.operator, operator.unit, f"{operator.time_ns / 1e6:.4f}", share]
 
 
-def _ms(value: float) -> str:
-    """Three digits that count: 0.00812, 12.3 and 1234."""
-    digits = 2 - math.floor(math.log10(value)) if value > 0 else 0
-    return f"{value:.{min(6, max(0, digits))}f}"
-
-
-def _short(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width // 2 - 1]}…{text[-(width - width // 2) :]}"
+def _published(published: Published) -> Iterator[RenderableType | str]:
+    shown = published.references if published.named else published.references[:_FEW]
+    columns = ["model", "precision", "ms", "statistic", "run with", "trust"]
+    yield table(columns, [reference_cells(reference) for reference in shown], title=about_published(published))
+    yield f"Sources: {sources_text(shown)}."
+    if left := len(published.references) - len(shown):
+        yield f"{left} more: `tinsmith devices show {published.profile}`."

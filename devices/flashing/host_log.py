@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinsmith.devices.folders import xdg_folder
 from tinsmith.runtime.audit import AuditLog
 from tinsmith.runtime.errors import OutputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tinsmith.devices.device import Device
 
 __all__ = ["HostLog", "host_log_path"]
@@ -17,9 +18,7 @@ __all__ = ["HostLog", "host_log_path"]
 
 def host_log_path() -> Path:
     """Where it lies: ``tinsmith/deployments.jsonl`` in the XDG folder for state."""
-    told = os.environ.get("XDG_STATE_HOME", "")
-    state = Path(told) if told.startswith("/") else Path.home() / ".local" / "state"
-    return state / "tinsmith" / "deployments.jsonl"
+    return xdg_folder("XDG_STATE_HOME", ".local/state") / "tinsmith" / "deployments.jsonl"
 
 
 class HostLog:

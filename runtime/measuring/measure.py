@@ -11,6 +11,7 @@ from tinsmith.runtime.feeds import random_feeds
 from tinsmith.runtime.files import sha256_of
 from tinsmith.runtime.measurement import ProcessRun
 from tinsmith.runtime.measuring.conditions import Machine, read_conditions, read_machine
+from tinsmith.runtime.measuring.energy import open_gauge
 from tinsmith.runtime.measuring.usage import read_counters, usage_between
 from tinsmith.runtime.operator_times import OperatorTimes
 from tinsmith.runtime.placement import Placement
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from tinsmith.runtime.agent.stages import Stages
     from tinsmith.runtime.fields import Fields
+    from tinsmith.runtime.measuring.energy import Gauge
     from tinsmith.runtime.measuring.requests import Amount, Measure
     from tinsmith.runtime.timing import WarmUp
 
@@ -108,13 +110,14 @@ def measure(base: Path, request: Measure, stages: Stages) -> Measured:
         UsageError: The engine does not run this format.
     """
     path = base / request.path
-    with Sandbox(time_limit_s=request.time_limit_s) as sandbox:  # its imports overlap with the hash
+    # the gauge comes first: what idles is this machine without the child; its imports overlap with the hash
+    with open_gauge() as gauge, Sandbox(time_limit_s=request.time_limit_s) as sandbox:
         with stages.at("checking"):
             _check(path, request.sha256)
-        return _in_sandbox(sandbox, path, request, stages)
+        return _in_sandbox(sandbox, path, request, stages, gauge)
 
 
-def _in_sandbox(sandbox: Sandbox, path: Path, request: Measure, stages: Stages) -> Measured:
+def _in_sandbox(sandbox: Sandbox, path: Path, request: Measure, stages: Stages, gauge: Gauge) -> Measured:
     with stages.at("loading"):
         opened = sandbox.open(
             path, engine=request.engine or None, accelerator=request.accelerator, threads=request.threads
@@ -123,7 +126,7 @@ def _in_sandbox(sandbox: Sandbox, path: Path, request: Measure, stages: Stages) 
     with stages.at("warm-up"):
         warmed = sandbox.warm_up(feeds, limit_ns=round(request.amount.warm_s * 1e9))
     with stages.at("measuring"):
-        process = _timed(sandbox, feeds, request, warmed)
+        process = _timed(sandbox, feeds, request, warmed, gauge)
     return Measured(
         engine=opened.engine,
         engine_version=opened.version,
@@ -147,12 +150,16 @@ def _check(path: Path, sha256: str) -> None:
         )
 
 
-def _timed(sandbox: Sandbox, feeds: Mapping[str, NDArray[np.generic]], request: Measure, warmed: WarmUp) -> ProcessRun:
+def _timed(
+    sandbox: Sandbox, feeds: Mapping[str, NDArray[np.generic]], request: Measure, warmed: WarmUp, gauge: Gauge
+) -> ProcessRun:
     before, counters = read_conditions(), read_counters(sandbox.pid)
+    gauge.begin()
     timings = time_amount(
         lambda runs, budget_ns, every: sandbox.time_some(feeds, runs=runs, budget_ns=budget_ns, every=every),
         request.amount,
     )
+    energy = gauge.energy()
     usage, after = usage_between(counters, read_counters(sandbox.pid)), read_conditions()
     return ProcessRun(
         load_ms=sandbox.opened.load_ms,
@@ -167,6 +174,7 @@ def _timed(sandbox: Sandbox, feeds: Mapping[str, NDArray[np.generic]], request: 
         before=before,
         after=after,
         usage=usage,
+        energy=energy,
         operators=operators_of(sandbox, feeds) if request.operators else None,
     )
 

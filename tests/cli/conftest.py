@@ -15,3 +15,9 @@ def cli(capsys):
         return code, said.out, said.err
 
     return call
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path, monkeypatch):
+    """No test adds to the history of whoever runs it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

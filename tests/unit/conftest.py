@@ -1,7 +1,9 @@
-"""A small trained model with its samples, for the tests of passes that train."""
+"""A small trained model with its samples, for the tests of passes that train, and recorded measurements."""
 
 import contextlib
 import warnings
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,24 @@ settings.register_profile("tinsmith", deadline=None)
 settings.load_profile("tinsmith")
 
 CLASSES = 4
+DENSE = Path(__file__).parents[1] / "golden" / "dense.tflite"
+
+
+@pytest.fixture(scope="session")
+def measured():
+    """Measurements of dense.tflite on a device called a, by a fake: run times of its processes, what else it says."""
+    return _measured
+
+
+def _measured(times_ns, **fake):
+    from tinsmith.devices.benchmarking.benchmark import benchmark
+    from tinsmith.devices.benchmarking.effort import EFFORTS, Plan
+    from tinsmith.devices.benchmarking.fake import FakeMeasurer
+    from tinsmith.devices.inventory import local_device
+
+    plan = Plan(effort=replace(EFFORTS["quick"], processes=len(times_ns)), threads=1)
+    device = replace(local_device(), name="a")
+    return benchmark([DENSE], [device], plan, measurer_of=lambda _: FakeMeasurer(times_ns, **fake)).measurements
 
 
 @pytest.fixture(scope="session")
