@@ -25,9 +25,9 @@ check: $(VENV)/.ready
 unit: $(VENV)/.ready
 	$(BIN)/python -m pytest -q
 
-# Boards of every kind: what needs root, a kernel or a machine of its own takes minutes.
+# Boards of every kind and the shells of phones: what needs root or a machine of its own takes minutes.
 test-boards: $(VENV)/.ready
-	$(BIN)/python -m pytest -q tests/boards --boards
+	$(BIN)/python -m pytest -q tests/boards tests/phones --boards
 
 # The engine of 32-bit Arm boards needs numpy < 2, so it is tested in an environment of its own.
 tflite-runtime: $(OLD)/.ready

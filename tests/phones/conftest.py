@@ -58,6 +58,8 @@ def _programs(folder, name):
 @pytest.fixture(params=SHELLS)
 def shell(request, tmp_path, monkeypatch):
     """Every program of a test is found as on a phone; only the disk is not waited for, which others write to."""
+    if request.param != "dash" and not request.config.getoption("--boards"):
+        pytest.skip("the shells of real phones take minutes: make test-boards")
     path = _programs(tmp_path / "programs", request.param)
     (tmp_path / "fast").mkdir()
     (tmp_path / "fast" / "sync").symlink_to(_program("true"))
