@@ -176,6 +176,16 @@ class Sandbox:
             samples_ns=answer["samples_ns"], runs=answer["runs"], peak_memory_bytes=answer["peak_memory_bytes"]
         )
 
+    def count_instructions(self, feeds: Mapping[str, NDArray[np.generic]], *, runs: int) -> tuple[int, ...]:
+        """How many instructions each run executes on stored dtypes; the first one that is made does not count.
+
+        Raises:
+            ModelTimeoutError: They did not end within the time limit.
+            HostError: This machine counts none.
+        """
+        answer, _ = self._ask({"ask": "count", "runs": runs}, self._arrays(feeds))
+        return tuple(answer["counts"])
+
     def operators(self, feeds: Mapping[str, NDArray[np.generic]], *, runs: int) -> OperatorTimes:
         """How long each operator takes, where the engine tells.
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tinsmith.runtime.measuring.requests import Amount, Measure
     from tinsmith.runtime.timing import WarmUp
 
-__all__ = ["Measured", "measure", "time_amount"]
+__all__ = ["Measured", "check_artifact", "measure", "time_amount"]
 
 _PROFILED_RUNS = 20
 # The runs that tell how many there will be.
@@ -110,7 +110,7 @@ def measure(base: Path, request: Measure, stages: Stages) -> Measured:
     path = base / request.path
     with Sandbox(time_limit_s=request.time_limit_s) as sandbox:  # its imports overlap with the hash
         with stages.at("checking"):
-            _check(path, request.sha256)
+            check_artifact(path, request.sha256)
         return _in_sandbox(sandbox, path, request, stages)
 
 
@@ -134,7 +134,8 @@ def _in_sandbox(sandbox: Sandbox, path: Path, request: Measure, stages: Stages) 
     )
 
 
-def _check(path: Path, sha256: str) -> None:
+def check_artifact(path: Path, sha256: str) -> None:
+    """Make sure that a file is the one that was meant; raises as ``measure``."""
     try:
         found = sha256_of(path)
     except OSError as error:
