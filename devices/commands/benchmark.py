@@ -53,6 +53,8 @@ class _Duration(_TextType):
               help="Run for so long, to see what heat does to it.")  # fmt: skip
 @click.option("--scenario", type=click.Choice(["single-stream", "offline"]), default="single-stream", show_default=True,
               help="As MLPerf has them: the latency of each run, or the throughput of all of them.")  # fmt: skip
+@click.option("--instructions", is_flag=True,
+              help="Count the instructions of an inference instead: `devices up --kind icount`.")  # fmt: skip
 @click.option("--operators", is_flag=True, help="Tell how long each operator takes, where the engine does.")
 @click.option(
     "--percentile",
@@ -79,6 +81,7 @@ def benchmark(
     runs: int | None,
     processes: int | None,
     sustained_s: float | None,
+    instructions: bool,
     **plan: Any,
 ) -> None:
     """Measure how fast artifacts are on devices, honestly.
@@ -87,6 +90,11 @@ def benchmark(
     processes, every percentile needs enough runs to stand on (p90 64, p95 130, p99 662), and a verdict says whether
     something disturbed it. Exit code 5 where a device was lost: what was measured before is kept.
     """
+    if instructions:
+        from tinsmith.devices.commands.instructions import count_and_print
+
+        count_and_print(context, artifacts, names, {**plan, "runs": runs, "processes": processes}, output_format)
+        return
     from tinsmith.devices.benchmarking.benchmark import benchmark as measure
     from tinsmith.devices.benchmarking.effort import Plan
     from tinsmith.devices.commands.benchmark_view import Following, benchmark_view
