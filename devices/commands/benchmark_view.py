@@ -27,6 +27,7 @@ _COLUMNS = ("model", "device", "median ms (95 %)", "p90 ms", "load ms", "MiB", "
 _NAMES_WIDTH, _DEVICE_WIDTH = 26, 10
 _LEGEND = "(95 %): the interval of the median over processes. MiB: peak memory of the process, Python included."
 _SLOWEST = 10
+_UNITS = ("_mhz", "_c", "_1m", "_cores", "_share")
 
 
 class Following:
@@ -107,7 +108,11 @@ def _conditions(measurement: Measurement) -> str:
     ]
     told = [f"{first:g} to {last:g} {unit}" for first, last, unit in changes if first is not None and last is not None]
     governor = before.governor or "unknown"
-    return f"{measurement.device}: {facts['cpu']}, {facts['cores']} cores, governor {governor}; {', '.join(told)}."
+    unseen = [name.rpartition("_")[0] if name.endswith(_UNITS) else name for name in measurement.verdict.unseen]
+    blind = f" It does not tell: {', '.join(unseen).replace('_', ' ')}." if unseen else ""
+    return (
+        f"{measurement.device}: {facts['cpu']}, {facts['cores']} cores, governor {governor}; {', '.join(told)}.{blind}"
+    )
 
 
 def _about(measurement: Measurement, row: Row, percentiles: Sequence[float]) -> Iterator[str]:
