@@ -169,12 +169,10 @@ class Telling(LocalTransport):
         return replace(ran, stdout=json.dumps(document).encode())
 
 
-def measured_over(way, base, golden, watch=None):
-    plan = Plan(effort=replace(EFFORTS["rapid"], amount=AMOUNT))
-    device = replace(local_device(), name="board")
-    return benchmark(
-        [golden / "dense.tflite"], [device], plan, watch=watch, measurer_of=lambda _: OverFaulty(base, way)
-    )
+def measured_over(way, base, golden, watch=None, names=("dense.tflite",), time_limit_s=60.0):
+    plan = Plan(effort=replace(EFFORTS["rapid"], amount=AMOUNT), time_limit_s=time_limit_s)
+    device, models = replace(local_device(), name="board"), [golden / name for name in names]
+    return benchmark(models, [device], plan, watch=watch, measurer_of=lambda _: OverFaulty(base, way))
 
 
 def test_a_cable_that_is_pulled_out_keeps_the_processes_before(tmp_path, golden):
@@ -214,7 +212,7 @@ def test_an_answer_that_is_damaged_is_a_device_that_failed_and_keeps_the_rest(tm
 def test_a_model_that_hangs_there_is_the_models_fault_and_the_others_are_measured(tmp_path, golden):
     way = FaultyTransport(LocalTransport())
 
-    report = measured_over(way, tmp_path, golden, names=("endless.tflite", "dense.tflite"), time_limit_s=3.0)
+    report = measured_over(way, tmp_path, golden, names=("endless.tflite", "dense.tflite"), time_limit_s=5.0)
 
     assert [(m.artifact, len(m.processes)) for m in report.measurements] == [("dense.tflite", 5)]
     (failure,) = report.failures
