@@ -36,12 +36,12 @@ def elsewhere_document(models: Sequence[Path], found: Sequence[ElsewhereEvaluati
 
 def elsewhere_view(models: Sequence[Path], found: Sequence[ElsewhereEvaluation]) -> list[RenderableType | str]:
     """A row an artifact and place, this machine first."""
-    columns = ["model", "device", "engine", "samples", found[0].here.metric.name, "std. error", "other answers"]
+    columns = ["model", "device", "engine", "samples", found[0].here.metric.name, "std. error", "others"]
     pairs = list(zip(models, found, strict=True))
     rows = [row for path, one in pairs for row in _rows(path, one)]
     return [
         table(columns, rows),
-        f"on {found[0].here.data}; other answers: samples at which the device names another class than this machine",
+        f"on {found[0].here.data}; others: samples at which a device names another class than this machine",
         *(said for path, one in pairs for device in one.there for said in _about(path, one, device)),
     ]
 
