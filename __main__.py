@@ -180,6 +180,15 @@ class Wiring:
         return benchmark_here(artifact, Plan(effort=EFFORTS["rapid"].with_runs(30)))
 
     @staticmethod
+    def answers_of(names: Sequence[str], *, time_limit_s: float) -> Any:
+        """What runs an artifact on devices, for ``tinsmith.convert.elsewhere.evaluate_elsewhere``."""
+        from tinsmith.devices.answering import DeviceAnswers
+        from tinsmith.devices.inventory import resolve_devices
+
+        devices = resolve_devices(names)
+        return lambda path: [DeviceAnswers(device, path, time_limit_s=time_limit_s) for device in devices]
+
+    @staticmethod
     def profile_name_of(name: str) -> str:
         """What ``load_profile`` takes for a device of the inventory, or for a profile."""
         from tinsmith.devices.inventory import profile_name_of

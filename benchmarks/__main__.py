@@ -11,11 +11,13 @@ from benchmarks import (
     calibration,
     damaged,
     demo,
+    evaluated,
     flash,
     fleet,
     fragile,
     honesty,
     hygiene,
+    instructions,
     large,
     monitor,
     overhead,
@@ -42,6 +44,8 @@ PARTS = {
     "power": power.figures,
     "fragile": fragile.figures,
     "honesty": honesty.figures,
+    "evaluated": evaluated.figures,
+    "instructions": instructions.figures,
     "calibration": calibration.figures,
     "training": training.figures,
     "large": large.figures,
@@ -52,7 +56,8 @@ PARTS = {
 }
 # Only when asked for by name.
 _HOURS = (
-    "training", "flash", "fleet", "power", "fragile", "honesty", "large", "serving", "swaps", "overload", "damaged",
+    "training", "flash", "fleet", "power", "fragile", "honesty", "evaluated", "instructions", "large", "serving",
+    "swaps", "overload", "damaged",
 )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.generic]
 
-__all__ = ["ClassScore", "Evaluation", "evaluate", "evaluate_models"]
+__all__ = ["ClassScore", "Evaluation", "Judge", "evaluate", "evaluate_models"]
 
 _BATCH = 64
 
@@ -180,26 +180,52 @@ def evaluate(predictor: Predictor, dataset: Dataset, metric: Metric | None = Non
         DataError: The metric does not fit the labels, or the model's outputs; says why.
         ModelError: The model answers with NaN.
     """
-    metric = metric or metric_for(None, dataset)
-    tally, named, slices = metric.tally(dataset.name), _Named(), SliceTallies(dataset, metric)
+    judge = Judge(dataset, metric or metric_for(None, dataset))
     for batch in dataset.batches(_BATCH):
-        outputs = run_samples(predictor, batch.feeds)
-        _refuse_nan(outputs, dataset)
-        tally.update(outputs, batch)
-        named.update(outputs, batch)
-        slices.update(outputs, batch)
-    answers, labels = np.asarray(named.answers, dtype=np.int64), np.asarray(named.labels, dtype=np.int64)
-    return Evaluation(
-        data=dataset.name,
-        samples=len(dataset),
-        metric=metric,
-        score=_finite(tally.result(), metric, dataset),
-        standard_error=tally.standard_error,
-        correct=int(np.sum(answers == labels)) if named.fits else None,
-        answers=tuple(named.answers),
-        classes=_classes(answers, labels, dataset.class_names),
-        slices=slices.scores(answers == labels if named.fits else None),
-    )
+        judge.update(run_samples(predictor, batch.feeds), batch)
+    return judge.evaluation()
+
+
+class Judge:
+    """Takes in answers batch by batch, in the order of the samples, wherever they come from.
+
+    Args:
+        dataset: The samples.
+        metric: What judges.
+
+    Attributes:
+        samples: How many were taken in.
+    """
+
+    def __init__(self, dataset: Dataset, metric: Metric) -> None:
+        self.samples = 0
+        self._dataset, self._metric = dataset, metric
+        self._tally, self._named, self._slices = metric.tally(dataset.name), _Named(), SliceTallies(dataset, metric)
+
+    def update(self, outputs: Sequence[Array], batch: Batch) -> None:
+        """Take in the answers to a batch; raises as ``evaluate``."""
+        _refuse_nan(outputs, self._dataset)
+        self._tally.update(outputs, batch)
+        self._named.update(outputs, batch)
+        self._slices.update(outputs, batch)
+        self.samples += len(next(iter(batch.feeds.values())))
+
+    def evaluation(self) -> Evaluation:
+        """Of what was taken in, at least one batch; slices only of all samples. Raises as ``evaluate``."""
+        named, dataset = self._named, self._dataset
+        answers, labels = np.asarray(named.answers, dtype=np.int64), np.asarray(named.labels, dtype=np.int64)
+        right = answers == labels if named.fits else None
+        return Evaluation(
+            data=dataset.name,
+            samples=self.samples,
+            metric=self._metric,
+            score=_finite(self._tally.result(), self._metric, dataset),
+            standard_error=self._tally.standard_error,
+            correct=None if right is None else int(right.sum()),
+            answers=tuple(named.answers),
+            classes=_classes(answers, labels, dataset.class_names),
+            slices=self._slices.scores(right) if self.samples == len(dataset) else (),
+        )
 
 
 def evaluate_models(

@@ -108,7 +108,14 @@ class Agent:
 
     def ask(self, request: Asked, answer: type[_A], *, time_limit_s: float = 60.0) -> _A:
         """One request; raises as ``ask_all``."""
-        return answer.read(self.ask_all((request,), time_limit_s=time_limit_s)[0])
+        (fields,) = self.ask_all((request,), time_limit_s=time_limit_s)
+        try:
+            return answer.read(fields)
+        except DataError as error:
+            raise DeviceError(
+                f"{self.device}: asking its agent: {error.message}",
+                hint=f"set it up anew: tinsmith devices setup -d {self.device}",
+            ) from error
 
     def ask_all(self, requests: Sequence[Asked], *, time_limit_s: float = 60.0) -> tuple[Fields, ...]:
         """Several requests in a row, by one start of the agent.

@@ -48,11 +48,8 @@ class _Worker:
             return self._run(self._session, feeds)
         if request["ask"] == "run-raw":
             return self._run_raw(self._session, feeds)
-        if request["ask"] == "warm-up":
-            return self._warm_up(self._session, feeds, limit_ns=request["limit_ns"])
-        if request["ask"] == "operators":
-            return self._operators(self._session, feeds, runs=request["runs"])
-        return self._time(self._session, feeds, request)
+        measuring = {"warm-up": self._warm_up, "time": self._time, "count": self._count, "operators": self._operators}
+        return measuring[request["ask"]](self._session, feeds, request)
 
     def _open(self, request: dict[str, Any]) -> Answer:
         if self._session is not None:
@@ -89,8 +86,8 @@ class _Worker:
         return {}, [outputs[spec.name] for spec in session.outputs]
 
     @staticmethod
-    def _warm_up(session: Session, feeds: Feeds, *, limit_ns: int) -> Answer:
-        warmed = warm_up(lambda: session.run_raw(feeds), limit_ns=limit_ns)
+    def _warm_up(session: Session, feeds: Feeds, request: dict[str, Any]) -> Answer:
+        warmed = warm_up(lambda: session.run_raw(feeds), limit_ns=request["limit_ns"])
         return {"first_ns": warmed.first_ns, "runs": warmed.runs, "steady": warmed.steady}, []
 
     @staticmethod
@@ -100,9 +97,15 @@ class _Worker:
         kept = samples[:: request["every"]]
         return {"samples_ns": kept, "runs": len(samples), "peak_memory_bytes": _peak_memory_bytes()}, []
 
-    def _operators(self, session: Session, feeds: Feeds, *, runs: int) -> Answer:
+    @staticmethod
+    def _count(session: Session, feeds: Feeds, request: dict[str, Any]) -> Answer:
+        from tinsmith.runtime.instructions import count_runs
+
+        return {"counts": count_runs(lambda: session.run_raw(feeds), runs=request["runs"])}, []
+
+    def _operators(self, session: Session, feeds: Feeds, request: dict[str, Any]) -> Answer:
         arrays = [feeds[spec.name] for spec in session.inputs]
-        profile = profile_operators(self._path, self._threads, session.engine, arrays, runs=runs)
+        profile = profile_operators(self._path, self._threads, session.engine, arrays, runs=request["runs"])
         return profile.to_json(), []
 
 

@@ -27,6 +27,8 @@ _JUMP_MS, _JUMP_SHARE = 50.0, 0.002
 _WIDTH = 0.15
 _SLOWER = 1.1
 _HOTTER_C = 3.0
+# Any of them would tell.
+_THROTTLING = frozenset({"cooling", "limit_mhz", "throttled_bits"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,22 +38,31 @@ class Verdict:
     Attributes:
         state: ``stable``, ``noisy`` or ``throttled``.
         reasons: What speaks against it, each a sentence without its full stop; none where it is stable.
+        unseen: What the device does not tell, such as ``governor``: nothing of it speaks against it, nor for it.
     """
 
     state: str
     reasons: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
-        return {**asdict(self), "reasons": list(self.reasons)}
+        return {**asdict(self), "reasons": list(self.reasons), "unseen": list(self.unseen)}
 
 
 def verdict_of(measurement: Measurement) -> Verdict:
     """Judge a measurement by the conditions it was taken in, and by how its processes agree."""
     throttled, noisy = tuple(_throttled(measurement)), tuple(_noisy(measurement))
-    if throttled:
-        return Verdict(state=THROTTLED, reasons=throttled + noisy)
-    return Verdict(state=NOISY if noisy else STABLE, reasons=noisy)
+    state = THROTTLED if throttled else NOISY if noisy else STABLE
+    return Verdict(state=state, reasons=throttled + noisy, unseen=_unseen(measurement.processes))
+
+
+def _unseen(processes: tuple[ProcessRun, ...]) -> tuple[str, ...]:
+    """By the names of their fields; a part of throttling is unseen only where all of it is."""
+    parts = [part.unread for process in processes for part in (process.before, process.after, process.usage)]
+    names = {name for unread in parts for name in unread}
+    throttling_unseen = names >= _THROTTLING
+    return tuple(sorted((names - _THROTTLING) | ({"throttling"} if throttling_unseen else set())))
 
 
 def _throttled(measurement: Measurement) -> Iterator[str]:

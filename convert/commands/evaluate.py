@@ -24,14 +24,20 @@ __all__ = ["evaluate"]
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", required=True, help=options.DATA_HELP)
+@click.option("-d", "--device", "names", multiple=True,
+              help="Run artifacts there as well: a device, a group or a tag.")  # fmt: skip
 @options.metric_option
 @options.force_option("unsafe-layers")
 @options.time_limit_option
 @options.seed_option
 @options.format_option
+@click.pass_context
 def evaluate(
+    context: click.RichContext,
+    /,
     models: tuple[Path, ...],
     data: str,
+    names: tuple[str, ...],
     metric: str | None,
     forced: tuple[str, ...],
     time_limit_s: float,
@@ -42,7 +48,18 @@ def evaluate(
 
     Any other metric does as well. With several models, the first is the one that the others are compared with. Where
     the samples are split, those for testing are taken, or else those for validation; --seed is that of the split.
+
+    With --device the samples go there as this machine's preprocessing gives them, and the answers come back: exit code
+    5 where a device was lost, and what it had answered is shown.
     """
+    if names:
+        from tinsmith.convert.commands.evaluate_view import elsewhere_document, elsewhere_view
+        from tinsmith.convert.elsewhere import evaluate_elsewhere
+
+        there = context.obj.answers_of(names, time_limit_s=time_limit_s)
+        found = evaluate_elsewhere(models, data, there, metric=metric, time_limit_s=time_limit_s, seed=seed)
+        print_result(output_format, elsewhere_document(models, found), elsewhere_view(models, found))
+        context.exit(max(one.exit_code for one in found))
     from tinsmith.convert.evaluation import evaluate_models
 
     limits: Any = {"allow_unsafe": "unsafe-layers" in forced, "time_limit_s": time_limit_s, "seed": seed}

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Protocol
 
 from tinsmith.devices.benchmarking.effort import Plan
-from tinsmith.devices.benchmarking.measurer import DeviceMeasurer
+from tinsmith.devices.benchmarking.measurer import DeviceMeasurer, engine_there
 from tinsmith.devices.benchmarking.report import Failure, Report
 from tinsmith.devices.benchmarking.schedule import interleaved
 from tinsmith.devices.benchmarking.subject import subject_of
@@ -200,7 +200,7 @@ class _Series:
             path=self.path,
             sha256=self.subject.sha256,
             amount=plan.effort.amount,
-            engine=plan.engine or _engine_there(self._device, self.subject.format),
+            engine=plan.engine or engine_there(self._device, self.subject.format),
             accelerator=plan.accelerator,
             threads=self._threads,
             seed=plan.seed,
@@ -212,14 +212,6 @@ class _Series:
 
 def _place(device: Device, stack: ExitStack, measurer_of: Callable[[Device], Measurer]) -> _Place:
     return _Place(device=device, measurer=stack.enter_context(contextlib.closing(measurer_of(device))))
-
-
-def _engine_there(device: Device, artifact_format: str) -> str:
-    """The profile's preferred engine for a format; empty where it names none, and the format's default counts."""
-    from tinsmith.runtime.engines import ENGINES
-
-    able = {choice.name for choice in ENGINES if artifact_format in choice.formats}
-    return next((engine.name for engine in device.profile.engines if engine.name in able), "")
 
 
 def _environment(measured: Measured) -> dict[str, str]:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tinsmith.runtime.errors import TinsmithError
     from tinsmith.runtime.measurement import Measurement
 
-__all__ = ["Failure", "Report"]
+__all__ = ["Failure", "Report", "worst_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,12 @@ class Failure:
         }
 
 
+def worst_of(failures: Sequence[Failure]) -> TinsmithError | None:
+    """The failure with the highest exit code; None for none."""
+    errors = [failure.error for failure in failures]
+    return max(errors, key=lambda error: error.exit_code, default=None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What came of it, models within devices.
@@ -54,8 +62,7 @@ class Report:
     @property
     def worst(self) -> TinsmithError | None:
         """The failure with the highest exit code; None where all went well."""
-        errors = [failure.error for failure in self.failures]
-        return max(errors, key=lambda error: error.exit_code, default=None)
+        return worst_of(self.failures)
 
     @property
     def exit_code(self) -> int:

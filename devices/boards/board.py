@@ -28,7 +28,7 @@ class Board:
 
     Attributes:
         name: Of its folder, and in the inventory.
-        kind: ``ssh``, ``proot``, ``adb`` or ``vm``.
+        kind: ``ssh``, ``proot``, ``adb``, ``vm`` or ``icount``.
         folder: Where its keys, its disk and its logs lie.
         address: How it is reached, as the inventory writes it.
         host_key: The fingerprint of the key that it shows; empty where it has none.

@@ -15,7 +15,7 @@ from tinsmith.devices.boards.places import state_folder
 from tinsmith.devices.boards.programs import installing, lacking, packages_of
 from tinsmith.devices.boards.proot import PROOT
 from tinsmith.devices.boards.ssh import SSH
-from tinsmith.devices.boards.vm import VM
+from tinsmith.devices.boards.vm import ICOUNT, VM
 from tinsmith.runtime.errors import HostError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "best_kind", "boot", "cut", "find_board", "lack_of", "running", "start_board", "stop_board"]
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (SSH, PROOT, ADB, VM)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (SSH, PROOT, ADB, VM, ICOUNT)}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 

@@ -64,6 +64,8 @@ class _Duration(_TextType):
               help="Run for so long, to see what heat does to it.")  # fmt: skip
 @click.option("--scenario", type=click.Choice(["single-stream", "offline"]), default="single-stream", show_default=True,
               help="As MLPerf has them: the latency of each run, or the throughput of all of them.")  # fmt: skip
+@click.option("--instructions", is_flag=True,
+              help="Count the instructions of an inference instead: `devices up --kind icount`.")  # fmt: skip
 @click.option("--operators", is_flag=True, help="Tell how long each operator takes, where the engine does.")
 @click.option(
     "--percentile",
@@ -99,6 +101,7 @@ def benchmark(
     outputs: tuple[Path, ...],
     output_format: str,
     earlier: bool,
+    instructions: bool,
     **settings: Any,
 ) -> None:
     """Measure how fast artifacts are on devices, honestly.
@@ -113,6 +116,11 @@ def benchmark(
         return
     if not artifacts:
         raise UsageError("no MODEL was given", hint="name a .tflite or .onnx file, or say --history")
+    if instructions:
+        from tinsmith.devices.commands.instructions import count_and_print
+
+        count_and_print(context, artifacts, names or ("local",), settings, output_format)
+        return
     from tinsmith.devices.benchmarking.output import check_outputs, write_findings
     from tinsmith.devices.commands.benchmark_view import benchmark_view
 

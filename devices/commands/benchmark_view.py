@@ -42,6 +42,7 @@ _NAMES_WIDTH, _DEVICE_WIDTH = 26, 10
 _LEGEND = "(95 %): the interval of the median over processes. MiB: peak memory of the process, Python included."
 _SLOWEST = 10
 _FEW = 5
+_UNITS = ("_mhz", "_c", "_1m", "_cores", "_share")
 
 
 class Following:
@@ -128,7 +129,11 @@ def _conditions(measurement: Measurement) -> str:
         f"{first:.4g} to {last:.4g} {unit}" for first, last, unit in changes if first is not None and last is not None
     ]
     governor = before.governor or "unknown"
-    return f"{measurement.device}: {facts['cpu']}, {facts['cores']} cores, governor {governor}; {', '.join(told)}."
+    unseen = [name.rpartition("_")[0] if name.endswith(_UNITS) else name for name in measurement.verdict.unseen]
+    blind = f" It does not tell: {', '.join(unseen).replace('_', ' ')}." if unseen else ""
+    return (
+        f"{measurement.device}: {facts['cpu']}, {facts['cores']} cores, governor {governor}; {', '.join(told)}.{blind}"
+    )
 
 
 def _about(measurement: Measurement, row: Row, percentiles: Sequence[float]) -> Iterator[str]:

@@ -16,8 +16,9 @@ _USUAL = "virtual"
 @click.argument("name", default=_USUAL)
 @click.option(
     "--kind",
-    type=click.Choice(["ssh", "proot", "adb", "vm"]),
+    type=click.Choice(["ssh", "proot", "adb", "vm", "icount"]),
     help="ssh: OpenSSH at an address of its own. proot: the same without root. adb: a real adbd. vm: a whole machine."
+    " icount: the same, and it counts instructions."
     " The first of ssh and proot that this machine can have, unless given.",
 )
 @click.option("--setup", is_flag=True, help="Set it up as well, as `devices setup` does: half a minute.")

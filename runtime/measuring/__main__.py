@@ -14,7 +14,7 @@ from typing import Any
 
 from tinsmith.runtime.agent.stages import Stages
 from tinsmith.runtime.errors import TinsmithError, UsageError
-from tinsmith.runtime.measuring.requests import Held, read_request
+from tinsmith.runtime.measuring.requests import Answer, Count, Held, Measure, read_request
 from tinsmith.runtime.measuring.shelf import Shelf
 
 __all__ = ["main"]
@@ -54,11 +54,21 @@ def _answer(line: bytes, stages: Stages) -> dict[str, Any]:
     if len(sys.argv) != 2:
         raise UsageError("one argument is taken, the folder", hint="python -m tinsmith.runtime.measuring BASE")
     request, base = read_request(line), Path(sys.argv[1])
-    if isinstance(request, Held):
-        return Shelf(base).held(request).to_json()
-    from tinsmith.runtime.measuring.measure import measure
+    match request:
+        case Held():
+            return Shelf(base).held(request).to_json()
+        case Measure():
+            from tinsmith.runtime.measuring.measure import measure
 
-    return measure(base.absolute(), request, stages).to_json()
+            return measure(base.absolute(), request, stages).to_json()
+        case Count():
+            from tinsmith.runtime.measuring.counting import count
+
+            return count(base.absolute(), request, stages).to_json()
+        case Answer():
+            from tinsmith.runtime.measuring.answering import answer
+
+            return answer(base.absolute(), request, stages).to_json()
 
 
 def _error(code: str, exit_code: int, message: str, hint: str, stage: str) -> dict[str, Any]:

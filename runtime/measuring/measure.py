@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tinsmith.runtime.measuring.requests import Amount, Measure
     from tinsmith.runtime.timing import WarmUp
 
-__all__ = ["Measured", "measure", "operators_of", "time_amount"]
+__all__ = ["Measured", "check_artifact", "measure", "operators_of", "time_amount"]
 
 _PROFILED_RUNS = 20
 # The runs that tell how many there will be.
@@ -113,7 +113,7 @@ def measure(base: Path, request: Measure, stages: Stages) -> Measured:
     # the gauge comes first: what idles is this machine without the child; its imports overlap with the hash
     with open_gauge() as gauge, Sandbox(time_limit_s=request.time_limit_s) as sandbox:
         with stages.at("checking"):
-            _check(path, request.sha256)
+            check_artifact(path, request.sha256)
         return _in_sandbox(sandbox, path, request, stages, gauge)
 
 
@@ -137,7 +137,8 @@ def _in_sandbox(sandbox: Sandbox, path: Path, request: Measure, stages: Stages, 
     )
 
 
-def _check(path: Path, sha256: str) -> None:
+def check_artifact(path: Path, sha256: str) -> None:
+    """Make sure that a file is the one that was meant; raises as ``measure``."""
     try:
         found = sha256_of(path)
     except OSError as error:

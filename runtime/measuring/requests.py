@@ -1,4 +1,4 @@
-"""What a host asks: whether an artifact is there, and to measure it in one process.
+"""What a host asks: whether an artifact is there; to measure it, to count its instructions, or to let it answer.
 
 ``{"schema": 1, "request": "measure", "path": "...", "sha256": "...", "runs": 130, "least_s": 1.0, ...}``
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tinsmith.runtime.fields import Fields
 
-__all__ = ["FORMATS", "SCENARIOS", "Amount", "Held", "Measure", "read_request"]
+__all__ = ["FORMATS", "SCENARIOS", "Amount", "Answer", "Count", "Held", "Measure", "Opening", "Request", "read_request"]
 
 _SCHEMA = 1
 SCENARIOS = ("single-stream", "offline")
@@ -122,10 +122,96 @@ class Measure:
         return replace(self, path=path)
 
 
-_REQUESTS: dict[str, type[Held | Measure]] = {kind.name: kind for kind in (Held, Measure)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """Which artifact is opened, and how.
+
+    Attributes:
+        path: Of its file on the device; relative to BASE unless it begins with a slash.
+        sha256: That it must have.
+        engine: Its name; empty for the format's default.
+        accelerator: ``cpu``, or names in the order to try them.
+        threads: CPU threads.
+        time_limit_s: For loading, and for any single run.
+    """
+
+    path: str
+    sha256: str
+    engine: str = ""
+    accelerator: str = "cpu"
+    threads: int = 1
+    time_limit_s: float = 60.0
+
+    @classmethod
+    def read(cls, fields: Fields) -> Self:
+        """From its document; raises ``DataError``."""
+        return cls(
+            path=fields.text("path"),
+            sha256=fields.sha256("sha256"),
+            engine=fields.word("engine"),
+            accelerator=fields.text("accelerator"),
+            threads=fields.count("threads"),
+            time_limit_s=fields.number("time_limit_s", least=0.1),
+        )
 
 
-def read_request(content: bytes) -> Held | Measure:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """Count the instructions of an artifact's runs in one process.
+
+    Attributes:
+        opening: Which; the counter is one thread's, so with one thread.
+        runs: Counted runs, at least 1.
+        seed: Of the random input.
+    """
+
+    name: ClassVar[str] = "count"
+    opening: Opening
+    runs: int = 5
+    seed: int = 0
+
+    @classmethod
+    def read(cls, fields: Fields) -> Self:
+        """Take its own fields."""
+        opening = Opening.read(fields.table("opening"))
+        return cls(opening=opening, runs=fields.count("runs"), seed=fields.count("seed", least=0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Run samples through an artifact.
+
+    Attributes:
+        opening: Which.
+        samples: A file on the device, seen from BASE: one message of ``tinsmith.runtime.wire``, its document with the
+            names of its arrays, samples on axis 0. It is removed when they are answered.
+        samples_sha256: That it must have.
+        answers: Where the answers go, seen from BASE: a message of one array an output.
+    """
+
+    name: ClassVar[str] = "answer"
+    opening: Opening
+    samples: str
+    samples_sha256: str
+    answers: str
+
+    @classmethod
+    def read(cls, fields: Fields) -> Self:
+        """Take its own fields."""
+        return cls(
+            opening=Opening.read(fields.table("opening")),
+            samples=fields.text("samples"),
+            samples_sha256=fields.sha256("samples_sha256"),
+            answers=fields.text("answers"),
+        )
+
+
+Request = Answer | Count | Held | Measure
+
+_REQUESTS: dict[str, type[Request]] = {kind.name: kind for kind in (Answer, Count, Held, Measure)}
+
+
+def read_request(content: bytes) -> Request:
     """Read a document.
 
     Raises:

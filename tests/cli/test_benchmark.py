@@ -103,3 +103,22 @@ def test_offline_says_how_many_a_second(cli, golden):
 
     assert code == 0
     assert "inferences/s" in out
+
+
+def test_instructions_are_never_mixed_with_times(cli, golden):
+    code, out, err = cli("benchmark", golden / "dense.tflite", "--instructions", "--effort", "full", "--operators")
+
+    assert (code, out) == (2, "")
+    assert "--effort, --operators" in err
+
+
+def test_a_machine_that_counts_no_instructions_says_which_board_does(cli, golden):
+    code, out, err = cli("benchmark", golden / "dense.tflite", "--instructions", "--format", "json")
+
+    document = json.loads(out or err)
+    if code == 0:
+        assert document["instruction_counts"][0]["instructions"] > 1000
+        assert "measurements" not in document
+    else:
+        assert (code, document["error"]["code"]) == (3, "host")
+        assert "--kind icount" in document["error"]["hint"]

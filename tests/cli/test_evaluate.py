@@ -57,3 +57,36 @@ def test_a_function_of_ones_own_judges(golden, data, cli, tmp_path):
 
     assert code == 0
     assert "7" in out
+
+
+def test_a_device_stands_beside_this_machine(golden, data, cli):
+    model = golden / "cnn_int8.tflite"
+    code, out, _ = cli("evaluate", model, "--data", data, "-d", "local")
+
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 100
+    assert "the numbers of 0 of 60 samples differ" in out
+
+    _, out, _ = cli("evaluate", model, "--data", data, "-d", "local", "--format", "json")
+    (found,) = json.loads(out)["evaluations"]
+    (there,) = found["devices"]
+    assert there["evaluation"]["score"] == found["score"]
+    assert (there["samples"], there["other_answers"], there["error"]) == (60, 0, None)
+
+
+def test_a_device_that_nobody_answers_for_costs_nothing_but_itself(golden, data, cli, tmp_path):
+    (tmp_path / "devices.toml").write_text('[devices.gone]\nprofile = "pi4"\naddress = "ssh://pi@127.0.0.1:1"\n')
+
+    code, out, _ = cli("evaluate", golden / "cnn_int8.tflite", "--data", data, "-d", "gone", "--format", "json")
+
+    (found,) = json.loads(out)["evaluations"]
+    assert code == 5
+    assert found["samples"] == 60
+    assert found["devices"][0]["error"]["code"] == "unreachable"
+
+
+def test_a_trained_model_answers_on_no_device(golden, data, cli):
+    code, out, err = cli("evaluate", golden / "cnn.keras", "--data", data, "-d", "local")
+
+    assert (code, out) == (2, "")
+    assert "convert it first" in err

@@ -1,12 +1,16 @@
 """What every measurer does: the fake one, this machine, and a device that only a transport reaches."""
 
+import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pytest
 
 from tinsmith.devices.asking import Agent
+from tinsmith.devices.benchmarking.benchmark import benchmark
+from tinsmith.devices.benchmarking.effort import EFFORTS, Plan
 from tinsmith.devices.benchmarking.fake import FakeMeasurer
 from tinsmith.devices.benchmarking.measurer import DeviceMeasurer
 from tinsmith.devices.benchmarking.sending import bring
@@ -16,6 +20,7 @@ from tinsmith.devices.transports.faults import Cut, FaultyTransport
 from tinsmith.devices.transports.local import LocalTransport
 from tinsmith.runtime.errors import DeviceError, LinkLostError, VerificationError
 from tinsmith.runtime.fields import Fields
+from tinsmith.runtime.measurement import Measurement
 from tinsmith.runtime.measuring.measure import Measured
 from tinsmith.runtime.measuring.requests import Amount, Measure
 
@@ -122,3 +127,94 @@ def test_what_arrives_damaged_is_not_measured(tmp_path, golden):
     with pytest.raises(DeviceError, match=r"board: sending dense.tflite: .*sha256 differs"):
         bring(subject, agent, Flipping(), lambda done, size: None)
     assert list((tmp_path / "bench").iterdir()) == []
+
+
+class Away:
+    """A cable that is pulled out once so many processes have measured."""
+
+    def __init__(self, way, after):
+        self._way, self._after = way, after
+
+    def sent(self, device, done_bytes, size_bytes):
+        pass
+
+    def measured(self, device, artifact, number, processes):
+        self._way.is_lost = number == self._after
+
+
+class OverFaulty(OverTransport):
+    """As ``OverTransport``, with faults on the way."""
+
+    def __init__(self, base, way):
+        super().__init__(base)
+        self._transport = way
+        self._asked = replace(self._asked, transport=way)
+
+
+class Telling(LocalTransport):
+    """A device that tells of itself what a test wants: changes the answers of its measuring processes, by number."""
+
+    def __init__(self, changes):
+        super().__init__()
+        self.changes, self.told = changes, 0
+
+    def run(self, arguments, **options):
+        ran = super().run(arguments, **options)
+        document = json.loads(ran.stdout)
+        if "process" not in document:
+            return ran
+        if change := self.changes.get(self.told):
+            change(document["process"])
+        self.told += 1
+        return replace(ran, stdout=json.dumps(document).encode())
+
+
+def measured_over(way, base, golden, watch=None, names=("dense.tflite",), time_limit_s=60.0):
+    plan = Plan(effort=replace(EFFORTS["rapid"], amount=AMOUNT), time_limit_s=time_limit_s)
+    device, models = replace(local_device(), name="board"), [golden / name for name in names]
+    return benchmark(models, [device], plan, watch=watch, measurer_of=lambda _: OverFaulty(base, way))
+
+
+def test_a_cable_that_is_pulled_out_keeps_the_processes_before(tmp_path, golden):
+    way = FaultyTransport(LocalTransport())
+
+    report = measured_over(way, tmp_path, golden, Away(way, after=2))
+
+    (measurement,) = report.measurements
+    assert (len(measurement.processes), report.failures[0].processes, report.exit_code) == (2, 2, 5)
+    assert measurement.verdict.state == "noisy"
+    assert any("ended early: " in reason for reason in measurement.verdict.reasons)
+    assert Measurement.from_json(measurement.to_json()).processes == measurement.processes
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "said"),
+    [
+        (lambda process: process["after"].update(throttled_bits=4), "throttled", "throttled"),
+        (lambda process: process["usage"].update(clock_jump_ms=3.6e6), "noisy", "clock of the day jumped"),
+    ],
+)
+def test_what_a_device_tells_of_one_process_in_the_middle_is_in_the_verdict(tmp_path, golden, change, state, said):
+    (measurement,) = measured_over(Telling({2: change}), tmp_path, golden).measurements
+
+    assert len(measurement.processes) == 5
+    assert measurement.verdict.state == state
+    assert any(said in reason for reason in measurement.verdict.reasons)
+
+
+def test_an_answer_that_is_damaged_is_a_device_that_failed_and_keeps_the_rest(tmp_path, golden):
+    report = measured_over(Telling({1: lambda process: process.update(samples_ns=[])}), tmp_path, golden)
+
+    assert len(report.measurements[0].processes) == 1
+    assert report.exit_code == 5
+
+
+def test_a_model_that_hangs_there_is_the_models_fault_and_the_others_are_measured(tmp_path, golden):
+    way = FaultyTransport(LocalTransport())
+
+    report = measured_over(way, tmp_path, golden, names=("endless.tflite", "dense.tflite"), time_limit_s=5.0)
+
+    assert [(m.artifact, len(m.processes)) for m in report.measurements] == [("dense.tflite", 5)]
+    (failure,) = report.failures
+    assert (failure.artifact, failure.error.code, report.exit_code) == ("endless.tflite", "model-timeout", 4)
+    assert "board: loading" in failure.error.message

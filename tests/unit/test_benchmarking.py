@@ -167,10 +167,28 @@ def test_a_speed_that_never_got_steady_is_noisy():
     assert measurement.verdict.reasons == ("the speed was not steady after the warm-up in 5 of 5 processes",)
 
 
-def test_counters_that_can_t_be_read_accuse_nobody():
+def test_counters_that_can_t_be_read_accuse_nobody_and_the_verdict_says_which():
     (measurement,) = benchmark_of([100] * 5, usage=Usage(wall_s=2.0, unread={"others_cores": "not there"}))
 
     assert measurement.verdict.state == "stable"
+    assert measurement.verdict.unseen == ("others_cores",)
+
+
+@pytest.mark.parametrize(
+    ("unread", "unseen"),
+    [
+        (("governor",), ("governor",)),
+        (("governor", "cooling", "throttled_bits"), ("governor",)),
+        (("cooling", "limit_mhz", "throttled_bits"), ("throttling",)),
+    ],
+)
+def test_a_governor_that_can_t_be_read_is_said_and_throttling_where_nothing_tells_of_it(unread, unseen):
+    blind = Conditions(unread=dict.fromkeys(unread, "not there"))
+
+    (measurement,) = benchmark_of([100] * 5, conditions=(blind,))
+
+    assert (measurement.verdict.state, measurement.verdict.unseen) == ("stable", unseen)
+    assert measurement.verdict.to_json()["unseen"] == list(unseen)
 
 
 @pytest.mark.parametrize(

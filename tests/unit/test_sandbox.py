@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +57,14 @@ def test_a_child_that_the_system_killed_may_have_wanted_memory(golden):
             sandbox.run({"x": np.ones((1, 4))})
 
     assert "memory" in raised.value.hint
+
+
+def test_where_memory_runs_out_the_child_goes_before_its_parent(sandbox):
+    def merit(pid):
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+    assert merit(sandbox.pid) == 1000
+    assert merit(os.getpid()) < 1000
 
 
 def test_an_error_of_the_child_arrives_as_the_same_error_and_the_child_goes_on(sandbox, golden, tmp_path):
