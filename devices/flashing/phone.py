@@ -33,7 +33,6 @@ from tinsmith.runtime.agent.requests import (
     Rollback,
     Status,
 )
-from tinsmith.runtime.agent.stages import Stages
 from tinsmith.runtime.agent.state import other_slot
 from tinsmith.runtime.agent.switching import activate, commit, not_served, rollback
 from tinsmith.runtime.bundle.container import read_entries
@@ -42,6 +41,7 @@ from tinsmith.runtime.bundle.reading import open_bundle
 from tinsmith.runtime.bundle.trust import AllowUnsigned, TrustedKeys
 from tinsmith.runtime.errors import DeviceError, TinsmithError, UsageError, VerificationError
 from tinsmith.runtime.fields import fields_of
+from tinsmith.runtime.stages import Stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

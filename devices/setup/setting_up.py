@@ -25,9 +25,9 @@ from tinsmith.devices.setup.wheels import FolderOfWheels, wheel_at
 from tinsmith.devices.transports.steps import Step
 from tinsmith.runtime.agent.answers import DeviceFacts
 from tinsmith.runtime.agent.requests import Facts
-from tinsmith.runtime.agent.stages import Stages
 from tinsmith.runtime.bundle.minisign import key_name, load_public_key
 from tinsmith.runtime.errors import HostError, NoRoomError, TinsmithError
+from tinsmith.runtime.stages import Stages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,68 +1,33 @@
-"""``python -m tinsmith.runtime.agent BASE``: one JSON request a line on stdin, one JSON answer a line on stdout.
-
-Several requests in a row cost one start of Python; the first that fails is the last that is answered.
-"""
+"""``python -m tinsmith.runtime.agent BASE``: answers requests as ``tinsmith.runtime.answering`` says."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-import traceback
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime.agent.answering import answer
 from tinsmith.runtime.agent.answers import answer_json
 from tinsmith.runtime.agent.board import Board
 from tinsmith.runtime.agent.requests import read_request
-from tinsmith.runtime.agent.stages import Stages
-from tinsmith.runtime.errors import TinsmithError, UsageError
+from tinsmith.runtime.answering import answer_lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tinsmith.runtime.stages import Stages
 
 __all__ = ["main"]
 
-_MOST_REQUEST_BYTES = 1 << 16
-_DEFECT = 70
 _PATIENCE_S = 5.0
 
 
 def main() -> int:
-    """Answer the requests in their order, up to one that fails; the exit code is that of its error, or 0."""
-    # what engines and libraries print must not get between the host and the answer
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    with out:
-        for line in sys.stdin.buffer.read(_MOST_REQUEST_BYTES).splitlines() or [b""]:
-            code, document = _answered(line)
-            out.write(json.dumps(document) + "\n")
-            out.flush()
-            if code:
-                return code
-    return 0
+    """Answer the requests on stdin; the exit code."""
+    return answer_lines(_answer, program="tinsmith.runtime.agent")
 
 
-def _answered(request: bytes) -> tuple[int, dict[str, Any]]:
-    stages = Stages("request")
-    try:
-        board = Board(_base(), patience_s=_PATIENCE_S)
-        return 0, answer_json(answer(board, read_request(request), stages))
-    except TinsmithError as error:
-        return error.exit_code, _error(error.code, error.exit_code, error.message, error.hint, stages.now)
-    except Exception as error:  # noqa: BLE001 - the host must get an answer whatever went wrong here
-        traceback.print_exc()
-        said = f"{type(error).__name__}: {error}"
-        return _DEFECT, _error("defect", _DEFECT, said, "report it with what stderr says", stages.now)
-
-
-def _base() -> Path:
-    if len(sys.argv) != 2:
-        raise UsageError("the agent takes one argument, its folder", hint="python -m tinsmith.runtime.agent BASE")
-    return Path(sys.argv[1])
-
-
-def _error(code: str, exit_code: int, message: str, hint: str, stage: str) -> dict[str, Any]:
-    said = {"code": code, "exit_code": exit_code, "message": message, "hint": hint, "stage": stage}
-    return {"schema": 1, "error": said}
+def _answer(base: Path, request: bytes, stages: Stages) -> dict[str, Any]:
+    return answer_json(answer(Board(base, patience_s=_PATIENCE_S), read_request(request), stages))
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from tinsmith.runtime.agent.answers import Answer
     from tinsmith.runtime.agent.board import Board
     from tinsmith.runtime.agent.requests import Request
-    from tinsmith.runtime.agent.stages import Stages
     from tinsmith.runtime.agent.trying import Try
+    from tinsmith.runtime.stages import Stages
 
 __all__ = ["answer"]
 

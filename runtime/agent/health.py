@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tinsmith.runtime.agent.board import Board
     from tinsmith.runtime.agent.installing import Trying
     from tinsmith.runtime.agent.requests import Health
-    from tinsmith.runtime.agent.stages import Stages
     from tinsmith.runtime.agent.state import Installed
+    from tinsmith.runtime.stages import Stages
 
 __all__ = ["check_health"]
 

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
     from tinsmith.runtime.agent.board import Board
     from tinsmith.runtime.agent.requests import Install
-    from tinsmith.runtime.agent.stages import Stages
     from tinsmith.runtime.agent.state import State
     from tinsmith.runtime.agent.trying import Tried, Try
     from tinsmith.runtime.bundle.reading import Bundle
     from tinsmith.runtime.bundle.trust import Trust
+    from tinsmith.runtime.stages import Stages
 
 __all__ = ["DECRYPTION_KEY", "Trying", "clear_bytes", "clear_parts", "install", "installed_of", "refuse_stale",
            "tried_again", "trusted_keys"]  # fmt: skip

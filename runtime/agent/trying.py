@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tinsmith.runtime.agent.stages import Stages
     from tinsmith.runtime.bundle.golden import Golden
     from tinsmith.runtime.bundle.manifest import Settings
+    from tinsmith.runtime.stages import Stages
 
 __all__ = ["Candidate", "Tried", "Try", "try_in_child"]
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from tinsmith.runtime.agent.stages import Stages
     from tinsmith.runtime.fields import Fields
     from tinsmith.runtime.measuring.requests import Answer
+    from tinsmith.runtime.stages import Stages
 
 __all__ = ["Answered", "answer"]
 

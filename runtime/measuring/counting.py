@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from tinsmith.runtime.agent.stages import Stages
     from tinsmith.runtime.fields import Fields
     from tinsmith.runtime.measuring.requests import Count
+    from tinsmith.runtime.stages import Stages
 
 __all__ = ["Counted", "count"]
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from tinsmith.runtime.agent.stages import Stages
     from tinsmith.runtime.fields import Fields
     from tinsmith.runtime.measuring.energy import Gauge
     from tinsmith.runtime.measuring.requests import Amount, Measure
+    from tinsmith.runtime.stages import Stages
     from tinsmith.runtime.timing import WarmUp
 
 __all__ = ["Measured", "check_artifact", "measure", "operators_of", "time_amount"]

@@ -40,7 +40,6 @@ from tinsmith.runtime.agent.requests import (
     read_request,
     request_json,
 )
-from tinsmith.runtime.agent.stages import Stages
 from tinsmith.runtime.agent.trying import Tried
 from tinsmith.runtime.artifact import Artifact, Lineage
 from tinsmith.runtime.audit import verify_log
@@ -57,6 +56,7 @@ from tinsmith.runtime.errors import (
     VerificationError,
 )
 from tinsmith.runtime.fields import fields_of
+from tinsmith.runtime.stages import Stages
 from tinsmith.runtime.tensors import TensorSpec
 
 KEY = new_secret_key()

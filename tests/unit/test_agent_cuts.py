@@ -19,13 +19,13 @@ from tinsmith.runtime.agent.board import BUNDLE, Board
 from tinsmith.runtime.agent.clock import Moment
 from tinsmith.runtime.agent.filesystem import FileSystem
 from tinsmith.runtime.agent.requests import Activate, Boot, Commit, Install, Missing, Receive, Rollback, Status
-from tinsmith.runtime.agent.stages import Stages
 from tinsmith.runtime.agent.trying import Tried
 from tinsmith.runtime.artifact import Artifact, Lineage
 from tinsmith.runtime.audit import verify_log
 from tinsmith.runtime.bundle.manifest import Manifest, Settings
 from tinsmith.runtime.bundle.writing import write_bundle
 from tinsmith.runtime.errors import UsageError
+from tinsmith.runtime.stages import Stages
 from tinsmith.runtime.tensors import TensorSpec
 
 SPEC = TensorSpec(name="x", dtype="float32", shape=(None, 2))

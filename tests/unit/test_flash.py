@@ -26,7 +26,6 @@ from tinsmith.runtime.agent.answers import DeviceStatus, answer_json
 from tinsmith.runtime.agent.board import Board
 from tinsmith.runtime.agent.clock import Moment
 from tinsmith.runtime.agent.requests import Health, Rollback, Status, read_request
-from tinsmith.runtime.agent.stages import Stages
 from tinsmith.runtime.agent.trying import Tried
 from tinsmith.runtime.artifact import Artifact, Lineage
 from tinsmith.runtime.audit import verify_log
@@ -47,6 +46,7 @@ from tinsmith.runtime.errors import (
 )
 from tinsmith.runtime.files import sha256_of
 from tinsmith.runtime.profile import load_profile
+from tinsmith.runtime.stages import Stages
 from tinsmith.runtime.tensors import TensorSpec
 
 SPEC = TensorSpec(name="x", dtype="float32", shape=(None, 2))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime.agent.answering import answer
-from tinsmith.runtime.agent.stages import Stages
 from tinsmith.runtime.errors import DeviceError
+from tinsmith.runtime.stages import Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,11 +12,11 @@ from tinsmith.runtime.agent.ddi.documents import read_deployment
 from tinsmith.runtime.agent.ddi.server import RefusedError
 from tinsmith.runtime.agent.filesystem import FileSystem
 from tinsmith.runtime.agent.requests import Activate, Install, Receive, Status
-from tinsmith.runtime.agent.stages import Stages
 from tinsmith.runtime.agent.trying import Tried
 from tinsmith.runtime.bundle.secret_key import new_secret_key
 from tinsmith.runtime.errors import DeviceError, LinkLostError, ModelLoadError, OutputError
 from tinsmith.runtime.fields import Fields
+from tinsmith.runtime.stages import Stages
 
 KEY = new_secret_key()
 
