@@ -11,10 +11,9 @@ if TYPE_CHECKING:
     from tinsmith.devices.transports.protocol import Ran, Running, Transport
     from tinsmith.runtime.errors import DeviceError
 
-__all__ = ["check_running", "keep_running", "refuse_other", "start_server"]
+__all__ = ["check_running", "keep_running", "refuse_other"]
 
 _LIMIT_S = 60.0
-_NO_UNIT = 3
 # $user is empty for the system's services; programs over SSH may lack the variable by which systemctl finds the user's
 _SYSTEMCTL = """
 [ -d /run/systemd/system ] || exit 3
@@ -29,11 +28,6 @@ _KEEP = """
 systemctl $user daemon-reload && systemctl $user enable -q "$1" "$2" && systemctl $user start "$2" || exit 1
 systemctl $user reset-failed "$1" 2>/dev/null
 exec systemctl $user "$3" "$1"
-"""
-_START = """
-systemctl $user cat "$1" >/dev/null 2>&1 || exit 3
-systemctl $user reset-failed "$1" 2>/dev/null
-exec systemctl $user start "$1"
 """
 
 
@@ -73,21 +67,6 @@ def refuse_other(transport: Transport, unit: str, base: str) -> None:
     if there.code == 0 and f'{base}/server.json"' not in there.stdout.decode(errors="replace"):
         hint = f"set it up there with --base, take the unit away, or set this one up with --no-service: cat {unit}"
         raise _step(transport).failed(f"{SERVER_UNIT} serves another folder there", hint=hint)
-
-
-def start_server(transport: Transport) -> bool:
-    """Start the server of a board, unless it runs; a fresh one finds what was flashed since.
-
-    Returns:
-        Whether it runs now; False where the board has no systemd that keeps it, and it must be started by hand.
-
-    Raises:
-        DeviceError: The board can't be reached, or the server does not start.
-    """
-    ran = _run(transport, _START, SERVER_UNIT)
-    if ran.code and ran.code != _NO_UNIT:
-        raise _refused(ran, transport)
-    return ran.code == 0
 
 
 def _run(transport: Running, script: str, *arguments: str) -> Ran:

@@ -21,7 +21,6 @@ from tinsmith.devices.boards.places import cache_folder
 from tinsmith.devices.device import Device
 from tinsmith.devices.setup.report import Wanted
 from tinsmith.devices.setup.setting_up import set_up
-from tinsmith.devices.setup.systemd import start_server
 from tinsmith.devices.transports.protocol import Ran
 from tinsmith.runtime.agent.answers import Activated, DeviceStatus, InstalledBundle, Received
 from tinsmith.runtime.agent.requests import Activate, Commit, Install, Receive, Status
@@ -210,12 +209,6 @@ def test_an_encrypted_bundle_is_served_with_a_key_of_roots(board, agent, device,
     agent.ask(Commit(sha256=try_out(board, agent, bundles / "3.tin", 600)), Activated)
 
     assert board.served() == ("READY", "3")
-
-
-def test_a_server_that_was_stopped_is_started_for_a_flash(board, done):
-    board.says("systemctl stop tinsmith.service")
-    assert start_server(board)
-    until(lambda: board.served()[0] == "READY")
 
 
 def test_asked_again_nothing_changes_and_the_server_runs_on(board, device, done):

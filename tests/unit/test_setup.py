@@ -16,7 +16,6 @@ from tinsmith.devices.placing import base_on
 from tinsmith.devices.reaching import open_device
 from tinsmith.devices.setup.report import Wanted
 from tinsmith.devices.setup.setting_up import set_up, set_up_all
-from tinsmith.devices.setup.systemd import start_server
 from tinsmith.devices.transports.fake import FakeTransport
 from tinsmith.devices.transports.faults import Cut, FaultyTransport, Full
 from tinsmith.devices.transports.protocol import Ran
@@ -345,12 +344,6 @@ class TestSystemd:
         with pytest.raises(DeviceError, match="starting the server: it failed") as caught:
             set_up(device("ssh://pi"), board.transport, wanted=Wanted(wheels=wheels))
         assert "journalctl" in caught.value.hint
-
-    @pytest.mark.parametrize(("state", "runs"), [(0, True), (3, False)])
-    def test_flash_hears_whether_a_server_runs(self, state, runs):
-        board = Systemd()
-        board.state = state
-        assert start_server(board.transport) is runs
 
 
 @pytest.mark.parametrize(
