@@ -40,7 +40,7 @@ class _Cuts:
         whole_s = self.first()
         rng = random.Random(_SEED)
         for number in range(cuts):
-            self.one(rng.uniform(0, whole_s * 1.1), number)
+            self.one(rng.uniform(0, whole_s * 1.3), number)
         seen = f"[{self.old} old, {self.new} new; {self.late} later than 5 s; a whole flash took {whole_s:.0f} s]"
         yield Figure(name=f"cuts of {cuts} after which the board serves neither the old bundle nor the new one whole, "
                      "or not the one that was reported", value=len(self.wrong), bar=0,
