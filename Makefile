@@ -41,7 +41,7 @@ emulator:
 # Programs that judge the server and its bundles; their tests are left out without them.
 JUDGES := minisign wrk chromium chromium-driver curl
 judges:
-	@for program in minisign wrk chromium chromedriver curl; do command -v $$program >/dev/null || exit 1; done \
+	@(for program in minisign wrk chromium chromedriver curl; do command -v $$program >/dev/null || exit 1; done) \
 		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(JUDGES); }
 
 # Virtual boards, for tests and `tinsmith devices up`: their programs from Debian, and the systems they boot. What can't
