@@ -31,7 +31,7 @@ class Axes:
     ys: tuple[float, float]
     top: float = 14
     height: float = 200
-    left: float = 62
+    left: float = 84
     right: float = 28
 
     @property
