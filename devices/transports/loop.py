@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import logging
 import os
 import threading
 from typing import TYPE_CHECKING, TypeVar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LoopThread", "shared_loop", "wait"]
 
+_logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _STOP_LIMIT_S = 2.0
 _shared: dict[int, LoopThread] = {}
@@ -30,6 +32,8 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_of_nobody)
+        logging.getLogger("asyncio").addFilter(_is_news)  # once, however many loops there are
         self._thread = threading.Thread(target=self._loop.run_forever, name="tinsmith-ssh", daemon=True)
         self._thread.start()
 
@@ -51,6 +55,16 @@ class LoopThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def _of_nobody(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What a lost link leaves in tasks that nobody waits for any more; whoever waited has heard of it."""
+    _logger.debug("%s", context.get("message", ""), exc_info=context.get("exception"))
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a word of asyncio is any: of writes to a link that is lost it says the same for each."""
+    return "socket.send() raised exception" not in str(record.msg)
 
 
 async def _cancel_others() -> None:
