@@ -11,20 +11,31 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tinsmith.runtime.errors import TinsmithError, UsageError
+from tinsmith.runtime.fields import Fields, fields_of
 from tinsmith.runtime.stages import Stages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from typing_extensions import Self
 
     Answering = Callable[[Path, bytes, Stages], dict[str, Any]]
 
-__all__ = ["answer_lines"]
+__all__ = ["answer_lines", "read_request_of"]
 
 _MOST_REQUEST_BYTES = 1 << 16
 _DEFECT = 70
+
+
+class _Read(Protocol):
+    @classmethod
+    def read(cls, fields: Fields) -> Self: ...
+
+
+_R = TypeVar("_R", bound=_Read)
 
 
 def answer_lines(answer: Answering, *, program: str) -> int:
@@ -48,6 +59,24 @@ def answer_lines(answer: Answering, *, program: str) -> int:
             if code:
                 return code
     return 0
+
+
+def read_request_of(content: bytes, kinds: Mapping[str, type[_R]], *, schema: int) -> _R:
+    """Read the document of a request.
+
+    Args:
+        content: The document.
+        kinds: The requests that there are, by name.
+        schema: The newest that is known.
+
+    Raises:
+        DataError: It is damaged, of a newer schema, or asks for something else.
+    """
+    fields = fields_of(content, of="the request")
+    fields.schema(schema)
+    request = kinds[fields.one_of("request", tuple(kinds))].read(fields)
+    fields.end()
+    return request
 
 
 def _answered(answer: Answering, request: bytes, program: str) -> tuple[int, dict[str, Any]]:

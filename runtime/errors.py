@@ -93,6 +93,10 @@ class TinsmithError(Exception):
         self.message = message
         self.hint = hint or self.usual_hint
 
+    def to_json(self) -> dict[str, str]:
+        """What reports say of it."""
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
     @classmethod
     def revive(cls, message: str, hint: str) -> TinsmithError:
         """Make the error again that a child process or a device has raised, whatever facts its class takes."""

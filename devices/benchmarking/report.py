@@ -37,7 +37,7 @@ class Failure:
             "artifact": self.artifact,
             "device": self.device,
             "processes": self.processes,
-            "error": {"code": error.code, "message": error.message, "hint": error.hint},
+            "error": error.to_json(),
         }
 
 

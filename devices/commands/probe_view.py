@@ -23,7 +23,7 @@ def probe_document(look: Look) -> dict[str, Any]:
     document: dict[str, Any] = {"device": look.device.name, "profile": look.device.profile.name}
     if look.error is not None:
         error = look.error
-        document["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
+        document["error"] = error.to_json()
     if look.probed is not None:
         found = disagreements(look.device.profile, look.probed)
         document |= {"probed": look.probed.to_json(), "disagreements": [asdict(one) for one in found]}

@@ -22,7 +22,7 @@ def setup_document(outcome: Outcome) -> dict[str, Any]:
         return outcome.done.to_json()
     document: dict[str, Any] = {"device": outcome.device.name}
     if error := outcome.error:
-        document["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
+        document["error"] = error.to_json()
     return document
 
 

@@ -71,7 +71,7 @@ def rollback_document(back: WentBack) -> dict[str, Any]:
     return {
         "device": back.device.name,
         "rolled_back": None if back.answer is None else asdict(back.answer),
-        "error": None if error is None else {"code": error.code, "message": error.message, "hint": error.hint},
+        "error": None if error is None else error.to_json(),
     }
 
 

@@ -103,7 +103,7 @@ class Standing:
     def to_json(self) -> dict[str, Any]:
         """For reports."""
         error = self.error
-        said = None if error is None else {"code": error.code, "message": error.message, "hint": error.hint}
+        said = None if error is None else error.to_json()
         return {
             "device": self.device.name,
             "address": self.device.address,

@@ -123,7 +123,7 @@ def _show(look: Look, output_format: str, *, lines: bool, goes_on: bool) -> int:
     except DeviceError as error:
         if not goes_on:
             raise
-        told = {"schema": SCHEMA, "error": {"code": error.code, "message": error.message, "hint": error.hint}}
+        told = {"schema": SCHEMA, "error": error.to_json()}
         _print_line(told) if lines else console(stderr=True).print(f"error: {error.message}", markup=False)
         return error.exit_code
     ok = all(told["ok"] for told in found)

@@ -85,7 +85,7 @@ def print_result(output_format: str, document: dict[str, Any], view: Sequence[Re
 def print_error(error: TinsmithError, *, as_json: bool) -> None:
     """Say what failed and what to do next: on stderr, or as the one JSON document on stdout."""
     if as_json:
-        said = {"code": error.code, "message": error.message, "hint": error.hint}
+        said = error.to_json()
         sys.stdout.write(json.dumps({"schema": SCHEMA, "error": said}, indent=2) + "\n")
         return
     sys.stderr.write(f"error: {error.message}\n")

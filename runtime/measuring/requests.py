@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from tinsmith.runtime.fields import fields_of
+from tinsmith.runtime.answering import read_request_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -217,8 +217,4 @@ def read_request(content: bytes) -> Request:
     Raises:
         DataError: It is damaged, of a newer schema, or asks for something else.
     """
-    fields = fields_of(content, of="the request")
-    fields.schema(_SCHEMA)
-    request = _REQUESTS[fields.one_of("request", tuple(_REQUESTS))].read(fields)
-    fields.end()
-    return request
+    return read_request_of(content, _REQUESTS, schema=_SCHEMA)

@@ -37,9 +37,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         _serve(_settings(arguments))
     except TinsmithError as error:
-        sys.stderr.write(f"error: {error.message}\n")
-        if error.hint:
-            sys.stderr.write(f"hint:  {error.hint}\n")
+        from tinsmith.runtime.commands.output import print_error
+
+        print_error(error, as_json=False)
         return error.exit_code
     return 0
 
