@@ -173,7 +173,7 @@ class Wiring:
 
     @staticmethod
     def measure(artifact: Path) -> Any:
-        """How fast an artifact runs here, in a few seconds; satisfies ``tinsmith.compress.demo.Measure``."""
+        """How fast an artifact runs here, in a few seconds; satisfies ``tinsmith.compress.variants.Measure``."""
         from tinsmith.devices.benchmarking.benchmark import benchmark_here
         from tinsmith.devices.benchmarking.effort import EFFORTS, Plan
 

@@ -19,6 +19,11 @@ from tinsmith.runtime.errors import TinsmithError
 LIGHT = ("bundle", "data", "devices", "doctor", "formats", "init", "inspect", "recipe", "rollouts", "serve", "status")
 # Programs that are left out here: CI's own, and what needs a network, another shell, root or a phone.
 ELSEWHERE = {"make", "pip", "export", "sudo", "adb"}
+# 1 is an answer everywhere: a bound that was missed, drift that was seen. These end otherwise where nothing went wrong.
+ANSWERS = {
+    "tinsmith flash --resume": {2},  # every device was reached
+    "tinsmith status -d shop ; tinsmith rollback": {2},  # the first bundle is all they had
+}
 _PORT = re.compile(r"localhost:8080")
 
 
@@ -97,8 +102,8 @@ class Reader:
             ["bash", "-c", line], cwd=self._folder, env=self._environment, capture_output=True, text=True, check=False
         )
         said = f"{block.page}:{block.line}: {command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-        # 1 is an answer as well: a bound that was missed, drift that was seen
-        assert done.returncode in (0, 1), said
+        fine = next((codes for known, codes in ANSWERS.items() if command.startswith(known)), set())
+        assert done.returncode in {0, 1} | fine, said
         assert "Traceback" not in done.stderr, said
 
     def _serve(self, command):
