@@ -35,7 +35,7 @@ class Subject:
     data: str | None
     metric: str | None = None
     seed: int = 0
-    allow: Allowances = Allowances()
+    allow: Allowances = field(default_factory=Allowances)
     time_limit_s: float = 60.0
     device: str | None = None
     budget: Budget = field(default_factory=Budget)
