@@ -101,10 +101,8 @@ class Stopwatch:
 def searched(tmp_path):
     """Runs a search; a second one on the same store goes on."""
 
-    def run(
-        ask=None, *, spread=None, measure=None, scope=None, sampler="tpe", seed=0, trials=40, minutes=1e9, clock=None
-    ):
-        ask = ask or Ask()
+    def run(ask=None, *, spread=None, measure=None, scope=None, sampler="tpe", seed=0, clock=None, **limits):
+        ask, limits = ask or Ask(), Limits(**{"trials": 40, "minutes": 1e9, **limits})
         scope = scope or Scope(targets=("tflite",), layered=True, calibrated=True, trainable=True)
         space = Space(scope, Operators())
         proposer = Proposer(
