@@ -54,15 +54,15 @@ logger = logging.getLogger(__name__)
 @options.format_option
 @click.pass_obj
 def search(
-    wiring: Any, model: Path, output: Path, ask: Ask, effort: str, dry_run: bool, output_format: str, **said: Any
+    wiring: Any, /, model: Path, output: Path, ask: Ask, effort: str, dry_run: bool, output_format: str, **said: Any
 ) -> None:
     """Say the budget, get the model: the recipe whose artifact keeps every bound and costs least.
 
     Known recipes are tried first, then what the sampler makes of what came of them; each artifact is measured on every
     device of a bound. Of what keeps the bounds, the one is chosen that is best in what you have not bounded.
     """
-    from tinsmith.compress.commands.search_view import search_view
-    from tinsmith.compress.search.search import Hands
+    from tinsmith.compress.commands.search_view import plan_view, search_view
+    from tinsmith.compress.search.search import Hands, known_first
     from tinsmith.compress.search.search import search as carry_out
 
     subject, settings = _subject(model, ask, said), _settings(said)
@@ -134,7 +134,5 @@ def _refuse_missed(record: Record, output: Path, *, as_json: bool) -> None:
     if record.loosenings:
         hint = "loosen " + "; or ".join(one.said for one in record.loosenings)
     else:
-        hint = (
-            f"more than one bound would have to give: `tinsmith report {output} -o report.html` shows how near it came"
-        )
+        hint = f"more than one bound would have to give: `tinsmith report {output} -o report.html` shows how much"
     raise BudgetMissedError(f"nothing keeps every bound: {record.ended}", hint=hint)
