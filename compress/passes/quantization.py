@@ -70,7 +70,7 @@ class QuantizeStep(Step):
     correct_biases: bool = Field(
         default=False, description="Take the mean error of each channel out of its bias; static schemes only."
     )
-    keep: dict[str, Literal["float32", "int16x8"]] = Field(
+    keep: dict[str, Literal["float32", "int16x8", "int8x4"]] = Field(
         default_factory=dict,
         description="Operators that stay out of the scheme, by the first tensor that each computes.",
     )

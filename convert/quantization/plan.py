@@ -18,7 +18,7 @@ __all__ = ["Arithmetic", "Kept", "Plan"]
 _STEPS, _REDUCED_STEPS = 127, 64
 
 # What an operator may be kept in, where the scheme costs too much there.
-Kept = Literal["float32", "int16x8"]
+Kept = Literal["float32", "int16x8", "int8x4"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,13 @@
+"""Say the budget, get the model: which recipe makes the artifact that keeps every bound and costs least.
+
+============  ====================================================================================================
+bounds        what is asked for: bytes, milliseconds on devices, memory there, and how much worse answers may be
+figures       what is known about one artifact, each figure measured
+space         which recipes there are for this model, these samples and these bounds; the well-known ones first
+proposing     which of them is tried next (Optuna)
+trial         one that was tried, with its figures and what it lacks
+front         what nothing else beats in everything, what is chosen of it, and which bound to loosen where none is kept
+store         everything that was found, in SQLite, so that a killed search goes on
+searching     the loop: propose, try, measure, learn
+============  ====================================================================================================
+"""

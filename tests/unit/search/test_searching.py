@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+
+from tests.unit.search.conftest import Arithmetic, Stopwatch, points
+from tinsmith.compress.budget import Budget
+from tinsmith.compress.search.bounds import Ask, FileBound, LatencyBound
+from tinsmith.compress.search.space import Scope
+from tinsmith.runtime.errors import DataError
+
+_SMALL = Ask(budget=Budget(max_drop=0.01), files=(FileBound(kind="size", most=60_000),))
+
+
+def test_the_chosen_one_keeps_every_bound(searched):
+    found = searched(_SMALL)
+    assert found.chosen is not None
+    assert found.chosen.figures.file_bytes <= 60_000
+    assert found.chosen.figures.drop <= 0.01
+    assert found.chosen in found.front
+    assert all(trial.kept for trial in found.front)
+
+
+def test_nothing_in_the_front_beats_another(searched):
+    found = searched(Ask())
+    values = [point[1:] for point in points(found, Ask())]
+    for one, other in itertools.permutations(values, 2):
+        assert not all(a <= b for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+def test_the_same_seed_gives_the_same(searched, sampler, tmp_path):
+    one = searched(_SMALL, sampler=sampler)
+    (tmp_path / "search.sqlite").unlink()
+    other = searched(_SMALL, sampler=sampler, spread=Arithmetic(backwards=True))
+    assert [trial.to_json() for trial in one.trials] == [trial.to_json() for trial in other.trials]
+
+
+def test_killed_again_and_again_it_ends_as_if_nothing_had_been(searched, tmp_path):
+    undisturbed = searched(_SMALL)
+    (tmp_path / "search.sqlite").unlink()
+    kills = 0
+    while True:
+        try:
+            found = searched(_SMALL, spread=Arithmetic(die_after=4))
+            break
+        except KeyboardInterrupt:
+            kills += 1
+    assert kills >= 10
+    assert points(found, _SMALL) == points(undisturbed, _SMALL)
+    assert [t.name for t in found.trials] == [t.name for t in undisturbed.trials]
+
+
+def test_no_recipe_is_carried_out_twice_and_no_artifact_measured_twice(searched):
+    spread, watch = Arithmetic(), Stopwatch()
+    searched(_SMALL, spread=spread, measure=watch)
+    searched(_SMALL, spread=spread, measure=watch)
+    assert len(set(spread.done)) == len(spread.done)
+    assert len(set(watch.measured)) == len(watch.measured)
+
+
+def test_another_seed_is_another_search(searched):
+    searched(trials=5)
+    with pytest.raises(DataError, match="another model"):
+        searched(trials=5, seed=1)
+
+
+def test_where_nothing_fits_it_says_what_would_have_to_give(searched):
+    ask = Ask(budget=Budget(max_drop=0.001), files=(FileBound(kind="size", most=30_000),))
+    found = searched(ask)
+    assert found.chosen is None
+    assert found.nearest is not None
+    assert found.nearest.lacking == min(trial.lacking for trial in found.trials)
+    names = [one.bound for one in found.loosenings]
+    assert set(names) <= {"max-size", "max-drop"}
+    assert names
+    for one in found.loosenings:
+        trial = found.trials[one.trial - 1]
+        assert [standing.bound for standing in trial.standings if not standing.kept] == [one.bound]
+
+
+def test_a_device_that_goes_away_ends_it_and_what_was_measured_stays(searched):
+    watch = Stopwatch(lost_after=5)
+    ask = Ask(latencies=(LatencyBound(device="pi", most=5.0),))
+    found = searched(ask, measure=watch)
+    assert found.lost is not None
+    assert len(found.trials) == 5
+    back = Stopwatch()
+    again = searched(ask, measure=back)
+    assert again.lost is None
+    assert not set(back.measured) & set(watch.measured)
+
+
+def test_what_fails_is_a_trial_with_a_reason_and_the_search_goes_on(searched):
+    found = searched(_SMALL, spread=Arithmetic(fails=lambda job: "out of memory" if len(job.recipe.steps) > 4 else ""))
+    failed = [trial for trial in found.trials if trial.state == "failed"]
+    assert failed
+    assert {trial.remark for trial in failed} == {"out of memory"}
+    assert found.chosen is not None
+
+
+def test_only_survivors_are_trained_in_full(searched):
+    spread = Arithmetic()
+    found = searched(_SMALL, spread=spread)
+    outdone = [trial for trial in found.trials if trial.state == "outdone"]
+    assert outdone
+    assert all(trial.remark for trial in outdone)
+    assert not any(trial.kept for trial in outdone)
+
+
+def test_a_training_that_takes_longer_than_what_is_left_is_not_begun(searched):
+    found = searched(_SMALL, spread=Arithmetic(training_s=100.0), minutes=5.0)
+    trained = [trial for trial in found.trials if any(step["kind"] == "distill" for step in trial.recipe["steps"])]
+    assert trained
+    assert {trial.state for trial in trained} == {"outdone"}
+    assert any("would take" in trial.remark for trial in trained)
+
+
+def test_when_the_time_is_over_nothing_new_is_begun(searched):
+    seconds = itertools.count()
+    spread = Arithmetic()
+    found = searched(_SMALL, spread=spread, clock=lambda: float(next(seconds)), minutes=0.25)
+    assert "minutes are over" in found.ended
+    assert len(found.trials) <= len(spread.done) < 15
+
+
+def test_a_space_that_is_used_up_ends_it(searched):
+    found = searched(scope=Scope(targets=("tflite",)), trials=1000)
+    assert "nothing else" in found.ended
+    assert len(found.trials) == 5
+
+
+def test_every_device_is_measured(searched):
+    ask = Ask(latencies=(LatencyBound(device="a", most=1.5), LatencyBound(device="b", most=15)))
+    found = searched(ask, measure=Stopwatch(factor={"b": 10.0}))
+    assert found.front
+    for trial in found.front:
+        assert math.isclose(trial.figures.on("b").median_ms, 10 * trial.figures.on("a").median_ms)
+        assert trial.figures.on("a").median_ms <= 1.5
