@@ -35,6 +35,10 @@ SECTIONS = {
             "tinsmith.compress.commands.demo:demo",
             "Train, compress, prove and measure a small model, end to end.",
         ),
+        "init": (
+            "tinsmith.compress.commands.init:init",
+            "Ask for model, data and budgets, and say the command.",
+        ),
         "formats": (
             "tinsmith.convert.commands.formats:formats",
             "Show which format turns into which, and what it needs.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,15 +94,12 @@ def spoken(label: int, drawn: np.random.Generator) -> NDArray[np.float64]:
 
 
 def features(sounds: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The loudness of ten bands in 49 windows of 40 ms, float32 [n, 49, 10, 1]; bands are wider where tones are higher."""
+    """How loud ten bands are in 49 windows of 40 ms, float32 [n, 49, 10, 1]; high bands are wider."""
     width, hop = RATE_HZ * 40 // 1000, RATE_HZ * 20 // 1000
     windows = np.lib.stride_tricks.sliding_window_view(sounds, width, axis=1)[:, ::hop][:, :FRAMES]
     power = np.abs(np.fft.rfft(windows * np.hanning(width), axis=2)) ** 2
     edges = np.geomspace(150, RATE_HZ / 2, BANDS + 1) * width // RATE_HZ
-    bands = [
-        power[..., int(low) : max(int(low) + 1, int(high))].mean(axis=2)
-        for low, high in zip(edges, edges[1:], strict=False)
-    ]
+    bands = [power[..., int(low) : max(int(low) + 1, int(high))].mean(axis=2) for low, high in pairwise(edges)]
     return np.log(np.stack(bands, axis=2) + 1e-3).astype(np.float32)[..., None]
 
 

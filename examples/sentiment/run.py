@@ -66,7 +66,7 @@ def main() -> None:
             rows.append(variants.judge(artifact, recipe))
     console().print(variants_table(rows))
     compare(rows)
-    ask_server(output, data)
+    ask_server(output, data, reviews)
 
 
 def _arguments() -> argparse.Namespace:
@@ -154,17 +154,19 @@ def compare(rows: list[Variant]) -> None:
         print(f"{format_}: int8 has {int8.size_bytes / float_.size_bytes:.3f} of the bytes, {points:+.2f} points")
 
 
-def ask_server(output: Path, data: Path) -> None:
-    """Bundle the int8 artifact with its tokeniser, serve it, and send it text as a person writes it."""
+def ask_server(output: Path, data: Path, reviews: Path) -> None:
+    """Bundle the int8 artifact with its tokeniser, serve it, and send it reviews as people wrote them."""
     bundle(output / "int8.tflite", output / "sentiment.tin", data=data, name="sentiment")
+    examples = [next(iter(sorted((reviews / label).glob("*.txt")))) for label in ("neg", "pos")]
     with served(output / "sentiment.tin") as address:
-        for text in ("A wonderful film, moving and clever.", "Dull, clumsy and far too long: a waste of time."):
+        for example in examples:
+            text = example.read_text()
             request = urllib.request.Request(
                 f"{address}/v2/models/sentiment/predict", data=text.encode(), headers={"Content-Type": "text/plain"}
             )
             with urllib.request.urlopen(request, timeout=30) as answer:
                 best = json.load(answer)["classes"][0]
-            print(f"{text!r}: {best['label']} ({best['score']:.0%})")
+            print(f"{example.parent.name}/{example.name} {text[:40]!r}...: {best['label']} ({best['score']:.0%})")
 
 
 @contextmanager
