@@ -45,11 +45,11 @@ def main() -> None:
     # what TensorFlow says while it works
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.ERROR)
-    known = describe(write_pictures(output / "known", KNOWN, 100 if asked.quick else 500), output / "known.yaml")
+    known = describe(write_pictures(output / "known", KNOWN, 200 if asked.quick else 500), output / "known.yaml")
     pictures = asked.data or write_pictures(output / "new", NEW, 40 if asked.quick else 100)
     new = describe(pictures, output / "new.yaml")
-    backbone = train_network(known, output, epochs=4 if asked.quick else 12)
-    model = learn_new_classes(backbone, new, output, epochs=8 if asked.quick else 25)
+    backbone = train_network(known, output, epochs=6 if asked.quick else 12)
+    model = learn_new_classes(backbone, new, output, epochs=15 if asked.quick else 25)
     variants = Variants(new, None if asked.quick else measure)
     rows = [variants.judge(model, "float32 (trained)")]
     for recipe in ("float32", "int8") if asked.quick else ("float32", "dynamic-int8", "int8", "half-int8"):
@@ -123,7 +123,9 @@ def measure(artifact: Path) -> Measurement:
 
 def flash(output: Path, bundled: Path, *, virtual: bool) -> None:
     """To a virtual board where this machine can have one, or else to a folder of this machine."""
-    os.environ["TINSMITH_DEVICES"] = str((output / "devices.toml").absolute())
+    inventory = output.absolute() / "devices.toml"
+    inventory.unlink(missing_ok=True)
+    os.environ["TINSMITH_DEVICES"] = str(inventory)
     if virtual and tinsmith("devices", "up", "shapes-board", "--setup"):
         try:
             tinsmith("flash", bundled, "-d", "shapes-board", "--allow-unsigned")
@@ -133,7 +135,6 @@ def flash(output: Path, bundled: Path, *, virtual: bool) -> None:
     print("no virtual board: `make boards` brings what they need; a folder of this machine is one instead")
     board = output.absolute() / "board"
     board.mkdir(exist_ok=True)
-    tinsmith("devices", "remove", "bench")
     tinsmith("devices", "add", "bench", "--profile", "local", "--address", f"local:{board}")
     tinsmith("flash", bundled, "-d", "bench", "--allow-unsigned", "--window", "2")
     tinsmith("status", "-d", "bench", "--check")
@@ -142,7 +143,7 @@ def flash(output: Path, bundled: Path, *, virtual: bool) -> None:
 def tinsmith(*arguments: str | Path) -> bool:
     """One command, as it is typed; whether it ended well."""
     command = [sys.executable, "-m", "tinsmith", *map(str, arguments)]
-    print("$ tinsmith", *arguments[:2], *(str(word) for word in arguments[2:]), flush=True)
+    print("$ tinsmith", *arguments, flush=True)
     return subprocess.run(command, check=False).returncode == 0
 
 

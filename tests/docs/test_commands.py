@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+from pathlib import Path
 
 import click
 import pytest
@@ -24,6 +25,7 @@ ANSWERS = {
     "tinsmith flash --resume": {2},  # every device was reached
     "tinsmith status -d shop ; tinsmith rollback": {2},  # the first bundle is all they had
 }
+EXAMPLES = Path(__file__).parents[2] / "examples"
 _PORT = re.compile(r"localhost:8080")
 
 
@@ -138,6 +140,7 @@ def free_port():
 def reader(shelf, programs, tmp_path, calls_of):
     folder = tmp_path / "desk"
     shutil.copytree(shelf, folder, symlinks=True)
+    (folder / "examples").symlink_to(EXAMPLES)
     inventory = folder / "devices.toml"
     inventory.write_text(inventory.read_text().replace(str(shelf), str(folder)))
     environment = {
