@@ -120,7 +120,7 @@ def _profile(name: str, profile: Profile) -> tuple[str, ...]:
 
 
 def _exit_codes() -> Iterator[str]:
-    yield "Over several devices a command returns the highest code of them. Under `--format json` an error is a document:"
+    yield "A command over several devices returns their highest code. Under `--format json` an error is one document:"
     yield '```json\n{"schema": 1, "error": {"code": "usage", "message": "...", "hint": "..."}}\n```'
     yield _table(
         ("exit", "code", "means"), [("0", "-", "done"), *_errors(), ("130", "interrupted", "Ctrl-C or SIGTERM")]

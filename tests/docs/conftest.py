@@ -19,8 +19,8 @@ _PROGRAMS = ("tinsmith ", "make ", "pip ", "python ", "curl ", "adb ", "unzip ",
 _UNRUN = re.compile(r"<!-- not run: (\S.*) -->")
 # What pages call the models of the shelf.
 _MODELS = {
-    "signs.keras": ("model.keras", "m.keras"),
-    "signs.tflite": ("small.tflite", "m.tflite"),
+    "signs.keras": ("model.keras", "m.keras", "demo-output/digits.keras"),
+    "signs.tflite": ("small.tflite", "m.tflite", "digits.tflite", "found/chosen.tflite"),
     "signs.onnx": ("m.onnx", "big.onnx", "small.onnx"),
 }
 _CLASSES = ("level", "upright", "aslant")
@@ -141,6 +141,7 @@ def shelf(tmp_path_factory, programs):
     folder = tmp_path_factory.mktemp("shelf")
     for source, names in _MODELS.items():
         for name in names:
+            (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(GOLDEN / source, folder / name)
     _put_samples(folder)
     _put_boards(folder)
@@ -164,9 +165,10 @@ def _strokes(samples, seed):
 def _put_samples(folder):
     from PIL import Image
 
-    for name, samples, seed in (("calib.npz", 200, 10), ("test.npz", 200, 11), ("train.npz", 600, 12)):
-        images, labels = _strokes(samples, seed)
-        np.savez(folder / name, x=images, y=labels)
+    for seed, names in enumerate([("calib.npz", "demo-output/calibration.npz"), ("test.npz", "demo-output/test.npz")]):
+        images, labels = _strokes(200, 10 + seed)
+        for name in names:
+            np.savez(folder / name, x=images, y=labels)
     images, labels = _strokes(120, 13)
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         place = folder / "photos" / _CLASSES[label] / f"{number}.png"
