@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from tinsmith.convert.evaluation import evaluate_models
 from tinsmith.devices.benchmarking.benchmark import benchmark_here
 from tinsmith.devices.benchmarking.effort import EFFORTS, Plan
 from tinsmith.runtime.session import open_session
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MINUTES = 30
 _VALIDATION = 4_000
@@ -103,7 +106,7 @@ def _searched(case, folder):
 
 
 def _beside(case, record, output, folder):
-    """Hypervolume of log2 bytes, points lost and log2 latency, ours against both stock recipes'; one after the other."""
+    """Hypervolume of log2 bytes, points lost and log2 latency: ours over both stock recipes'."""
     ours = [output / artifact["path"] for artifact in record.artifacts.values()]
     floats, stock = _stock(case, folder)
     paths = [floats, *stock, *ours]
@@ -112,11 +115,14 @@ def _beside(case, record, output, folder):
     size, lost, ms = points[floats]
     reference = (size, lost + _POINTS, ms)
     volumes = [hypervolume([points[path] for path in some], reference) for some in (ours, stock)]
-    told = "; ".join(f"{path.name}: {path.stat().st_size:,} bytes, {100 * losses[path]:.2f} points, {2 ** points[path][2]:.3g} ms"
-                     for path in stock)  # fmt: skip
+    told = "; ".join(_told(path, points[path]) for path in stock)
     seen = f"[{volumes[0]:.3g} over {volumes[1]:.3g}; {len(ours)} of ours; {told}]"
     value = round(volumes[0] / volumes[1], 2) if volumes[1] else None
     yield Figure(name="its hypervolume over the stock recipes'", value=value, bar=1.5, at_least=True, seen=seen)
+
+
+def _told(path, point):
+    return f"{path.name}: {path.stat().st_size:,} bytes, {100 * point[1]:.2f} points, {2 ** point[2]:.3g} ms"
 
 
 def _stock(case, folder):
