@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 
 import pytest
 from hypothesis import given
@@ -144,6 +145,12 @@ def test_an_interval_scales_with_its_unit_and_says_the_same_each_time(medians, f
 def test_four_processes_have_no_interval():
     assert bootstrap([1.0] * 4, median) is None
     assert median([1.0] * 5) in bootstrap([1.0] * 5, median)
+
+
+def test_an_interval_of_five_processes_holds_the_truth_as_often_as_it_says():
+    drawing = random.Random(0)
+    held = sum(1.0 in bootstrap([drawing.gauss(1, 0.02) for _ in range(5)], median, seed=seed) for seed in range(150))
+    assert 0.90 * 150 <= held <= 0.985 * 150
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=64, max_size=400))
