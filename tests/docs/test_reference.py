@@ -1,5 +1,6 @@
 """docs/reference is what the code says now."""
 
+import re
 import runpy
 from pathlib import Path
 
@@ -25,3 +26,9 @@ def test_no_page_has_a_row_that_breaks_its_table(pages):
         for above, below in zip(text.split("\n"), text.split("\n")[1:], strict=False):
             if above.startswith("| ") and below.startswith("| "):
                 assert above.replace("\\|", "").count("|") == below.replace("\\|", "").count("|"), f"{name}: {below}"
+
+
+def test_no_relative_link_is_dead():
+    for path in [*DOCS.rglob("*.md"), *(DOCS.parent / "examples").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path}: {target}"
