@@ -50,7 +50,7 @@ def _bound_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @options.format_option
 @click.pass_context
 def init(
-    context: click.Context, *, model: str | None, data: str | None, device: str | None, output: Path | None,
+    context: click.Context, /, *, model: str | None, data: str | None, device: str | None, output: Path | None,
     run: bool, yes: bool, output_format: str, **bounds: Any,
 ) -> None:  # fmt: skip
     """Ask for model, data, device and budgets, and print the command that follows; write its recipe, or run it.
