@@ -1,7 +1,7 @@
 """Search against random trials, and a search that is killed ten times against one that is not.
 
-Both on keywords (a SavedModel, so that nothing trains), with the real passes. Random trials and search each measure what
-they find; the killed one is measured by a function of the artifact's bytes, so that nothing but the search can differ.
+Both on keywords (a SavedModel, so that nothing trains), with the real passes. Random trials and search each measure
+what they find; the killed one is measured by a function of the artifact's bytes, so that nothing else can differ.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A search that is measured by a function of its artifacts' bytes: python -m benchmarks.search_child MODEL DATA OUTPUT."""
+"""A search that is measured by its artifacts' bytes: python -m benchmarks.search_child MODEL DATA OUTPUT."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Bytes:
 
     facts = ({"name": "local", "profile": "local", "threads": 1, "emulated": False},)
 
-    def __call__(self, artifact, device, threads):
+    def __call__(self, artifact, _device, _threads):
         return _Measured(1 + int(sha256_of(artifact)[:8], 16) / 2**32)
 
 
