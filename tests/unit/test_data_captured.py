@@ -1,6 +1,5 @@
 """Samples that were captured in use join those that ranges are found on, and no others."""
 
-
 import numpy as np
 import pytest
 from hypothesis import given
