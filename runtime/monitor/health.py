@@ -43,7 +43,8 @@ def describe_latency(snapshot: Snapshot, promise: Promise | None) -> dict[str, A
 
     Returns:
         ``state`` (``ok``, ``slow``, ``waiting`` for 11 runs, ``no-promise``), ``runs``, ``p50_ms``, ``p90_ms``,
-        ``p95_ms`` (None where there are too few runs for it), ``promised_p50_ms``, ``promised_p90_ms``, ``allowed`` (times the promise).
+        ``p95_ms`` (None where there are too few runs for it), ``promised_p50_ms``, ``promised_p90_ms``, ``allowed``
+        (times the promise).
     """
     runs_ms = [entry / 1e6 for entry in snapshot.recent if isinstance(entry, int)]
     promised = {50.0: promise.p50_ms, 90.0: promise.p90_ms} if promise is not None else {}

@@ -1,0 +1,168 @@
+"""What a new artifact costs and is good for: against the model, and against the artifact that is served.
+
+Labels decide whether it may be deployed. Captured samples have none: on them is told how often an artifact answers as
+the model does, which says what calibration lost there, and nothing of whether the model itself is still right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tinsmith.compress.balance import judge, judged_on
+from tinsmith.compress.holding import agreement_on, hold, refuse_blind
+from tinsmith.compress.maintain.results import Proven
+from tinsmith.convert.data import Roles, open_dataset
+from tinsmith.convert.delivery import Proven as Pair
+from tinsmith.convert.evaluation import evaluate
+from tinsmith.convert.model import identify
+from tinsmith.convert.predictors import SandboxedArtifact, opened_predictor
+from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.pairs import time_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from tinsmith.compress.balance import Judged
+    from tinsmith.compress.budget import Verdict
+    from tinsmith.compress.maintain.plan import MaintenancePlan
+    from tinsmith.compress.recipe import Recipe
+    from tinsmith.convert.data import Dataset
+
+__all__ = ["Proof"]
+
+_DRIFT = (
+    "captured samples have no labels: whether the model is right on what devices see now is not known, and where it is "
+    "not, no calibration mends that; label some of them, and train"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Open:
+    """The three models, open."""
+
+    new: Pair
+    served: Pair
+    samples: Dataset | None
+    held: tuple[Dataset, ...]
+
+
+class Proof:
+    """Holds artifacts against a plan.
+
+    Args:
+        plan: Its budget is held.
+        recipe: Says whether samples were learned from.
+        data: The plan's samples and captured ones.
+        held: Files of captured samples that nothing was calibrated on.
+    """
+
+    def __init__(self, plan: MaintenancePlan, recipe: Recipe, *, data: Path, held: Sequence[Path]) -> None:
+        self._plan, self._recipe, self._data, self._held = plan, recipe, data, held
+
+    def of(self, new: Path, served: Path, *, slow_alone: bool) -> Proven:
+        """Prove the new artifact.
+
+        Args:
+            new: Its file.
+            served: That of the artifact which is served.
+            slow_alone: Whether it is made because devices are slow, and for nothing else.
+
+        Raises:
+            DataError: The budget can't be held on these samples.
+            ModelError: One of the models can't be run.
+        """
+        with self._opened(new, served) as models:
+            judged, unjudged = judge(models.new, models.samples, self._plan.metric)
+            verdicts = hold(self._plan.bounds, models.new, models.samples, judged, unjudged)
+            agreed = [_agreement(pair, models.held) for pair in (models.served, models.new)]
+            ratio, surely_faster = _speed(models)
+            score_served = _score(models, judged)
+        return Proven(
+            kept=tuple(_told(verdict) for verdict in verdicts if not verdict.missed),
+            missed=(
+                *(_told(verdict) for verdict in verdicts if verdict.missed),
+                *self._disagrees(agreed[1]),
+                *([_not_faster(ratio)] if slow_alone and not surely_faster else []),
+            ),
+            metric="" if judged is None else judged.after.metric.name,
+            samples=0 if judged is None else judged.after.samples,
+            score_model=None if judged is None else judged.before.score,
+            score_served=score_served,
+            score_new=None if judged is None else judged.after.score,
+            captured=sum(len(dataset) for dataset in models.held),
+            agreement_served=agreed[0],
+            agreement_new=agreed[1],
+            speed_ratio=ratio,
+            remarks=_remarks(agreed, slow_alone=slow_alone),
+        )
+
+    @contextlib.contextmanager
+    def _opened(self, new: Path, served: Path) -> Iterator[_Open]:
+        with contextlib.ExitStack() as stack:
+            model = stack.enter_context(opened_predictor(identify(self._plan.model)))
+            roles = Roles(open_dataset(self._data, model.inputs), seed=self._plan.seed)
+            samples = judged_on(roles, trains=self._recipe.needs.training)
+            refuse_blind(self._plan.bounds, samples)
+            pairs = [
+                Pair(path=path, artifact=stack.enter_context(SandboxedArtifact(path)), source=model)
+                for path in (new, served)
+            ]
+            held = tuple(open_dataset(path, model.inputs) for path in self._held)
+            yield _Open(new=pairs[0], served=pairs[1], samples=samples, held=held)
+
+    def _disagrees(self, agreement: float | None) -> list[str]:
+        least = self._plan.bounds.min_agreement
+        if least is None or agreement is None or agreement >= least:
+            return []
+        return [f"on captured samples {agreement:.2%} of the answers are the model's, {least:.2%} are asked for"]
+
+
+def _told(verdict: Verdict) -> str:
+    return f"{verdict.bound}: {verdict.text}"
+
+
+def _agreement(pair: Pair, held: Sequence[Dataset]) -> float | None:
+    """Over all captured samples; None where there are none, or no classes are named."""
+    try:
+        agreeing = sum(agreement_on(pair, dataset) * len(dataset) for dataset in held)
+    except DataError:
+        return None
+    count = sum(len(dataset) for dataset in held)
+    return agreeing / count if count else None
+
+
+def _score(models: _Open, judged: Judged | None) -> float | None:
+    if judged is None or models.samples is None:
+        return None
+    try:
+        return evaluate(models.served.artifact, models.samples, judged.after.metric).score
+    except DataError:  # such as a served artifact that knows other classes
+        return None
+
+
+def _speed(models: _Open) -> tuple[float, bool]:
+    """How the new artifact compares with the served one, and whether it was faster in every round."""
+    timing = time_pair(models.served.artifact.sandbox, models.new.artifact.sandbox)
+    return timing.ratio, timing.high < 1
+
+
+def _not_faster(ratio: float) -> str:
+    return (
+        f"devices are slow, and the new artifact takes {ratio:.2f} times as long as the served one here: "
+        "the same recipe makes the same operators; choose a recipe that makes it faster"
+    )
+
+
+def _remarks(agreed: Sequence[float | None], *, slow_alone: bool) -> tuple[str, ...]:
+    if slow_alone:
+        return ()
+    served, new = agreed
+    if served is None or new is None or new > served:
+        return (_DRIFT,)
+    stayed = (
+        f"on captured samples the new artifact answers as the model in {new:.2%}, and the served one in {served:.2%}"
+    )
+    return (f"{stayed}: what drifts here is not mended by calibration", _DRIFT)
