@@ -133,7 +133,7 @@ class Deploying(Protocol):
     def roll_out(self, bundle: Path, waves: Sequence[Waved], orders: Orders) -> RolledOut:
         """Make a bundle the one that devices serve, wave by wave, until too many of one have failed.
 
-        Asked again for the same bundle and devices, it goes on: no device that serves it is flashed twice.
+        Asked again for the same bundle and devices, no device that serves it is flashed twice.
 
         Raises:
             TinsmithError: The bundle can't go to these devices at all. What goes wrong on a device is its outcome.
