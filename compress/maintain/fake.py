@@ -139,8 +139,8 @@ class FakeDevices:
         except UnreachableError as error:
             return FakeTurn(device=device, result="later", error=error)
         if device in self.broken:
-            error = VerificationError(f"{device}: its golden outputs differ")
-            return FakeTurn(device=device, result="failed", error=error)
+            differs = VerificationError(f"{device}: its golden outputs differ")
+            return FakeTurn(device=device, result="failed", error=differs)
         if self.flashed[device][-1:] == [sha256]:
             return FakeTurn(device=device, result="unchanged", version=version, serves=True)
         with self._lock:

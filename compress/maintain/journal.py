@@ -7,6 +7,7 @@ what is made is made of the same to the same, and a device that serves the bundl
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 from dataclasses import asdict, dataclass, replace
@@ -203,10 +204,17 @@ def _take(rounds: list[Round], entry: Entry) -> None:
         raise DataError(f"the journal tells of a step {entry.step!r}, which is not known", hint="update tinsmith")
 
 
+@functools.cache
+def _adapter(kind: type[Any]) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
 def _read(kind: type[Any], figures: Any) -> Any:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(figures)
+        return _adapter(kind).validate_python(figures)
     except ValidationError as error:
         raise DataError(f"the journal is damaged: {error.errors()[0]['msg']}", hint=_HINT) from None
