@@ -92,7 +92,8 @@ class Round:
                 outcome="rolled back", said=self.stopped, exit_code=max(RolledBackError.exit_code, self.exit_code)
             )
         if self.waves is not None and not self.stopped and self.bundle is not None:
-            said = f"version {self.bundle.version} is served by {len(self.serving)} devices"
+            turns = sum(len(rolled.devices) for rolled in (self.canary, self.waves) if rolled)
+            said = f"version {self.bundle.version} is served by {len(self.serving)} of {turns}"
             return Ended(outcome="done", said=said, exit_code=self.exit_code)
         return None
 
