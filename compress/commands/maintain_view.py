@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ahead", "foretold", "preview_view", "round_document", "round_view"]
 
-_LOOKS = ["device", "version", "drift", "samples", "latency", "p50 ms", "p95 ms", "errors", "captured", "remark"]
+_LOOKS = ["device", "version", "drift", "samples", "latency", "p50 ms", "p95 ms", "errors", "captured", "furthest"]
 
 
 def round_document(now: Round) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _look(look: DeviceLook) -> list[object]:
         return [look.device, look.version, *[None] * 7, look.error]
     drift = look.drift if look.drift != "no-reference" else "-"
     latency = look.latency if look.latency != "no-promise" else "-"
-    furthest = f"{look.drifted[0].name}: {look.drifted[0].times:.1f} times its threshold" if look.drifted else ""
+    furthest = f"{look.drifted[0].times:.1f} times" if look.drifted else None
     return [
         look.device, look.version, drift, look.samples, latency, look.p50_ms, look.p95_ms, look.errors, look.captured,
         furthest,

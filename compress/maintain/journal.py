@@ -196,25 +196,25 @@ def _take(rounds: list[Round], entry: Entry) -> None:
     elif not rounds or rounds[-1].number != entry.round:
         raise DataError(f"the journal tells of round {entry.round} before it has begun", hint=_HINT)
     elif entry.event == "end":
-        rounds[-1] = replace(rounds[-1], ended=_read(Ended, entry.figures))
+        rounds[-1] = replace(rounds[-1], ended=_read("end", entry.figures))
     elif entry.event == "step" and entry.step in _RESULTS:
-        result = _read(_RESULTS[entry.step], entry.figures)
+        result = _read(entry.step, entry.figures)
         rounds[-1] = replace(rounds[-1], **{entry.step: result})
     elif entry.event != "failure":
         raise DataError(f"the journal tells of a step {entry.step!r}, which is not known", hint="update tinsmith")
 
 
 @functools.cache
-def _adapter(kind: type[Any]) -> Any:
+def _adapter(step: str) -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind)
+    return TypeAdapter(_RESULTS.get(step, Ended))
 
 
-def _read(kind: type[Any], figures: Any) -> Any:
+def _read(step: str, figures: Any) -> Any:
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_python(figures)
+        return _adapter(step).validate_python(figures)
     except ValidationError as error:
         raise DataError(f"the journal is damaged: {error.errors()[0]['msg']}", hint=_HINT) from None

@@ -192,6 +192,9 @@ class Proven:
         captured: Samples of devices that were compared on, none of which it was calibrated on.
         agreement_served: On those, how often the served artifact answers as the model; None where there are none.
         agreement_new: As above, of the new one.
+        error_served: On those, how far the served artifact's answers lie from the model's, as a share of these: the
+            root of the sum of squares; None where there are none.
+        error_new: As above, of the new one.
         speed_ratio: Run time of the new artifact to the served one's, in turns on this machine; None if not timed.
         remarks: What the loop can't mend, for people.
     """
@@ -206,6 +209,8 @@ class Proven:
     captured: int = 0
     agreement_served: float | None = None
     agreement_new: float | None = None
+    error_served: float | None = None
+    error_new: float | None = None
     speed_ratio: float | None = None
     remarks: tuple[str, ...] = ()
 

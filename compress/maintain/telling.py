@@ -81,6 +81,8 @@ def _figures(proven: Proven) -> list[str]:
             f"on {proven.captured:,} captured samples {proven.agreement_new:.2%} of the answers are the model's, "
             f"after {proven.agreement_served:.2%}"
         )
+    if proven.error_new is not None and proven.error_served is not None:
+        said.append(f"there they lie {proven.error_new:.2%} from the model's, after {proven.error_served:.2%}")
     if proven.speed_ratio is not None:
         said.append(f"{proven.speed_ratio:.2f} times the run time of the served one here")
     return said

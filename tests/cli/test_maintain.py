@@ -97,7 +97,7 @@ def test_the_whole_loop(cli, home, monkeypatch):
     steps = now["steps"]
     assert (code, now["outcome"], now["said"]) == (0, "done", "version 2 is served by 1 of 1")
     assert (steps["collect"]["devices"][0]["samples"], steps["prove"]["captured"]) == (48, 12)
-    assert steps["prove"]["agreement_new"] >= steps["prove"]["agreement_served"]
+    assert steps["prove"]["error_new"] < 0.1 < steps["prove"]["error_served"], "what saturated does no more"
     assert (steps["prove"]["samples"], steps["prove"]["missed"]) == (100, [])
     assert steps["bundle"]["signed_by"]
 
