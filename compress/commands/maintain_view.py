@@ -73,6 +73,8 @@ def preview_view(now: Round, ahead: Sequence[Ahead]) -> list[RenderableType | st
     view = _looks(now)
     if now.decide is not None:
         view.append(told(now.decide))
+    if now.collect is not None:
+        view.append(f"round {now.number} stands before {now.next_step}, by what its monitors said then")
     if ahead:
         view.append(facts([(one.step, one.would) for one in ahead]))
     return [*view, "this was a dry run: nothing was done"]

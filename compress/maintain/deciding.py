@@ -21,14 +21,14 @@ _NAMED = 3
 
 
 def decide(
-    plan: MaintenancePlan, observed: Observed, *, current_version: int, digest: str, earlier: Sequence[Round]
+    plan: MaintenancePlan, observed: Observed, *, newest: int, digest: str, earlier: Sequence[Round]
 ) -> Decision:
     """Decide what is to be done.
 
     Args:
         plan: What calls for a new bundle.
         observed: What monitors say.
-        current_version: Of the bundle that is kept good.
+        newest: The highest version that a bundle has had so far.
         digest: Names plan, recipe and model.
         earlier: Rounds that have ended, the newest last.
     """
@@ -42,7 +42,7 @@ def decide(
         drifting=drifting,
         slow=slow,
         reasons=_reasons(act_on, answered, calling),
-        version=max([current_version, *versions]) + 1,
+        version=max([newest, *versions]) + 1,
         drifted=_furthest([one for look in answered if look.device in drifting for one in look.drifted]),
     )
     return _unless_answered(found, digest, earlier) if found.verdict == "recompress" else found

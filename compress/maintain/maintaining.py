@@ -40,8 +40,6 @@ __all__ = ["Maintenance"]
 
 logger = logging.getLogger(__name__)
 
-_SERVED = "served"
-
 
 class Maintenance:
     """Keeps one bundle good.
@@ -116,7 +114,7 @@ class Maintenance:
             return rounds[-1]
         now = Round(number=len(rounds) + 1, digest=self._digest)
         now = replace(now, observe=observe(self._plan, self._collecting, self._devices))
-        return replace(now, decide=self._decided(now, () if again else rounds))
+        return replace(now, decide=self._decided(now, rounds, again=again))
 
     def foretell(self, step: StepName, now: Round) -> str:
         """What a step is going to do, in one line."""
@@ -152,7 +150,7 @@ class Maintenance:
     def _done(self, journal: Journal, now: Round, step: StepName, *, again: bool) -> Round:
         logger.info("round %d, %s: %s", now.number, step, self.foretell(step, now))
         try:
-            result = self._do(now, step, () if again else journal.rounds[:-1])
+            result = self._do(now, step, journal.rounds[:-1], again=again)
         except TinsmithError as error:
             journal.failed(step, error)
             raise
@@ -160,12 +158,12 @@ class Maintenance:
         logger.info("round %d, %s: %s", now.number, step, said)
         return journal.done(step, result, said)
 
-    def _do(self, now: Round, step: StepName, earlier: Sequence[Round]) -> Result:
+    def _do(self, now: Round, step: StepName, earlier: Sequence[Round], *, again: bool) -> Result:
         """One step; what comes before it is done."""
         if step == "observe":
             return observe(self._plan, self._collecting, self._devices)
         if step == "decide":
-            return self._decided(now, earlier)
+            return self._decided(now, earlier, again=again)
         if step in ("collect", "recompress", "prove", "bundle"):
             return self._make(now, step)
         assert now.bundle is not None
@@ -176,9 +174,12 @@ class Maintenance:
             return self._rollouts.others(bundle)
         return self._rollouts.back(bundle, now.serving, now.stopped)
 
-    def _decided(self, now: Round, earlier: Sequence[Round]) -> Decision:
+    def _decided(self, now: Round, earlier: Sequence[Round], *, again: bool) -> Decision:
         assert now.observe is not None
-        return decide(self._plan, now.observe, current_version=self._version, digest=self._digest, earlier=earlier)
+        # a version that was taken back is never given to another bundle
+        newest = max([self._version, *(before.bundle.version for before in earlier if before.bundle)])
+        known = () if again else earlier
+        return decide(self._plan, now.observe, newest=newest, digest=self._digest, earlier=known)
 
     def _make(self, now: Round, step: StepName) -> Result:
         assert now.observe is not None
@@ -215,7 +216,5 @@ class Maintenance:
         return journal.end(ended)
 
     def _tidy(self, now: Round) -> None:
-        folder = self._plan.work / f"round-{now.number}"
-        shutil.rmtree(folder / _SERVED, ignore_errors=True)
         if not self._plan.keep_captured:
-            forget(folder)
+            forget(self._plan.work / f"round-{now.number}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,7 +12,7 @@ from tinsmith.compress.maintain.results import Bundled, Recompressed
 from tinsmith.runtime.bundle.reading import open_bundle
 from tinsmith.runtime.bundle.trust import AllowUnsigned
 from tinsmith.runtime.bundle.unpacking import unpack
-from tinsmith.runtime.errors import OutputError, UsageError, VerificationError
+from tinsmith.runtime.errors import UsageError, VerificationError
 from tinsmith.runtime.files import sha256_of, write_text
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Current", "Making", "Workshop", "read_current"]
 
 _DATA = "data.yaml"
-_SERVED = "served"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,10 @@ class Workshop:
         artifact = self._checked(made, folder)
         held = [folder / pulled.held_file for pulled in collected.devices if pulled.held_file]
         proof = Proof(self._plan, self._recipe, data=self._data(collected, folder), held=held)
-        return proof.of(artifact, self._served(folder), slow_alone=bool(decision.slow) and not decision.drifting)
+        # an encrypted artifact lies there in the clear, and no longer than it is needed
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".served-") as home:
+            served = self._served(Path(home))
+            return proof.of(artifact, served, slow_alone=bool(decision.slow) and not decision.drifting)
 
     def bundle(self, made: Recompressed, decision: Decision, folder: Path) -> Bundled:
         """See ``Making``; raises as ``tinsmith.convert.bundling.bundle``."""
@@ -183,12 +186,7 @@ class Workshop:
         write_text(folder / _DATA, json.dumps(said, indent=1) + "\n")
         return folder / _DATA
 
-    def _served(self, folder: Path) -> Path:
-        home = folder / _SERVED
-        try:
-            home.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise OutputError.from_os_error(home, error) from error
+    def _served(self, home: Path) -> Path:
         with open_bundle(self._plan.bundle.current, trust=AllowUnsigned()) as found:
             return unpack(found, home, key=self._encryption_key())
 

@@ -290,6 +290,13 @@ def test_the_version_rises_above_all_that_is_served(plan, bundles):
     assert found.decide.version == 8
 
 
+def test_a_version_that_was_taken_back_is_never_given_again(plan, bundles):
+    devices = devices_that(drift="drift")
+    devices.broken = {"two"}
+    assert run(plan, devices, FakeMaking(bundles)).bundle.version == 2
+    assert run(plan, devices, FakeMaking(bundles), lambda *_: False, again=True).decide.version == 3
+
+
 def test_a_refusal_stops_before_the_step_and_the_next_run_goes_on(plan, bundles):
     devices, making, asked = devices_that(drift="drift"), FakeMaking(bundles), []
 
