@@ -103,6 +103,8 @@ class Maintenance:
     def run_step(self, journal: Journal, step: StepName, *, again: bool = False) -> Round:
         """Do one step, which must be the next; a round begins with ``observe``. Raises as ``run``."""
         now = self._begun(journal)
+        if now.next_step is None:
+            return self._ended(journal, now)
         if step != now.next_step:
             raise UsageError(f"round {now.number} stands before {now.next_step}, not {step}", hint="do that step first")
         now = self._done(journal, now, step, again=again)
@@ -130,8 +132,9 @@ class Maintenance:
         if now is None:
             raise UsageError("there is no round to give up", hint="tinsmith maintain PLAN -n says what would be done")
         said = "given up by hand"
-        if now.bundle is not None:
-            turns = self._deploying.roll_back(self._devices, self._folder(now) / now.bundle.file, said)
+        bundle = None if now.bundle is None else self._folder(now) / now.bundle.file
+        if bundle is not None and bundle.is_file():
+            turns = self._deploying.roll_back(self._devices, bundle, said)
             said += "".join(f"; {turn.device}: {turn.result}" for turn in turns)
         self._tidy(now)
         return journal.end(Ended(outcome="given up", said=said))

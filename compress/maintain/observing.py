@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.maintain.plan import MaintenancePlan
     from tinsmith.compress.maintain.ports import Collecting
 
-__all__ = ["look_of", "observe", "short_of"]
+__all__ = ["look_of", "look_on", "observe", "short_of"]
 
 _AT_ONCE = 16
 _MOST_DRIFTED = 32
@@ -33,7 +33,7 @@ def observe(plan: MaintenancePlan, collecting: Collecting, devices: Sequence[str
     """
     names = [device for device in plan.monitors if device in devices]
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        found = Observed(devices=tuple(pool.map(lambda device: _look(plan, collecting, device), names)))
+        found = Observed(devices=tuple(pool.map(lambda device: look_on(plan, collecting, device), names)))
     if short_of(len(found.answered), len(names), quorum=plan.quorum):
         silent = "; ".join(f"{look.device}: {look.error}" for look in found.devices if look.error)
         raise DeviceError(
@@ -48,13 +48,17 @@ def short_of(count: int, of: int, *, quorum: float) -> bool:
     return count < quorum * of or (count == 0 and of > 0)
 
 
-def _look(plan: MaintenancePlan, collecting: Collecting, device: str) -> DeviceLook:
+def look_on(plan: MaintenancePlan, collecting: Collecting, device: str) -> DeviceLook:
+    """What the monitor of one device says, or why it says nothing; raises ``UsageError`` where it is asked wrongly."""
     try:
         return look_of(device, collecting.look(plan.address_of(device)))
     except UsageError:
         raise
     except TinsmithError as error:
         return DeviceLook(device=device, error=error.message, exit_code=error.exit_code)
+    except (KeyError, TypeError, ValueError, AttributeError):  # whatever answers there, it is none of ours
+        said = "its monitor does not answer as a server of tinsmith's"
+        return DeviceLook(device=device, error=said, exit_code=DeviceError.exit_code)
 
 
 def look_of(device: str, document: dict[str, Any]) -> DeviceLook:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tinsmith.compress.maintain.deciding import is_slow
-from tinsmith.compress.maintain.observing import look_of, short_of
+from tinsmith.compress.maintain.observing import look_on, short_of
 from tinsmith.compress.maintain.results import DeviceTurn, Rolled
-from tinsmith.runtime.errors import DeviceError, TinsmithError
+from tinsmith.runtime.errors import DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,12 +100,9 @@ class Rollouts:
         """What a canary's monitor says against the bundle; drift is no fault of it."""
         if device not in self._plan.monitors:
             return ""
-        try:
-            look = look_of(device, self._collecting.look(self._plan.address_of(device)))
-        except TinsmithError as error:
-            return f"{device}: its monitor does not answer any more: {error.message}"
+        look = look_on(self._plan, self._collecting, device)
         if look.error:
-            return f"{device}: {look.error}"
+            return f"{device}: its monitor answers no more: {look.error}"
         if look.errors == "errors":
             return f"{device}: {look.faults} requests failed on the new bundle"
         if is_slow(look, self._plan.act_on):

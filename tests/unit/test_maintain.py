@@ -203,6 +203,18 @@ def test_devices_that_are_off_are_listed_and_the_rest_goes_on(plan, bundles):
     assert [turn.result for turn in found.waves.devices] == ["later", "done"]
 
 
+@pytest.mark.parametrize(
+    "odd", [{"drift": {"state": "drift", "statistics": [{"drifted": True}]}}, {"latency": []}, {"capture": "no"}]
+)
+def test_what_is_no_monitor_is_listed_like_one_that_is_off(plan, bundles, odd):
+    devices = devices_that(drift="drift")
+    devices.documents["two"] |= odd
+    found = run(plan, devices, FakeMaking(bundles))
+
+    assert [bool(look.error) for look in found.observe.devices] == [False, True]
+    assert (found.ended.outcome, found.ended.exit_code) == ("done", 5)
+
+
 def test_below_the_quorum_nothing_goes_on(plan, bundles):
     devices, making = devices_that(drift="drift"), FakeMaking(bundles)
     devices.off = {"one", "two"}
