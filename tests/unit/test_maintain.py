@@ -193,6 +193,17 @@ def test_a_canary_whose_monitor_complains_is_taken_back(plan, bundles, ailing):
     assert devices.version_of("one") is None
 
 
+def test_a_canary_that_falls_silent_is_taken_back_as_soon_as_it_answers(plan, bundles):
+    devices, making = devices_that(drift="drift"), FakeMaking(bundles)
+    with open_journal(plan.work) as journal, pytest.raises(DeviceError, match="could not be taken back"):
+        loop_of(plan, devices, making, lambda _: devices.off.add("one")).run(journal, lambda step, said: True)
+    assert devices.version_of("one") == 2
+
+    devices.off.clear()
+    found = run(plan, devices, making)
+    assert (found.number, found.ended.outcome, devices.version_of("one")) == (1, "rolled back", None)
+
+
 def test_devices_that_are_off_are_listed_and_the_rest_goes_on(plan, bundles):
     devices = devices_that(drift="drift")
     devices.off = {"two"}
