@@ -47,9 +47,9 @@ def maintain(
     give_up: bool,
     example: bool,
 ) -> None:
-    """Keep a served model good: make what drifts or slows down anew, prove it, and roll it out.
+    """Make what drifts or slows down anew, prove it, and roll it out.
 
-    PLAN is a YAML file. Monitors are asked; where they call for it, captured samples are fetched, the model is
+    PLAN is a YAML file that says what is kept good, and where. Monitors are asked; where they call for it, captured samples are fetched, the model is
     compressed again by the same recipe, held against the budget on labelled samples, bundled, flashed to a canary and
     then in waves, or taken back. Each step is asked about, and stands in a journal; the same command goes on after
     anything. Returns 1 where the budget is missed or nothing was mended, 5 where devices are off, 7 after a rollback.
