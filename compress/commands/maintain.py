@@ -49,10 +49,11 @@ def maintain(
 ) -> None:
     """Make what drifts or slows down anew, prove it, and roll it out.
 
-    PLAN is a YAML file that says what is kept good, and where. Monitors are asked; where they call for it, captured samples are fetched, the model is
-    compressed again by the same recipe, held against the budget on labelled samples, bundled, flashed to a canary and
-    then in waves, or taken back. Each step is asked about, and stands in a journal; the same command goes on after
-    anything. Returns 1 where the budget is missed or nothing was mended, 5 where devices are off, 7 after a rollback.
+    PLAN is a YAML file that says what is kept good, and where. Monitors are asked; where they call for it, captured
+    samples are fetched, the model is compressed again by the same recipe, held against the budget on labelled samples,
+    bundled, flashed to a canary and then in waves, or taken back. Each step is asked about, and stands in a journal;
+    the same command goes on after anything. Returns 1 where the budget is missed or nothing was mended, 5 where devices
+    are off, 7 after a rollback.
     """
     from tinsmith.compress.maintain.plan import EXAMPLE, load_plan
 
