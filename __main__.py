@@ -35,6 +35,10 @@ SECTIONS = {
             "tinsmith.compress.commands.demo:demo",
             "Train, compress, prove and measure a small model, end to end.",
         ),
+        "init": (
+            "tinsmith.compress.commands.init:init",
+            "Ask for model, data and budgets, and say the command.",
+        ),
         "formats": (
             "tinsmith.convert.commands.formats:formats",
             "Show which format turns into which, and what it needs.",
@@ -181,7 +185,7 @@ class Wiring:
 
     @staticmethod
     def measure(artifact: Path) -> Any:
-        """How fast an artifact runs here, in a few seconds; satisfies ``tinsmith.compress.demo.Measure``."""
+        """How fast an artifact runs here, in a few seconds; satisfies ``tinsmith.compress.variants.Measure``."""
         from tinsmith.devices.benchmarking.benchmark import benchmark_here
         from tinsmith.devices.benchmarking.effort import EFFORTS, Plan
 

@@ -17,6 +17,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def pytest_addoption(parser):
     parser.addoption("--boards", action="store_true", help="Run the tests of virtual boards that take minutes as well.")
+    parser.addoption("--docs", action="store_true", help="Follow the pages of the docs to the letter: minutes.")
 
 
 @pytest.fixture
