@@ -44,12 +44,15 @@ def round_together(weights: Floats, covariance: Floats, grid: Grid) -> Floats:
         Weights on the grid, shaped alike; never worse than ``nearest`` by ``added_error``.
     """
     damped = covariance + np.eye(covariance.shape[-1]) * _damping(covariance)
-    best = nearest(weights, grid)
-    for end in grid.ends:
-        found = _rounded(_Lattice(weights, grid, end), damped)
-        better = added_error(weights, found, damped) < added_error(weights, best, damped)
-        best = np.where(better[..., None], found, best)
-    return best
+    way = _Way(damped)
+    scales = grid.scales(weights, grid.ends[0])
+    best = _started(_Lattice(weights, grid, scales), way)
+    for end in grid.ends[1:]:
+        others = grid.scales(weights, end)
+        found = _started(_Lattice(weights, grid, others), way)
+        better = (way.cost(weights, found) < way.cost(weights, best))[..., None]
+        best, scales = np.where(better, found, best), np.where(better, others, scales)
+    return _settled(_Lattice(weights, grid, scales), best, damped)
 
 
 def added_error(weights: Floats, rounded: Floats, covariance: Floats) -> Floats:
@@ -64,36 +67,50 @@ def _damping(covariance: Floats) -> Floats:
 
 
 class _Lattice:
-    """Where weights may go: on a grid that ends at a share of the largest of each output, which stays there."""
+    """Where weights may go: on a grid of some scales, [groups, outputs, 1]; the largest of each output stays."""
 
-    def __init__(self, weights: Floats, grid: Grid, end: float) -> None:
-        self.weights, self._grid = weights, grid
-        self.scales = grid.scales(weights, end)[..., 0]
+    def __init__(self, weights: Floats, grid: Grid, scales: Floats) -> None:
+        self.weights, self._grid, self._scales = weights, grid, scales
         self._fixed = np.abs(weights) >= np.abs(weights).max(axis=-1, keepdims=True)
 
     def place(self, at: NDArray[np.intp], wanted: Floats) -> Floats:
         """For one input of each group, [groups], the nearest allowed values to some, [groups, outputs]."""
-        groups = np.arange(len(at))
-        own = self._grid.place(self.weights[groups, :, at], self.scales)
-        return np.where(self._fixed[groups, :, at], own, self._grid.place(wanted, self.scales))
+        groups, scales = np.arange(len(at)), self._scales[..., 0]
+        fixed = self._fixed[groups, :, at]
+        return self._grid.place(np.where(fixed, self.weights[groups, :, at], wanted), scales)
 
     def nearest(self) -> Floats:
         """Each weight by itself."""
-        return self._grid.place(self.weights, self.scales[..., None])
+        return self._grid.place(self.weights, self._scales)
 
 
-def _rounded(lattice: _Lattice, damped: Floats) -> Floats:
-    start, plain = _compensated(lattice, damped), lattice.nearest()
-    better = added_error(lattice.weights, start, damped) < added_error(lattice.weights, plain, damped)
-    return _settled(lattice, np.where(better[..., None], start, plain), damped)
+class _Way:
+    """In which order inputs are gone through, those that vary most first, and what those that follow can make up for.
+
+    Args:
+        covariance: Of the inputs, [groups, inputs, inputs], positive definite.
+    """
+
+    def __init__(self, covariance: Floats) -> None:
+        self._covariance = covariance
+        self.order = order = np.argsort(-np.einsum("gii->gi", covariance), axis=1)
+        sorted_ = np.take_along_axis(np.take_along_axis(covariance, order[:, :, None], 1), order[:, None, :], 2)
+        self.ahead = np.linalg.cholesky(np.linalg.inv(sorted_)).transpose(0, 2, 1)
+
+    def cost(self, weights: Floats, rounded: Floats) -> Floats:
+        """As ``added_error``."""
+        return added_error(weights, rounded, self._covariance)
 
 
-def _compensated(lattice: _Lattice, covariance: Floats) -> Floats:
-    """The inputs that vary most come first; what each loses, those that follow it make up for."""
-    groups = np.arange(len(covariance))
-    order = np.argsort(-np.einsum("gii->gi", covariance), axis=1)
-    sorted_ = np.take_along_axis(np.take_along_axis(covariance, order[:, :, None], 1), order[:, None, :], 2)
-    ahead = np.linalg.cholesky(np.linalg.inv(sorted_)).transpose(0, 2, 1)
+def _started(lattice: _Lattice, way: _Way) -> Floats:
+    start, plain = _compensated(lattice, way), lattice.nearest()
+    better = way.cost(lattice.weights, start) < way.cost(lattice.weights, plain)
+    return np.where(better[..., None], start, plain)
+
+
+def _compensated(lattice: _Lattice, way: _Way) -> Floats:
+    """What each weight loses, those that follow it make up for."""
+    groups, order, ahead = np.arange(len(way.order)), way.order, way.ahead
     left = np.take_along_axis(lattice.weights, order[:, None, :], 2)
     rounded = np.empty_like(lattice.weights)
     for step in range(order.shape[1]):
