@@ -118,8 +118,8 @@ def quantize_with_ranges(source: Path, plan: Plan, ranges: Ranges | None) -> byt
         ranges: One for each computed tensor, from a calibration; None for schemes that are not static.
 
     Raises:
-        RecipeError: The model is quantized already, holds nothing that the scheme makes smaller, computes no tensor of a
-            name in ``kept``, or has no kernel for what is to be kept in int8x4.
+        RecipeError: The model is quantized already, holds nothing that the scheme makes smaller, computes no tensor
+            of a name in ``kept``, or has no kernel for what is to be kept in int8x4.
         UnsupportedOperatorError: ai-edge-quantizer can't work on this model.
     """
     _import_quantizer()

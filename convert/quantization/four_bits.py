@@ -1,8 +1,8 @@
 """Weights in 4 bits beside activations in 8, for a .tflite file that has them in 8 bits already.
 
-Seen with ai-edge-litert 1.0.1 to 2.3 and tflite-runtime 2.14 on ResNet8 and a MobileNet: the built-in kernels of CONV_2D
-and DEPTHWISE_CONV_2D answer with the same bits as on the same integers in 8 bits, and so does FULLY_CONNECTED from
-ai-edge-litert 2.0 on; those before refuse it with one scale a channel. XNNPACK takes FULLY_CONNECTED only: it leaves the
+Seen with ai-edge-litert 1.0.1, 2.0.3 and 2.3 and tflite-runtime 2.14 on a ResNet and a MobileNet: built-in kernels of
+CONV_2D and DEPTHWISE_CONV_2D answer with the same bits as on the same integers in 8 bits. So does FULLY_CONNECTED, with
+one scale a channel from ai-edge-litert 2.0 on; those before refuse it. XNNPACK takes FULLY_CONNECTED only; it leaves
 convolutions to the built-in kernels, which unpack the weights at each run, and round elsewhere than XNNPACK does. So a
 convolution in 4 bits is smaller and slower. ai-edge-quantizer 0.10 has no depthwise convolution in 4 bits.
 """
@@ -27,8 +27,8 @@ __all__ = ["pack", "require_kernels", "store_in_four_bits", "unpack"]
 _NEEDED_FOR = "quantizing a .tflite file"
 _WEIGHTS = 1
 _INT8 = 9  # TensorType in TensorFlow's lite/schema/schema.fbs
-# By BuiltinOperator: the first version that takes 4 bits (lite/tools/versioning/op_version.cc). For FULLY_CONNECTED that
-# would be 10, with one scale for the whole matrix. One a channel has no version of its own; 14 came soon after it.
+# By BuiltinOperator: the first version that takes 4 bits (lite/tools/versioning/op_version.cc). For FULLY_CONNECTED
+# that would be 10, with one scale for the whole matrix. One a channel has no version of its own; 14 came soon after it.
 _VERSIONS = {3: 7, 4: 7, 9: 14}
 _KINDS = "CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED"
 

@@ -57,7 +57,7 @@ class Plan:
     Attributes:
         scheme: The number format.
         method: How ranges are taken from what was observed; for static schemes.
-        kept: Operators that have another precision than the scheme's, by the name of the first tensor that each computes.
+        kept: Operators of another precision than the scheme's, by the first tensor that each computes.
         arithmetic: Which integers are multiplied, where the format has a choice.
     """
 

@@ -6,7 +6,7 @@ and ai-edge-quantizer 0.10 then stores the least int32, whatever the bias was. T
 onnxruntime: a coarser grid for the weights of such a channel, which moves its output by less than 1e-7 of its bias a
 weight.
 
-Shared values: see ``codebooks``. Weights in 4 bits: see ``grid``; where something else wants a coarser grid, it gets one.
+Shared values: see ``codebooks``. Weights in 4 bits: see ``grid``.
 """
 
 from __future__ import annotations
