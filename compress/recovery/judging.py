@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tinsmith.convert.metrics import Metric
     from tinsmith.convert.predictors import Predictor
 
-__all__ = ["Found", "Judge"]
+__all__ = ["Distance", "Found", "Judge"]
 
 _BATCH = 64
 
@@ -45,6 +45,30 @@ class Found:
     misses: tuple[Verdict, ...]
 
 
+class Distance:
+    """Mean squared distance of artifacts' answers from those of one model, which is run once.
+
+    Args:
+        reference: That model.
+        samples: Of which the first ones are asked for.
+        count: How many.
+        time_limit_s: For an artifact's load, and for each run.
+    """
+
+    def __init__(self, reference: Predictor, samples: Dataset, *, count: int, time_limit_s: float) -> None:
+        self._named = [spec.name for spec in reference.outputs]
+        self._feeds = next(samples.batches(count)).feeds
+        self._answers = run_samples(reference, self._feeds)
+        self._time_limit_s = time_limit_s
+
+    def __call__(self, artifact: Path) -> float:
+        """Of one artifact; raises as what opens and runs it."""
+        with SandboxedArtifact(artifact, Sandbox(time_limit_s=self._time_limit_s)) as opened:
+            found = outputs_in_order(self._named, opened, run_samples(opened, self._feeds))
+        pairs = zip(self._answers, found, strict=True)
+        return float(sum(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2) for a, b in pairs))
+
+
 class Judge:
     """Holds artifacts against the source, which is run once.
 
@@ -55,6 +79,9 @@ class Judge:
         metric: What judges; None where nothing says what is right.
         time_limit_s: For an artifact's load, and for each run.
 
+    Attributes:
+        error: How far an artifact's answers are from the source's, on a few samples.
+
     Raises:
         DataError: The budget asks for what these samples, or this model, can't say.
     """
@@ -64,10 +91,8 @@ class Judge:
     ) -> None:
         self._samples, self._budget, self._metric = samples, budget, metric
         self._time_limit_s = time_limit_s
-        self._outputs = source.outputs
         self._before, self._named = self._look(source)
-        self._few = next(samples.batches(_BATCH)).feeds
-        self._answers = run_samples(source, self._few)
+        self.error = Distance(source, samples, count=_BATCH, time_limit_s=time_limit_s)
         if self._named is None and budget.min_agreement is not None:
             raise DataError(
                 "--min-agreement is for models that name classes, and this one does not",
@@ -82,13 +107,6 @@ class Judge:
         if self._named is not None and named is not None:
             agreement = float(np.mean(self._named == named))
         return Found(after=after, agreement=agreement, misses=self._budget.misses(self._before, after, agreement))
-
-    def error(self, artifact: Path) -> float:
-        """Mean squared distance of its answers from the source's on a few samples; raises as what opens and runs it."""
-        with SandboxedArtifact(artifact, Sandbox(time_limit_s=self._time_limit_s)) as opened:
-            found = outputs_in_order([spec.name for spec in self._outputs], opened, run_samples(opened, self._few))
-        pairs = zip(self._answers, found, strict=True)
-        return float(sum(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2) for a, b in pairs))
 
     def _look(self, predictor: Predictor) -> tuple[Evaluation | None, NDArray[np.int64] | None]:
         """Its evaluation, and the class that it names for each sample."""
