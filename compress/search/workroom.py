@@ -6,9 +6,9 @@ import contextlib
 import shutil
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinsmith.compress.budget import Budget
 from tinsmith.compress.holding import refuse_blind
@@ -18,7 +18,7 @@ from tinsmith.compress.recovery.judging import Found, Judge, Nearness
 from tinsmith.compress.recovery.recovering import can_train, chosen_by
 from tinsmith.compress.running import Runner
 from tinsmith.compress.search.figures import Figures
-from tinsmith.compress.search.subject import Produced
+from tinsmith.compress.search.subject import ARTIFACTS_NAME, Baseline, Produced
 from tinsmith.compress.search.trying import Outcome
 from tinsmith.convert.comparison import samples_for
 from tinsmith.convert.data import Roles, open_dataset
@@ -36,9 +36,7 @@ from tinsmith.runtime.preflight import refuse_unless_runs
 from tinsmith.runtime.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from typing_extensions import Self
+    from collections.abc import Callable
 
     from tinsmith.compress.keeping import Keeper, Steps
     from tinsmith.compress.passes.base import PassResult
@@ -50,47 +48,14 @@ if TYPE_CHECKING:
     from tinsmith.convert.model import Model
     from tinsmith.convert.predictors import Predictor
 
-__all__ = ["ARTIFACTS_NAME", "PASSES_NAME", "Baseline", "ModelRoom"]
+__all__ = ["PASSES_NAME", "ModelRoom"]
 
-ARTIFACTS_NAME = "artifacts"
 PASSES_NAME = "passes"
 # A larger file takes longer to deflate than a trial should wait for; it is told from a sample.
 _DEFLATED_WHOLE_BYTES = 16 << 20
 _EPOCHS_S = "seconds in epochs"
 _ANY = Budget(max_drop=1.0)
 _ANY_CLASS = Budget(max_class_drop=1.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Baseline:
-    """What is known before anything is tried.
-
-    Attributes:
-        metric: What judges; empty where nothing says what is right.
-        score: The source's, of the metric; None as above.
-        samples: How many judge; 0 where the user gave none.
-        judged_on: What these are called.
-        data_sha256: Of all samples; empty where there are none.
-        names_classes: Whether the source does.
-        trainable: Weights can be trained: there are samples to learn from, and enough others to judge by.
-    """
-
-    metric: str = ""
-    score: float | None = None
-    samples: int = 0
-    judged_on: str = ""
-    data_sha256: str = ""
-    names_classes: bool = False
-    trainable: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """For the wire, and for reports."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> Self:
-        """What ``to_json`` wrote."""
-        return cls(**said)
 
 
 class ModelRoom:
@@ -123,9 +88,14 @@ class ModelRoom:
             self._base.source, allow_unsafe=subject.allow.unsafe_layers, time_limit_s=subject.time_limit_s
         ) as source:
             self._dataset = None if subject.data is None else open_dataset(subject.data, source.inputs)
-            self._judge, self._nearness, self.baseline = self._look_at(source)
+            self._judge, self._nearness, self._baseline = self._look_at(source)
         self._store = PassStore(folder / PASSES_NAME, run_of(self._base, self._dataset, subject.metric))
         (folder / ARTIFACTS_NAME).mkdir(exist_ok=True)
+
+    @property
+    def baseline(self) -> Baseline:
+        """See above."""
+        return self._baseline
 
     def carry_out(self, job: Job) -> Produced:
         """See ``Workroom``."""
