@@ -6,6 +6,7 @@ over runs held the pooled median in 7 of 40 measurements; over processes it hold
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["LEAST_PROCESSES", "Interval", "bootstrap", "bootstrap_apart"]
+__all__ = ["LEAST_PROCESSES", "Interval", "bootstrap", "bootstrap_apart", "figure", "interval_text"]
 
 LEAST_PROCESSES = 5
 _RESAMPLES = 2000
@@ -80,3 +81,14 @@ def _middle(drawn: list[float]) -> Interval:
     drawn.sort()
     beyond = round((1 - _CONFIDENCE) / 2 * _RESAMPLES)
     return Interval(low=drawn[beyond], high=drawn[-beyond - 1])
+
+
+def figure(value: float) -> str:
+    """Three digits that count: 0.00812, 12.3 and 1234."""
+    digits = 2 - math.floor(math.log10(value)) if value > 0 else 0
+    return f"{value:.{min(6, max(0, digits))}f}"
+
+
+def interval_text(value: float, interval: Interval | None) -> str:
+    """``12.3 (12.1-12.6)``; without the interval where there is none."""
+    return figure(value) + ("" if interval is None else f" ({figure(interval.low)}-{figure(interval.high)})")

@@ -22,11 +22,8 @@ __all__ = ["page", "write_page"]
 _STYLE = (
     STYLE
     + """th:nth-child(2), td:nth-child(2), th:nth-child(3), td:nth-child(3) { text-align: left; }
-td:nth-child(2) { overflow-wrap: anywhere; max-width: 19rem; } tr.culprit td { background: #fff1ef; }
-tr.culprit td:first-child { border-left: 4px solid #b3261e; } .note { color: #57606a; font-size: 13px; }
-ol.culprits li { margin: .4rem 0; } .bad { color: #b3261e; font-weight: 600; }
-@media print { body { margin: 0; max-width: none; font-size: 11px; } table { font-size: 9px; }
-  tr, svg, li { break-inside: avoid; } thead { display: table-header-group; } }
+td:nth-child(2) { overflow-wrap: anywhere; max-width: 19rem; } tr.culprit td { background: var(--blush); }
+tr.culprit td:first-child { border-left: 4px solid var(--red); } ol.culprits li { margin: .4rem 0; }
 """
 ).replace("\n", " ")
 _LONG = 60

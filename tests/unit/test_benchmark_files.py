@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinsmith.devices.benchmarking.axes import ticks
 from tinsmith.devices.benchmarking.charts import operators_plot, time_plot
 from tinsmith.devices.benchmarking.findings import findings_of
 from tinsmith.devices.benchmarking.output import check_outputs, write_findings
@@ -23,6 +22,7 @@ from tinsmith.devices.benchmarking.sheets import csv_text, markdown
 from tinsmith.devices.benchmarking.thresholds import read_threshold
 from tinsmith.devices.benchmarking.windows import states_of, windows_of
 from tinsmith.devices.inventory import local_device
+from tinsmith.runtime.axes import ticks
 from tinsmith.runtime.errors import OutputError, UsageError
 from tinsmith.runtime.measuring.conditions import Conditions
 from tinsmith.runtime.operator_times import OperatorTime, OperatorTimes
