@@ -51,6 +51,10 @@ SECTIONS = {
             "tinsmith.compress.commands.compress:compress",
             "Make a model smaller by a recipe, and prove the cost.",
         ),
+        "search": (
+            "tinsmith.compress.commands.search:search",
+            "Say the budget, get the model: find the recipe that keeps it.",
+        ),
         "train": ("tinsmith.compress.commands.train:train", "Train a model of yours by its samples."),
         "calibrate": (
             "tinsmith.convert.commands.calibrate:calibrate",
@@ -178,6 +182,13 @@ class Wiring:
         from tinsmith.devices.benchmarking.effort import EFFORTS, Plan
 
         return benchmark_here(artifact, Plan(effort=EFFORTS["rapid"].with_runs(30)))
+
+    @staticmethod
+    def stopwatch(names: Sequence[str], *, effort: str, time_limit_s: float) -> Any:
+        """What measures artifacts on devices; satisfies ``tinsmith.compress.search.timing.Stopwatch``."""
+        from tinsmith.devices.benchmarking.stopwatch import Stopwatch
+
+        return Stopwatch(names, effort=effort, time_limit_s=time_limit_s)
 
     @staticmethod
     def answers_of(names: Sequence[str], *, time_limit_s: float) -> Any:

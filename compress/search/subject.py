@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tinsmith.compress.search.trying import Job, Outcome
 
-__all__ = ["Produced", "Subject", "Workroom"]
+__all__ = ["Baseline", "Produced", "Subject", "Workroom"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +35,31 @@ class Subject:
     data: str | None
     metric: str | None = None
     seed: int = 0
-    allow: Allowances = Allowances()
+    allow: Allowances = field(default_factory=Allowances)
     time_limit_s: float = 60.0
     device: str | None = None
     budget: Budget = field(default_factory=Budget)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What the source is, before anything is done to it.
+
+    Attributes:
+        data: What the samples are called; empty where there are none.
+        data_sha256: Of the samples; empty as above.
+        judged: How many samples judge.
+        trainable: Whether there are samples to learn from, apart from those that judge, and layers to train.
+        metric: What judges; empty where nothing says what is right.
+        score: The source's; None as above.
+    """
+
+    data: str
+    data_sha256: str
+    judged: int
+    trainable: bool
+    metric: str
+    score: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +77,11 @@ class Produced:
 
 class Workroom(Protocol):
     """Carries out jobs in one process, one after the other; holds the samples and the source's answers."""
+
+    @property
+    def baseline(self) -> Baseline:
+        """Of the source."""
+        ...
 
     def carry_out(self, job: Job) -> Produced:
         """Do it; a recipe that can't be carried out has an outcome that says why.

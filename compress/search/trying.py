@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tinsmith.compress.search.figures import Figures
+from tinsmith.compress.search.space import Sensitivities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from tinsmith.compress.planner import Target
     from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.search.figures import Timed
+    from tinsmith.compress.search.subject import Baseline
 
-__all__ = ["Effort", "Job", "Measure", "Outcome", "Spread", "sketched"]
+__all__ = ["Crew", "Effort", "Job", "Measure", "Outcome", "Spread", "sketched"]
 
 # Every training in full; or one epoch of each, which says what an epoch takes, and roughly what it will bring.
 Effort = Literal["whole", "sketch"]
@@ -95,6 +97,15 @@ class Spread(Protocol):
 
     def artifact(self, sha256: str) -> Path:
         """Where the artifact of an outcome lies on this machine; it stays there until the search is over."""
+        ...
+
+
+class Crew(Spread, Sensitivities, Protocol):
+    """What carries a search's recipes out, and knows the source and its operators."""
+
+    @property
+    def baseline(self) -> Baseline:
+        """Of the source."""
         ...
 
 
