@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
+
+from tinsmith.compress.search.front import front_of, nearest_of
 
 if TYPE_CHECKING:
     from tinsmith.compress.search.record import Record
     from tinsmith.compress.search.trial import Trial
 
-__all__ = ["WORDS", "Rank", "rank_of", "remark_of", "subject_of"]
+__all__ = ["WORDS", "Rank", "rank_of", "remark_of", "so_far", "subject_of"]
 
 # The one to take; not beaten; keeps the bounds and is beaten; what misses them by least; misses them; the rest as in
 # ``State``.
@@ -24,6 +27,19 @@ WORDS: dict[Rank, str] = {
     "outdone": "outdone",
     "failed": "failed",
 }
+
+
+def so_far(record: Record) -> Record:
+    """The same, with the Pareto set and the nearest of the trials that there are, where the search goes on."""
+    if record.finished or record.front:
+        return record
+    front = front_of(record.trials, [device["name"] for device in record.devices])
+    nearest = None if front else nearest_of(record.trials)
+    return replace(
+        record,
+        front=tuple(trial.number for trial in front),
+        nearest=None if nearest is None else nearest.number,
+    )
 
 
 def rank_of(trial: Trial, record: Record) -> Rank:
