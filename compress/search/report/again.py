@@ -53,7 +53,7 @@ def lines_of(record: Record, run: Path, trial: Trial | None) -> tuple[Line, ...]
 def resuming(record: Record) -> str:
     """What goes on with a search."""
     command = record.command or "tinsmith search MODEL -o RUN"
-    return command if "--resume" in shlex.split(command) else f"{command} --resume"
+    return command if "--resume" in _words(command) else f"{command} --resume"
 
 
 def _of_artifact(record: Record, folder: Folder, trial: Trial) -> Iterator[Line]:
@@ -84,11 +84,18 @@ def _settings(record: Record) -> Iterator[Any]:
     for name, option in (("seed", "--seed"), ("device", "-d")):
         if record.settings.get(name):
             yield from (option, record.settings[name])
-    words = shlex.split(record.command)
+    words = _words(record.command)
     for word, value in itertools.pairwise(words):
         if word in _CARRIED:
             yield from (word, value)
     yield from (word for word in words if word.partition("=")[0] in _CARRIED and "=" in word)
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # nobody has quoted it
+        return command.split()
 
 
 def _line(*words: Any) -> str:

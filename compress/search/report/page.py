@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tinsmith.compress.search.report.again import lines_of, resuming
 from tinsmith.compress.search.report.made import made_of
 from tinsmith.compress.search.report.plots import MOST_DEVICES, pareto_plots, size_plot
-from tinsmith.compress.search.report.standing import so_far, subject_of
+from tinsmith.compress.search.report.standing import rank_of, so_far, subject_of
 from tinsmith.compress.search.report.style import SCRIPT, STYLE_OF_PAGE
 from tinsmith.compress.search.report.tables import (
     bounds_table,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["page"]
 
-_MOST_PARTS, _MOST_LAYERS = 40, 40
+_MOST_PARTS, _MOST_LAYERS = 40, 20
 _LEGEND = (
     ("chosen", "chosen", '<path class="chosen" d="M9 1l8 8l-8 8l-8-8z"/>'),
     ("nearest", "misses the bounds by least", '<path class="nearest" d="M9 2l7 7l-7 7l-7-7z"/>'),
@@ -65,7 +65,7 @@ def page(record: Record, run: Path) -> str:
         *_head(record, subject),
         *_pareto(record),
         *_sizes(record, made),
-        *_latency(record),
+        *_latency(record, made),
         *([] if made is None else [*_accuracy(made), *_layers(made)]),
         *_operators(subject, made),
         *_commands(record, run, subject),
@@ -104,10 +104,11 @@ def _pareto(record: Record) -> Iterator[str]:
     plots = pareto_plots(record)
     if not plots:
         return
-    ranks = {"chosen": record.chosen is not None, "nearest": record.chosen is None and record.nearest is not None}
+    ranks = {rank_of(trial, record) for trial in record.trials}
+    greyed = {"misses"} if ranks & {"misses", "hopeless", "outdone"} else set()
     legend = "".join(
         f'<span><svg viewBox="0 0 18 18" aria-hidden="true">{shape}</svg>{said}</span>'
-        for rank, said, shape in _LEGEND if ranks.get(rank, True)
+        for rank, said, shape in _LEGEND if rank in ranks | greyed
     )  # fmt: skip
     left = len(record.devices) - MOST_DEVICES
     more = f" The table below has {left} more device{'s' if left > 1 else ''}." if left > 0 else ""
@@ -128,7 +129,7 @@ def _sizes(record: Record, made: Made | None) -> Iterator[str]:
     yield f'<p class="note">{escape(note)}.</p>'
 
 
-def _latency(record: Record) -> Iterator[str]:
+def _latency(record: Record, made: Made | None) -> Iterator[str]:
     table = latency_table(record)
     if not table:
         return
@@ -136,6 +137,11 @@ def _latency(record: Record) -> Iterator[str]:
     said = f" Emulated, and no device's time: {', '.join(emulated)}." if emulated else ""
     yield f"<h2>Time and memory on each device</h2>{table}"
     yield f'<p class="note">Peak: of a process that runs it, interpreter and engine included.{escape(said)}</p>'
+    if made is not None and made.speed:
+        yield (
+            '<p class="note">Timed in turn with the source on the machine that made it, it takes '
+            f"{escape(made.speed)}: a ratio, and no device's latency.</p>"
+        )
 
 
 def _accuracy(made: Made) -> Iterator[str]:
@@ -174,9 +180,17 @@ def _operators(subject: Trial | None, made: Made | None) -> Iterator[str]:
 
 def _commands(record: Record, run: Path, subject: Trial | None) -> Iterator[str]:
     lines = lines_of(record, run, subject)
+    if subject is not None:
+        steps = "".join(f"<li>{_step(step)}</li>" for step in subject.recipe["steps"])
+        yield f"<h2>The recipe of trial {subject.number}, and how to use it</h2><ol>{steps}</ol>"
     if lines:
-        yield "<h2>Commands</h2>"
         yield from (f'<p class="does">{escape(one.does)}</p><pre>{escape(one.typed)}</pre>' for one in lines)
+
+
+def _step(step: Mapping[str, Any]) -> str:
+    said = {name: value for name, value in step.items() if name != "kind" and value is not None}
+    options = "; ".join(f"{name.replace('_', ' ')}: {_said(value)}" for name, value in said.items())
+    return f"<b>{escape(step['kind'])}</b> {escape(options)}"
 
 
 def _trials(record: Record) -> Iterator[str]:
@@ -206,8 +220,8 @@ def _said(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
+    if isinstance(value, int | float):
+        return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_said(one)}" for name, one in value.items())
     return ", ".join(map(_said, value)) if isinstance(value, list | tuple) else str(value)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tinsmith.compress.search.report.loss import loss_of
 from tinsmith.compress.search.report.quantities import Bytes, LossQuantity, Time
 from tinsmith.compress.search.report.standing import WORDS, rank_of
+from tinsmith.convert.layers.wording import shortened
 from tinsmith.runtime.axes import Axes
 from tinsmith.runtime.intervals import figure
 from tinsmith.runtime.svg import BLUE, GREY, ORANGE, PALE, bar, line, svg, text
@@ -33,6 +34,7 @@ MOST_DEVICES = 2
 # From what lies behind to what lies in front.
 _LAYERS: tuple[Rank, ...] = ("hopeless", "outdone", "misses", "kept", "front", "nearest", "chosen")
 _ROW, _LABEL, _VALUE = 18, 60, 190
+_NAME = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +52,6 @@ class _Point:
     rank: Rank
     x: float
     y: float
-
-    @property
-    def counts(self) -> bool:
-        """Whether it keeps the bounds, or comes nearest."""
-        return self.rank in ("kept", "front", "chosen", "nearest")
 
     @property
     def shippable(self) -> bool:
@@ -112,10 +109,11 @@ def _points(record: Record, along: Quantity, upward: Quantity) -> Iterator[_Poin
 
 def _axes(points: Sequence[_Point], record: Record, along: Quantity, upward: Quantity) -> Axes:
     xs, ys = [point.x for point in points], [point.y for point in points]
+    counting = _counting(points)
     asked_x, asked_y = _within(along.bounds(record), xs), _within(upward.bounds(record), ys)
     return Axes(
-        xs=along.ends([*xs, *asked_x], [point.x for point in points if point.counts] + asked_x),
-        ys=upward.ends([*ys, *asked_y], [point.y for point in points if point.counts] + asked_y),
+        xs=along.ends([*xs, *asked_x], [*(point.x for point in counting), *asked_x]),
+        ys=upward.ends([*ys, *asked_y], [*(point.y for point in counting), *asked_y]),
         top=_TOP,
         height=_HEIGHT,
         left=_LEFT,
@@ -124,10 +122,16 @@ def _axes(points: Sequence[_Point], record: Record, along: Quantity, upward: Qua
     )
 
 
+def _counting(points: Sequence[_Point]) -> list[_Point]:
+    """Those that the plot is about: what keeps the bounds, or where nothing does, the better three quarters."""
+    kept = [point for point in points if point.rank in ("kept", "front", "chosen")]
+    return kept or sorted(points, key=lambda point: point.y)[: 1 + 3 * len(points) // 4]
+
+
 def _within(bounds: Sequence[tuple[float, str]], places: Sequence[float]) -> list[float]:
     """Those that are worth room in the plot: a bound that nothing comes near would make all points one."""
     finite = [place for place in places if math.isfinite(place)] or [0.0]
-    room = 0.5 * (max(finite) - min(finite))
+    room = 0.5 * (max(finite) - min(finite)) or math.inf
     return [place for place, _ in bounds if min(finite) - room <= place <= max(finite) + room]
 
 
@@ -156,7 +160,8 @@ def _bounds(record: Record, axes: Axes, along: Quantity, upward: Quantity) -> It
 
 def _front_line(points: Sequence[_Point], axes: Axes) -> Iterator[str]:
     """Joins those of the Pareto set that nothing beats in the two figures that are shown."""
-    best, steps = math.inf, []
+    best = math.inf
+    steps: list[tuple[float, float]] = []
     for point in sorted((point for point in points if point.shippable), key=lambda point: (point.x, point.y)):
         if point.y < best:
             steps += [(point.x, best), (point.x, point.y)] if steps else [(point.x, point.y)]
@@ -170,7 +175,7 @@ def _mark(point: _Point, axes: Axes, record: Record) -> str:
     shape = _shape(point, x, y, above=point.y > axes.ys[1])
     trial = point.trial
     assert trial.figures is not None
-    said = f"{trial.number}: {trial.name}: {_told(trial.figures, record)}; {WORDS[point.rank]}"
+    said = f"{trial.number}: {shortened(trial.name, _NAME)}: {_told(trial.figures, record)}; {WORDS[point.rank]}"
     return f'<a href="#t{trial.number}">{shape}<title>{escape(said)}</title></{_tag(shape)}></a>'
 
 

@@ -160,7 +160,7 @@ def _trial(record: Record, trial: Trial, devices: Sequence[str], more: Sequence[
             *(cell(figures) for _, _, cell in more),
             *(_time(figures.on(device)) for device in devices),
         ]
-    cells = [
+    cells: list[Number | Words] = [
         Number.of(trial.number, "d"), Words(said=trial.name), Words(said=trial.target), Number.of(trial.threads, "d"),
         Words(said=WORDS[rank]), *known, Number.of(trial.seconds, ".1f"), Words(said=remark_of(trial)),
     ]  # fmt: skip

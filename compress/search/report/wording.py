@@ -31,7 +31,7 @@ def headline(record: Record, subject: Trial | None) -> str:
 def tried(record: Record) -> str:
     """How far the search went."""
     kept = sum(trial.kept for trial in record.trials)
-    ended = f" {record.ended[:1].upper()}{record.ended[1:]}." if record.ended else ""
+    ended = f" It ended: {record.ended}." if record.ended else ""
     judged = "" if record.score is None else f" Judged by {record.metric}: the source has {record.score:.4g}."
     return (
         f"{len(record.trials):,} recipes were tried in {record.seconds / 60:,.1f} minutes from {record.began} on; "
