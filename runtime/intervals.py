@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ class Interval:
 
 
 def bootstrap(processes: Sequence[_T], statistic: Callable[[Sequence[_T]], float], *, seed: int = 0) -> Interval | None:
-    """The percentile bootstrap (Efron 1979): the statistic of processes drawn with replacement, 2,000 times.
+    """The expanded percentile bootstrap: the statistic of processes drawn with replacement, 2,000 times (Efron 1979).
+
+    The plain percentiles of few processes are too narrow: a draw varies by less than another sample would, and so few
+    do not say well by how much. Those that are taken lie further out, as Student's t does (Hesterberg 2015, 5.3).
 
     Args:
         processes: What each has measured.
@@ -56,7 +60,8 @@ def bootstrap(processes: Sequence[_T], statistic: Callable[[Sequence[_T]], float
     if len(processes) < LEAST_PROCESSES:
         return None
     drawing = random.Random(seed)  # noqa: S311 - no secret
-    return _middle([statistic(_draw(drawing, processes)) for _ in range(_RESAMPLES)])
+    drawn = [statistic(_draw(drawing, processes)) for _ in range(_RESAMPLES)]
+    return _middle(drawn, processes=len(processes))
 
 
 def bootstrap_apart(
@@ -70,17 +75,8 @@ def bootstrap_apart(
     if min(len(one), len(other)) < LEAST_PROCESSES:
         return None
     drawing = random.Random(seed)  # noqa: S311 - no secret
-    return _middle([statistic(_draw(drawing, one), _draw(drawing, other)) for _ in range(_RESAMPLES)])
-
-
-def _draw(drawing: random.Random, processes: Sequence[_T]) -> list[_T]:
-    return drawing.choices(processes, k=len(processes))
-
-
-def _middle(drawn: list[float]) -> Interval:
-    drawn.sort()
-    beyond = round((1 - _CONFIDENCE) / 2 * _RESAMPLES)
-    return Interval(low=drawn[beyond], high=drawn[-beyond - 1])
+    drawn = [statistic(_draw(drawing, one), _draw(drawing, other)) for _ in range(_RESAMPLES)]
+    return _middle(drawn, processes=min(len(one), len(other)))
 
 
 def figure(value: float) -> str:
@@ -92,3 +88,28 @@ def figure(value: float) -> str:
 def interval_text(value: float, interval: Interval | None) -> str:
     """``12.3 (12.1-12.6)``; without the interval where there is none."""
     return figure(value) + ("" if interval is None else f" ({figure(interval.low)}-{figure(interval.high)})")
+
+
+def _draw(drawing: random.Random, processes: Sequence[_T]) -> list[_T]:
+    return drawing.choices(processes, k=len(processes))
+
+
+def _middle(drawn: list[float], *, processes: int) -> Interval:
+    drawn.sort()
+    beyond = round(_beyond(processes) * _RESAMPLES)
+    return Interval(low=drawn[beyond], high=drawn[-beyond - 1])
+
+
+def _beyond(processes: int) -> float:
+    """Share of the draws that lies beyond either end."""
+    expanded = math.sqrt(processes / (processes - 1)) * _student((1 + _CONFIDENCE) / 2, processes - 1)
+    return NormalDist().cdf(-expanded)
+
+
+def _student(share: float, freedom: int) -> float:
+    """A quantile of Student's t, within 0.3 % from 4 degrees of freedom on (Cornish and Fisher 1937)."""
+    z = NormalDist().inv_cdf(share)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3

@@ -82,11 +82,14 @@ def _times(figures: Figures | None, device: str) -> tuple[object, ...]:
 
 def _warnings(record: Record) -> Iterator[str]:
     if not record.finished:
-        yield f"**Not finished; figures so far.** Go on with `{escaped(resuming(record))}`"
+        yield "**Not finished; figures so far.** Go on with"
+        yield _code(resuming(record))
     elif record.chosen is None:
         yield "**Nothing keeps every bound.**"
         if record.loosenings:
-            yield "\n".join(["Any one of these would be enough:\n", *(f"- `{one.said}`" for one in record.loosenings)])
+            yield "\n".join(
+                ["Any one of these would be enough:\n", *(f"- {escaped(one.said)}" for one in record.loosenings)]
+            )
 
 
 def _standings(subject: Trial) -> Iterator[str]:
@@ -129,4 +132,8 @@ def _time(timed: Timed | None) -> str:
 def _commands(record: Record, run: Path, subject: Trial | None) -> Iterator[str]:
     lines = lines_of(record, run, subject)
     if lines:
-        yield "\n".join(f"    {one.typed}".replace("\n", " ") for one in lines)
+        yield "\n".join(_code(one.typed) for one in lines)
+
+
+def _code(typed: str) -> str:
+    return f"    {typed}".replace("\n", " ")

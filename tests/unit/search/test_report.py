@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.search.conftest import Arithmetic
+from tests.unit.search.conftest import Arithmetic, search_in
 from tests.unit.search.recorded import COMMAND, record_of
 from tinsmith.compress.balance import Judged
 from tinsmith.compress.budget import Budget
@@ -96,15 +96,20 @@ def reported(tmp_path_factory):
     return compress(GOLDEN / "cnn.tflite", load_recipe("int8"), folder / "x.tflite", data=folder / "d.npz")
 
 
-@pytest.fixture
-def record(searched, reported):
-    return record_of(searched(ASK, trials=16), ASK, artifacts=reported.to_json())
+@pytest.fixture(scope="module")
+def record(reported, tmp_path_factory):
+    found = search_in(tmp_path_factory.mktemp("record"), ASK, trials=16)
+    return record_of(found, ASK, artifacts=reported.to_json())
 
 
-@pytest.fixture
-def nothing(searched, reported):
+@pytest.fixture(scope="module")
+def nothing(reported, tmp_path_factory):
     spread = Arithmetic(fails=lambda job: "it ran out of memory" if job.recipe.needs.training else "")
-    return record_of(searched(NOTHING, trials=16, spread=spread), NOTHING, artifacts=reported.to_json())
+    return record_of(
+        search_in(tmp_path_factory.mktemp("nothing"), NOTHING, trials=16, spread=spread),
+        NOTHING,
+        artifacts=reported.to_json(),
+    )
 
 
 def unfinished(record):
@@ -231,7 +236,8 @@ def test_names_are_no_markup(record):
 
     assert text.count("<script") == 1
     assert (Reader(text).open, Reader(text).bad) == ([], [])
-    assert "<script" not in markdown(named, Path("run"))
+    code = [line for line in markdown(named, RUN).splitlines() if "<script" in line]
+    assert all(line.startswith("    tinsmith ") for line in code)
 
 
 def test_where_nothing_fits_the_way_out_stands_on_top(nothing):
