@@ -65,6 +65,9 @@ class Browser:
     def errors(self):
         return [entry["message"] for entry in self._ask("/se/log", {"type": "browser"}) if entry["level"] == "SEVERE"]
 
+    def resize(self, width, height):
+        self._ask("/window/rect", {"width": width, "height": height})
+
     def picture(self, path):
         path.write_bytes(base64.b64decode(self._ask("/screenshot")))
 
