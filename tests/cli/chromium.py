@@ -66,7 +66,8 @@ class Browser:
         return [entry["message"] for entry in self._ask("/se/log", {"type": "browser"}) if entry["level"] == "SEVERE"]
 
     def resize(self, width, height):
-        self._ask("/window/rect", {"width": width, "height": height})
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self._ask("/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": screen})
 
     def picture(self, path):
         path.write_bytes(base64.b64decode(self._ask("/screenshot")))

@@ -11,16 +11,18 @@ import pytest
 
 from tests.cli.chromium import needs_chromium, opened_browser
 from tests.unit.search.conftest import search_in
-from tests.unit.search.recorded import record_of
+from tests.unit.search.recorded import compressed, record_of
 from tinsmith.compress.budget import Budget
 from tinsmith.compress.search.bounds import Ask, FileBound
+from tinsmith.compress.search.report.output import write_report
 
 ASK = Ask(budget=Budget(max_drop=0.01), files=(FileBound(kind="size", most=60_000),))
 
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
-    return record_of(search_in(tmp_path_factory.mktemp("search"), ASK, trials=16), ASK)
+    found = search_in(tmp_path_factory.mktemp("search"), ASK, trials=16)
+    return record_of(found, ASK, artifacts=compressed(tmp_path_factory.mktemp("made")).to_json())
 
 
 @pytest.fixture
@@ -83,22 +85,17 @@ def test_a_form_that_there_is_not_is_refused_before_anything_is_written(cli, run
     assert not (run / "r.html").exists()
 
 
+@pytest.fixture(scope="module")
+def page(record, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    write_report(path, record, Path("run"))
+    with opened_browser(tmp_path_factory.mktemp("chromium")) as browser:
+        browser.open(path.as_uri())
+        yield browser
+
+
 @needs_chromium
 class TestInABrowser:
-    @pytest.fixture(scope="class")
-    def browser(self, tmp_path_factory):
-        with opened_browser(tmp_path_factory.mktemp("chromium")) as opened:
-            yield opened
-
-    @pytest.fixture(scope="class")
-    def page(self, browser, record, tmp_path_factory):
-        from tinsmith.compress.search.report.output import write_report
-
-        path = tmp_path_factory.mktemp("page") / "report.html"
-        write_report(path, record, Path("run"))
-        browser.open(path.as_uri())
-        return browser
-
     def test_a_head_sorts_its_column_both_ways(self, page, record):
         column = "[...document.querySelectorAll('.trials tbody tr')].map(row => row.cells[5].dataset.v)"
         click = "document.querySelectorAll('.trials th button')[5].click();"

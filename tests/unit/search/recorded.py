@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+
+from tinsmith.compress.compression import compress
+from tinsmith.compress.recipe import load_recipe
 from tinsmith.compress.search.record import Record
+
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 COMMAND = "tinsmith search 'my model.keras' --data data.yaml --metric top-5 --max-size 60kB -o run"
 
@@ -39,3 +47,10 @@ def record_of(found, ask, *, artifacts=None, **changed):
         path = f"artifacts/{best:03d}"
         said["artifacts"] = {best: {"path": f"{path}.tflite", "recipe": f"{path}.yaml", "report": artifacts}}
     return Record(**said)
+
+
+def compressed(folder):
+    """What ``compress`` makes of a small model in int8, in truth."""
+    rng = np.random.default_rng(0)
+    np.savez(folder / "d.npz", x=rng.random((60, 8, 8, 1), np.float32), y=rng.integers(0, 3, 60))
+    return compress(GOLDEN / "cnn.tflite", load_recipe("int8"), folder / "x.tflite", data=folder / "d.npz")

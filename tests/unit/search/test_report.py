@@ -18,11 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.search.conftest import Arithmetic, search_in
-from tests.unit.search.recorded import COMMAND, record_of
+from tests.unit.search.recorded import COMMAND, compressed, record_of
 from tinsmith.compress.balance import Judged
 from tinsmith.compress.budget import Budget
-from tinsmith.compress.compression import compress
-from tinsmith.compress.recipe import load_recipe
 from tinsmith.compress.search.bounds import Ask, FileBound, LatencyBound
 from tinsmith.compress.search.figures import Figures, Timed
 from tinsmith.compress.search.record import Record, read_record
@@ -40,7 +38,6 @@ from tinsmith.convert.slice_scores import SliceScore
 from tinsmith.runtime.errors import DataError
 
 RUN = Path("run")
-GOLDEN = Path(__file__).parents[2] / "golden"
 ASK = Ask(
     budget=Budget(max_drop=0.01),
     files=(FileBound(kind="size", most=60_000),),
@@ -90,10 +87,7 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):
     """What ``compress`` says of an int8 artifact, in truth."""
-    folder = tmp_path_factory.mktemp("reported")
-    rng = np.random.default_rng(0)
-    np.savez(folder / "d.npz", x=rng.random((60, 8, 8, 1), np.float32), y=rng.integers(0, 3, 60))
-    return compress(GOLDEN / "cnn.tflite", load_recipe("int8"), folder / "x.tflite", data=folder / "d.npz")
+    return compressed(tmp_path_factory.mktemp("reported"))
 
 
 @pytest.fixture(scope="module")
