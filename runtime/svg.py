@@ -50,8 +50,9 @@ svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
 th, td { text-align: right; padding: .2rem .5rem; border-bottom: 1px solid var(--pale); vertical-align: top;
   font-variant-numeric: tabular-nums; } th { border-bottom: 2px solid var(--soft); }
-@media print { body { margin: 0; max-width: none; font-size: 11px; } table { font-size: 9px; }
-  tr, svg, li { break-inside: avoid; } thead { display: table-header-group; } h2 { break-after: avoid; } }
+@media print { body { margin: 0; max-width: none; font-size: 11px; } table, .note { font-size: 9px; }
+  p.verdict { font-size: 12px; } tr, svg, li { break-inside: avoid; } thead { display: table-header-group; }
+  h2 { break-after: avoid; } }
 """
 
 

@@ -181,7 +181,7 @@ def _time(timed: Timed | None) -> Number:
 def _latency_row(record: Record, trial: Trial, timed: Timed) -> Row:
     ends = [Number(said=ABSENT) if end is None else Number(said=figure(end), value=end)
             for end in (timed.low_ms, timed.high_ms)]  # fmt: skip
-    cells = [
+    cells: list[Number | Words] = [
         Words(said=timed.device), Number.of(trial.number, "d"), Words(said=trial.name), Number.of(timed.threads, "d"),
         _time(timed), *ends, Number.of(timed.peak_memory_bytes / 2**20, ",.1f"),
     ]  # fmt: skip
