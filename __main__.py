@@ -84,6 +84,10 @@ SECTIONS = {
             "tinsmith.devices.commands.benchmark:benchmark",
             "Measure how fast artifacts are on devices, honestly.",
         ),
+        "report": (
+            "tinsmith.compress.commands.report:report",
+            "Show what a search found: a page, Markdown, CSV.",
+        ),
     },
     "Ship": {
         "bundle": (
