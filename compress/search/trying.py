@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tinsmith.compress.recipe import Recipe
 from tinsmith.compress.search.figures import Figures
-from tinsmith.compress.search.space import Sensitivities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -111,8 +110,8 @@ class Spread(Protocol):
         ...
 
 
-class Crew(Spread, Sensitivities, Protocol):
-    """What carries a search's recipes out, and knows the source and its operators."""
+class Crew(Spread, Protocol):
+    """What carries a search's recipes out, and knows what there was before."""
 
     @property
     def baseline(self) -> Baseline:
