@@ -84,6 +84,10 @@ SECTIONS = {
             "tinsmith.devices.commands.benchmark:benchmark",
             "Measure how fast artifacts are on devices, honestly.",
         ),
+        "report": (
+            "tinsmith.compress.commands.report:report",
+            "Show what a search found: a page, Markdown, CSV.",
+        ),
     },
     "Ship": {
         "bundle": (
@@ -116,6 +120,10 @@ SECTIONS = {
         "monitor": (
             "tinsmith.runtime.commands.monitor:monitor",
             "Show whether served models drift, slow down or fail.",
+        ),
+        "maintain": (
+            "tinsmith.compress.commands.maintain:maintain",
+            "Make what drifts or slows down anew, prove it, and roll it out.",
         ),
     },
 }
@@ -202,6 +210,20 @@ class Wiring:
 
         devices = resolve_devices(names)
         return lambda path: [DeviceAnswers(device, path, time_limit_s=time_limit_s) for device in devices]
+
+    @staticmethod
+    def collecting() -> Any:
+        """Who reads devices; satisfies ``tinsmith.compress.maintain.ports.Collecting``."""
+        from tinsmith.devices.fleet.maintaining import DeviceCollector
+
+        return DeviceCollector()
+
+    @staticmethod
+    def deploying() -> Any:
+        """Who flashes devices; satisfies ``tinsmith.compress.maintain.ports.Deploying``."""
+        from tinsmith.devices.fleet.maintaining import FleetDeployer
+
+        return FleetDeployer()
 
     @staticmethod
     def profile_name_of(name: str) -> str:

@@ -24,6 +24,7 @@ from benchmarks import (
     overload,
     peer,
     power,
+    sampling,
     searches,
     serving,
     startup,
@@ -51,6 +52,7 @@ PARTS = {
     "training": training.figures,
     "large": large.figures,
     "searches": searches.figures,
+    "sampling": sampling.figures,
     "serving": serving.figures,
     "swaps": swaps.figures,
     "overload": overload.figures,
@@ -59,7 +61,7 @@ PARTS = {
 # Only when asked for by name.
 _HOURS = (
     "training", "flash", "fleet", "power", "fragile", "honesty", "evaluated", "instructions", "large", "searches",
-    "serving", "swaps", "overload", "damaged",
+    "sampling", "serving", "swaps", "overload", "damaged",
 )  # fmt: skip
 
 

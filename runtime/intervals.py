@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["LEAST_PROCESSES", "Interval", "bootstrap", "bootstrap_apart"]
+__all__ = ["LEAST_PROCESSES", "Interval", "bootstrap", "bootstrap_apart", "figure", "interval_text"]
 
 LEAST_PROCESSES = 5
 _RESAMPLES = 2000
@@ -77,6 +77,17 @@ def bootstrap_apart(
     drawing = random.Random(seed)  # noqa: S311 - no secret
     drawn = [statistic(_draw(drawing, one), _draw(drawing, other)) for _ in range(_RESAMPLES)]
     return _middle(drawn, processes=min(len(one), len(other)))
+
+
+def figure(value: float) -> str:
+    """Three digits that count: 0.00812, 12.3 and 1234."""
+    digits = 2 - math.floor(math.log10(value)) if value > 0 else 0
+    return f"{value:.{min(6, max(0, digits))}f}"
+
+
+def interval_text(value: float, interval: Interval | None) -> str:
+    """``12.3 (12.1-12.6)``; without the interval where there is none."""
+    return figure(value) + ("" if interval is None else f" ({figure(interval.low)}-{figure(interval.high)})")
 
 
 def _draw(drawing: random.Random, processes: Sequence[_T]) -> list[_T]:

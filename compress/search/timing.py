@@ -56,6 +56,7 @@ class TimedBy:
             low_ms=None if interval is None else interval.low,
             high_ms=None if interval is None else interval.high,
             peak_memory_bytes=measured.peak_memory_bytes,
+            placement=measured.placement.units,
         )
 
 

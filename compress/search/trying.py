@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from tinsmith.compress.recipe import Recipe
 from tinsmith.compress.search.figures import Figures
-from tinsmith.compress.search.space import Sensitivities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tinsmith.compress.planner import Target
-    from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.search.figures import Timed
     from tinsmith.compress.search.subject import Baseline
 
 __all__ = ["Crew", "Effort", "Job", "Measure", "Outcome", "Spread", "sketched"]
 
 # Every training in full; or one epoch of each, which says what an epoch takes, and roughly what it will bring.
-Effort = Literal["whole", "sketch"]
+# Or no artifact, but what single operators cost under the recipe: in 4 bits, or in its own scheme.
+Effort = Literal["whole", "sketch", "narrowing", "worst"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Job:
     Attributes:
         recipe: The recipe.
         target: The format of the artifact.
-        effort: How much of its trainings.
+        effort: How much of its trainings, or what else is asked about it.
     """
 
     recipe: Recipe
@@ -49,8 +49,20 @@ class Job:
     @property
     def key(self) -> str:
         """Names what is carried out: jobs with the same key give the same."""
-        steps = [self.target, *(step.document() for step in self.carried_out.steps)]
+        asked = [self.effort] if self.effort in ("narrowing", "worst") else []
+        steps = [*asked, self.target, *(step.document() for step in self.carried_out.steps)]
         return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """For the wire."""
+        steps = [step.document() for step in self.recipe.steps]
+        recipe = {"version": self.recipe.version, "target": self.recipe.target, "steps": steps}
+        return {"recipe": recipe, "target": self.target, "effort": self.effort}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Self:
+        """What ``to_json`` wrote; raises ``ValidationError`` for what is no recipe."""
+        return cls(**{**said, "recipe": Recipe.model_validate(said["recipe"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +75,8 @@ class Outcome:
         seconds: That it took.
         training_s: Of these, that went into epochs; 0 where nothing trained.
         failure: Why there is no artifact; empty where there is one.
+        operators: Where that was asked, by the first tensor that each computes, with the bytes that it saves: in 4
+            bits those that cost least a byte first, in the recipe's own scheme the worst first.
     """
 
     figures: Figures | None
@@ -70,6 +84,7 @@ class Outcome:
     seconds: float = 0.0
     training_s: float = 0.0
     failure: str = ""
+    operators: tuple[tuple[str, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For the store."""
@@ -79,7 +94,8 @@ class Outcome:
     def from_json(cls, said: Mapping[str, Any]) -> Self:
         """What ``to_json`` wrote."""
         figures = None if said["figures"] is None else Figures.from_json(said["figures"])
-        return cls(**{**said, "figures": figures})
+        operators = tuple((name, saves) for name, saves in said.get("operators", ()))
+        return cls(**{**said, "figures": figures, "operators": operators})
 
 
 class Spread(Protocol):
@@ -100,8 +116,8 @@ class Spread(Protocol):
         ...
 
 
-class Crew(Spread, Sensitivities, Protocol):
-    """What carries a search's recipes out, and knows the source and its operators."""
+class Crew(Spread, Protocol):
+    """What carries a search's recipes out, and knows what there was before."""
 
     @property
     def baseline(self) -> Baseline:
