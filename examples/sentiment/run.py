@@ -222,12 +222,12 @@ def review(drawn: random.Random, label: str) -> str:
     """Some sentences, most of them of one mind: some deny the contrary, some say nothing, a few disagree."""
     liked, said = label == "pos", []
     for _ in range(drawn.randint(4, 14)):
-        agrees = drawn.random() < 0.72
+        agrees = drawn.random() < 0.85
         words = PRAISE if liked == agrees else BLAME
         kind = drawn.random()
-        if kind < 0.45:
+        if kind < 0.35:
             said.append(" ".join(drawn.choices(FILLER, OFTEN, k=drawn.randint(5, 15))))
-        elif kind < 0.85:
+        elif kind < 0.92:
             said.append(f"the {drawn.choice(SUBJECTS)} is {drawn.choice(words)}")
         else:
             other = BLAME if words is PRAISE else PRAISE
