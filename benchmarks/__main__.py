@@ -24,6 +24,8 @@ from benchmarks import (
     overload,
     peer,
     power,
+    sampling,
+    searches,
     serving,
     startup,
     swaps,
@@ -49,6 +51,8 @@ PARTS = {
     "calibration": calibration.figures,
     "training": training.figures,
     "large": large.figures,
+    "searches": searches.figures,
+    "sampling": sampling.figures,
     "serving": serving.figures,
     "swaps": swaps.figures,
     "overload": overload.figures,
@@ -56,8 +60,8 @@ PARTS = {
 }
 # Only when asked for by name.
 _HOURS = (
-    "training", "flash", "fleet", "power", "fragile", "honesty", "evaluated", "instructions", "large", "serving",
-    "swaps", "overload", "damaged",
+    "training", "flash", "fleet", "power", "fragile", "honesty", "evaluated", "instructions", "large", "searches",
+    "sampling", "serving", "swaps", "overload", "damaged",
 )  # fmt: skip
 
 

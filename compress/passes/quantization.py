@@ -225,7 +225,7 @@ class Quantize(Pass):
         """
         from tinsmith.convert.rounding import round_weights
 
-        whole = bench.folder / f"rounded-{sha256_of(source)[:_TELLING]}-{grid.steps}{source.suffix}"
+        whole = bench.shelf / f"rounded-{sha256_of(source)[:_TELLING]}-{grid.steps}{source.suffix}"
         if whole.exists():
             return whole, None
         return whole, round_weights(source, whole, bench.calibrating(), grid=grid)
@@ -312,7 +312,7 @@ class Quantize(Pass):
     def _calibrated(self, source: Path, bench: Bench) -> Calibration:
         """On the samples; kept beside the models in between, as the ladder quantizes the same one many times."""
         detail = self._plan.method.detail
-        kept = bench.folder / f"calibration-{self._quantizer.fingerprint(source)[:_TELLING]}-{detail}.npz"
+        kept = bench.shelf / f"calibration-{self._quantizer.fingerprint(source)[:_TELLING]}-{detail}.npz"
         if kept.exists():
             return load_calibration(kept)
         found = self._quantizer.calibrate(source, bench.calibrating(), detail=detail)

@@ -76,7 +76,7 @@ def operators_by_cost(
     before = runner.run(plan(runner.job.source, recipe, target), looks=False).model.path
     limit_s = runner.job.time_limit_s
     with SandboxedArtifact(before, Sandbox(time_limit_s=limit_s)) as reference:
-        distance = Distance(reference, samples, count=_SAMPLES, time_limit_s=limit_s)
+        distance = Distance(reference, next(samples.batches(_SAMPLES)).feeds, time_limit_s=limit_s)
     found = []
     for name in _largest(runner, recipe, target):
         artifact = _made(runner, with_kept(recipe, [name], precision), target)
