@@ -35,6 +35,10 @@ SECTIONS = {
             "tinsmith.compress.commands.demo:demo",
             "Train, compress, prove and measure a small model, end to end.",
         ),
+        "init": (
+            "tinsmith.compress.commands.init:init",
+            "Ask for model, data and budgets, and say the command.",
+        ),
         "formats": (
             "tinsmith.convert.commands.formats:formats",
             "Show which format turns into which, and what it needs.",
@@ -117,6 +121,10 @@ SECTIONS = {
             "tinsmith.runtime.commands.monitor:monitor",
             "Show whether served models drift, slow down or fail.",
         ),
+        "maintain": (
+            "tinsmith.compress.commands.maintain:maintain",
+            "Make what drifts or slows down anew, prove it, and roll it out.",
+        ),
     },
 }
 _AGAIN_S = 0.05
@@ -181,7 +189,7 @@ class Wiring:
 
     @staticmethod
     def measure(artifact: Path) -> Any:
-        """How fast an artifact runs here, in a few seconds; satisfies ``tinsmith.compress.demo.Measure``."""
+        """How fast an artifact runs here, in a few seconds; satisfies ``tinsmith.compress.variants.Measure``."""
         from tinsmith.devices.benchmarking.benchmark import benchmark_here
         from tinsmith.devices.benchmarking.effort import EFFORTS, Plan
 
@@ -202,6 +210,20 @@ class Wiring:
 
         devices = resolve_devices(names)
         return lambda path: [DeviceAnswers(device, path, time_limit_s=time_limit_s) for device in devices]
+
+    @staticmethod
+    def collecting() -> Any:
+        """Who reads devices; satisfies ``tinsmith.compress.maintain.ports.Collecting``."""
+        from tinsmith.devices.fleet.maintaining import DeviceCollector
+
+        return DeviceCollector()
+
+    @staticmethod
+    def deploying() -> Any:
+        """Who flashes devices; satisfies ``tinsmith.compress.maintain.ports.Deploying``."""
+        from tinsmith.devices.fleet.maintaining import FleetDeployer
+
+        return FleetDeployer()
 
     @staticmethod
     def profile_name_of(name: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tinsmith.compress.search.bounds import Ask
 from tinsmith.compress.search.search import Hands, Settings, search
 from tinsmith.compress.search.searching import Limits
-from tinsmith.compress.search.spreading import hired
+from tinsmith.compress.search.spreading import Care, LocalSpread
 from tinsmith.compress.search.subject import Subject
 from tinsmith.runtime.files import sha256_of
 
@@ -31,7 +31,7 @@ class _Measured:
 
 def main(model, data, output):
     settings = Settings(limits=Limits(trials=_TRIALS, minutes=600), resume=output.exists(), training=False)
-    hands = Hands(stopwatch=_Bytes(), hiring=hired(workers=1, time_limit_s=600))
+    hands = Hands(stopwatch=_Bytes(), hiring=lambda subject, folder: LocalSpread(subject, folder.work, Care()))
     search(Subject(model=model, data=str(data)), Ask(), output, hands, settings=settings)
 
 

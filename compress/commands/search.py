@@ -111,14 +111,15 @@ def _settings(said: dict[str, Any]) -> Any:
 
 def _hiring(said: dict[str, Any]) -> Any:
     from tinsmith.compress.search.bounds import bytes_of_text
-    from tinsmith.compress.search.spreading import hired
+    from tinsmith.compress.search.spreading import Care, LocalSpread
 
     memory = said["trial_memory"]
-    return hired(
+    care = Care(
         workers=said["workers"],
-        time_limit_s=60 * said["trial_minutes"],
-        memory_limit_bytes=None if memory is None else bytes_of_text(memory),
+        minutes=said["trial_minutes"],
+        memory_bytes=None if memory is None else bytes_of_text(memory),
     )
+    return lambda subject, folder: LocalSpread(subject, folder.work, care)
 
 
 def _refuse_missed(record: Record, output: Path, *, as_json: bool) -> None:

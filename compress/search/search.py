@@ -14,15 +14,17 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tinsmith.compress.balance import computes_in_integers
-from tinsmith.compress.compression import compress
+from tinsmith.compress.compression import Training, compress
 from tinsmith.compress.recipe import Recipe
 from tinsmith.compress.search.folder import Folder
 from tinsmith.compress.search.proposing import Proposer
 from tinsmith.compress.search.record import Record
 from tinsmith.compress.search.searching import Limits, Means, Search
+from tinsmith.compress.search.sensing import MeasuredSensitivities
 from tinsmith.compress.search.space import Scope, Space
 from tinsmith.compress.search.store import Store
 from tinsmith.compress.search.timing import TimedBy, refuse_emulated
+from tinsmith.compress.search.workroom import PASSES_NAME
 from tinsmith.convert.external_data import files_of
 from tinsmith.convert.model import identify
 from tinsmith.convert.tool_versions import tool_versions
@@ -170,7 +172,7 @@ class _Course:
     def run(self, watch: Watch | None) -> Record:
         with Store(self._folder.store, self._run) as store:
             self._before_s, self._began = store.noted("spent") or (0.0, self._began)
-            space = Space(self._scope, self._crew)
+            space = Space(self._scope, MeasuredSensitivities(self._crew, store))
             means = Means(spread=self._crew, measure=TimedBy(self._stopwatch), store=store)
             told = _Told(self, store, watch)
             found = Search(self._ask, space, self._proposer(space), means, self._settings.limits, watch=told).run()
@@ -193,7 +195,7 @@ class _Course:
         settings, known = self._settings, self._baseline
         trainable = settings.training and known.trainable
         return _scope(
-            self._subject, self._ask, self._stopwatch, settings, calibrated=bool(known.data), trainable=trainable
+            self._subject, self._ask, self._stopwatch, settings, calibrated=bool(known.data_sha256), trainable=trainable
         )
 
     def _proposer(self, space: Space) -> Proposer:
@@ -223,7 +225,12 @@ class _Course:
             "seed": subject.seed,
             "device": subject.device,
         }
-        data = {"reference": subject.data, "name": known.data, "sha256": known.data_sha256, "judged": known.judged}
+        data = {
+            "reference": subject.data,
+            "name": known.judged_on,
+            "sha256": known.data_sha256,
+            "judged": known.samples,
+        }
         return Record(
             finished=False,
             command=self._settings.command,
@@ -233,7 +240,7 @@ class _Course:
                 "sha256": sha256_of(subject.model),
                 "bytes": sum(bytes_of(file) for file in files_of(self._source)),
             },
-            data=data if known.data else None,
+            data=data if known.data_sha256 else None,
             metric=known.metric,
             score=known.score,
             ask=tuple(self._ask.to_json()),
@@ -271,7 +278,7 @@ class _Course:
             recipe,
             output,
             metric=subject.metric,
-            kept=PassShelf(self._folder.work),
+            training=Training(kept=self._folder.work / PASSES_NAME),
             data=subject.data,
             seed=subject.seed,
             allow=subject.allow,

@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from tinsmith.compress.recipe import Recipe
 from tinsmith.compress.search.figures import Figures
-from tinsmith.compress.search.space import Sensitivities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tinsmith.compress.planner import Target
-    from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.search.figures import Timed
     from tinsmith.compress.search.subject import Baseline
 
@@ -51,6 +50,17 @@ class Job:
         """Names what is carried out: jobs with the same key give the same."""
         steps = [self.target, *(step.document() for step in self.carried_out.steps)]
         return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """For the wire."""
+        steps = [step.document() for step in self.recipe.steps]
+        recipe = {"version": self.recipe.version, "target": self.recipe.target, "steps": steps}
+        return {"recipe": recipe, "target": self.target, "effort": self.effort}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Self:
+        """What ``to_json`` wrote; raises ``ValidationError`` for what is no recipe."""
+        return cls(**{**said, "recipe": Recipe.model_validate(said["recipe"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +110,8 @@ class Spread(Protocol):
         ...
 
 
-class Crew(Spread, Sensitivities, Protocol):
-    """What carries a search's recipes out, and knows the source and its operators."""
+class Crew(Spread, Protocol):
+    """What carries a search's recipes out, and knows what there was before."""
 
     @property
     def baseline(self) -> Baseline:

@@ -180,15 +180,9 @@ def _signing_key(path: Path | None, password_file: Path | None) -> SecretKey | N
 
 
 def _password(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        password = path.read_text(encoding="utf-8").split("\n", 1)[0].removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the password in {path}: {first_line(error)}", hint="check the path") from error
-    if not password:
-        raise UsageError(f"{path} holds no password", hint="leave out --password-file for a key without one")
-    return password
+    from tinsmith.runtime.bundle.secret_key import read_password
+
+    return None if path is None else read_password(path)
 
 
 def _postprocessing(said: str) -> Postprocessing:
