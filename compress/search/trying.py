@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Crew", "Effort", "Job", "Measure", "Outcome", "Spread", "sketched"]
 
 # Every training in full; or one epoch of each, which says what an epoch takes, and roughly what it will bring.
-Effort = Literal["whole", "sketch"]
+# Or no artifact, but what single operators cost under the recipe: in 4 bits, or in its own scheme.
+Effort = Literal["whole", "sketch", "narrowing", "worst"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,7 @@ class Job:
     Attributes:
         recipe: The recipe.
         target: The format of the artifact.
-        effort: How much of its trainings.
+        effort: How much of its trainings, or what else is asked about it.
     """
 
     recipe: Recipe
@@ -48,7 +49,8 @@ class Job:
     @property
     def key(self) -> str:
         """Names what is carried out: jobs with the same key give the same."""
-        steps = [self.target, *(step.document() for step in self.carried_out.steps)]
+        asked = [self.effort] if self.effort in ("narrowing", "worst") else []
+        steps = [*asked, self.target, *(step.document() for step in self.carried_out.steps)]
         return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -73,6 +75,8 @@ class Outcome:
         seconds: That it took.
         training_s: Of these, that went into epochs; 0 where nothing trained.
         failure: Why there is no artifact; empty where there is one.
+        operators: Where that was asked, by the first tensor that each computes, with the bytes that it saves: in 4
+            bits those that cost least a byte first, in the recipe's own scheme the worst first.
     """
 
     figures: Figures | None
@@ -80,6 +84,7 @@ class Outcome:
     seconds: float = 0.0
     training_s: float = 0.0
     failure: str = ""
+    operators: tuple[tuple[str, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For the store."""
@@ -89,7 +94,8 @@ class Outcome:
     def from_json(cls, said: Mapping[str, Any]) -> Self:
         """What ``to_json`` wrote."""
         figures = None if said["figures"] is None else Figures.from_json(said["figures"])
-        return cls(**{**said, "figures": figures})
+        operators = tuple((name, saves) for name, saves in said.get("operators", ()))
+        return cls(**{**said, "figures": figures, "operators": operators})
 
 
 class Spread(Protocol):
