@@ -86,7 +86,7 @@ SECTIONS = {
         ),
         "report": (
             "tinsmith.compress.commands.report:report",
-            "Show what a search found: a page, Markdown, CSV.",
+            "Show what a search found, finished or not.",
         ),
     },
     "Ship": {
