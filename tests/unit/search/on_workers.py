@@ -1,0 +1,61 @@
+"""What tests run on workers: imported there by name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+from tests.unit.search.conftest import figures_of
+from tinsmith.compress.search.figures import Timed
+from tinsmith.compress.search.subject import Produced
+from tinsmith.compress.search.trying import Outcome
+from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.files import sha256_of
+
+
+class ArithmeticRoom:
+    """Makes an artifact of what the recipe says, and writes down that it has; what the samples say happens to it.
+
+    The samples are a file of lines: ``die N`` kills the process over its Nth job, once of all processes; ``die KIND``
+    over each recipe with such a step; ``unusable`` makes no workroom at all.
+    """
+
+    def __init__(self, subject, folder):
+        self._said = Path(subject.data).read_text().split("\n")
+        self._notes, self._folder, self._jobs = Path(self._said[0]), folder, 0
+        if "unusable" in self._said:
+            raise DataError("no sample can be read", hint="mend them")
+        self._model = subject.model.read_bytes()
+
+    def carry_out(self, job):
+        self._jobs += 1
+        if f"die {self._jobs}" in self._said:
+            with contextlib.suppress(FileExistsError):
+                (self._notes / "died").touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+        for step in job.recipe.steps:
+            if f"die {step.kind}" in self._said:
+                (self._notes / f"died {os.getpid()}").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        (self._notes / f"{job.key} {os.getpid()}").touch()
+        path = self._folder / f"{job.key}.{job.target}"
+        path.write_bytes(self._model + job.key.encode())
+        figures = figures_of(job)
+        return Produced(
+            outcome=Outcome(figures=figures, sha256=sha256_of(path), seconds=1.0, training_s=0.5), path=path
+        )
+
+
+def measure_alone(artifact, device, threads):
+    """Fails where it is called while it runs already."""
+    lock = Path(os.environ["TINSMITH_TEST_NOTES"]) / device
+    lock.touch(exist_ok=False)
+    time.sleep(0.05)
+    lock.unlink()
+    size = artifact.stat().st_size
+    return Timed(
+        device=device, threads=threads, median_ms=size, low_ms=None, high_ms=None, peak_memory_bytes=os.getpid()
+    )
