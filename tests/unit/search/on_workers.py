@@ -12,7 +12,7 @@ from tests.unit.search.conftest import figures_of
 from tinsmith.compress.search.figures import Timed
 from tinsmith.compress.search.subject import Produced
 from tinsmith.compress.search.trying import Outcome
-from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.errors import DataError, UnreachableError
 from tinsmith.runtime.files import sha256_of
 
 
@@ -59,3 +59,11 @@ def measure_alone(artifact, device, threads):
     return Timed(
         device=device, threads=threads, median_ms=size, low_ms=None, high_ms=None, peak_memory_bytes=os.getpid()
     )
+
+
+def unreachable(artifact, device, threads):
+    raise UnreachableError(f"{device} is off", hint="plug it in")
+
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
 from tests.unit.search.conftest import Stopwatch, points
-from tests.unit.search.on_workers import ArithmeticRoom
+from tests.unit.search.on_workers import ArithmeticRoom, die, measure_alone, unreachable
 from tinsmith.compress.recipe import Recipe
 from tinsmith.compress.search.bounds import Ask
-from tinsmith.compress.search.cluster import DaskSpread
+from tinsmith.compress.search.cluster import DaskMeasure, DaskSpread
 from tinsmith.compress.search.subject import Subject
 from tinsmith.compress.search.trying import Job
 from tinsmith.convert.cluster import Cluster
-from tinsmith.runtime.errors import DataError
+from tinsmith.convert.workers import Errand
+from tinsmith.runtime.errors import DataError, HostError, UnreachableError, UsageError
 from tinsmith.runtime.files import sha256_of
+
+# Each process has another folder by this name, as each machine would.
+_HERE = Path("/proc/self/cwd/here")
 
 
 @pytest.fixture
@@ -27,10 +38,11 @@ def spread_over(cluster, golden, tmp_path):
     """A spread whose workers do what the lines say."""
     for name in ("notes", "artifacts", "here"):
         (tmp_path / name).mkdir()
+    shutil.copy(golden / "dense.tflite", _HERE)
 
     def spread(*said):
-        (tmp_path / "here" / "samples.npz").write_text("\n".join([str(tmp_path / "notes"), *said]))
-        subject = Subject(model=golden / "dense.tflite", data=str(tmp_path / "here" / "samples.npz"))
+        (_HERE / "samples.npz").write_text("\n".join([str(tmp_path / "notes"), *said]))
+        subject = Subject(model=_HERE / "dense.tflite", data=str(_HERE / "samples.npz"))
         return DaskSpread(cluster, subject, ArithmeticRoom, tmp_path / "artifacts")
 
     return spread
@@ -79,10 +91,105 @@ def test_what_no_worker_can_begin_with_ends_the_search(spread_over):
     assert caught.value.hint == "mend them"
 
 
-def test_files_that_a_worker_lacks_are_sent_to_it_once(spread_over, tmp_path):
-    spread = spread_over()
-    (tmp_path / "here").rename(tmp_path / "there")
-    # the files have another name now, as on another machine; what is sent is read under the new one
-    for parcel in spread._parcels.values():
-        if parcel.root == tmp_path / "here":
-            object.__setattr__(parcel, "content", None)
+def test_files_that_a_worker_lacks_are_sent_to_it_once(spread_over, cluster, monkeypatch):
+    sent, run = [], cluster.client.run
+    monkeypatch.setattr(cluster.client, "run", lambda *args, **more: sent.append(args[1].entry) or run(*args, **more))
+
+    outcomes = list(spread_over().outcomes(jobs_of("slim", "dead-channels", "quantize", "bn-recalibrate")))
+
+    assert [outcome.failure for _, outcome in outcomes] == [""] * 4
+    # the model was sent by a test before, if this is not the first
+    assert 1 <= sent.count("samples.npz") <= 2
+    assert sent.count("dense.tflite") <= 2
+
+
+def test_a_board_is_measured_by_its_worker_and_never_twice_at_once(cluster, tmp_path):
+    paths = [tmp_path / f"{number}.tflite" for number in range(4)]
+    for number, path in enumerate(paths):
+        path.write_bytes(b"----TFL3" + bytes(number))
+    measure = DaskMeasure(cluster, measure_alone)
+
+    with ThreadPoolExecutor(4) as threads:
+        timed = list(threads.map(measure, paths, ["pi4"] * 4, [2] * 4))
+
+    assert [found.median_ms for found in timed] == [8, 9, 10, 11]
+    assert len({found.peak_memory_bytes for found in timed}) == 1
+    assert timed[0].peak_memory_bytes != os.getpid()
+
+
+def test_a_board_that_no_worker_has_is_measured_here(cluster, tmp_path):
+    (tmp_path / "a.tflite").write_bytes(b"----TFL3")
+    here = []
+
+    DaskMeasure(cluster, lambda *asked: here.append(asked))(tmp_path / "a.tflite", "pi5", 1)
+
+    assert here == [(tmp_path / "a.tflite", "pi5", 1)]
+
+
+def test_a_board_whose_worker_is_gone_is_unreachable(cluster, tmp_path, monkeypatch):
+    (tmp_path / "a.tflite").write_bytes(b"----TFL3")
+    offered = iter([1, 1])
+    monkeypatch.setattr(cluster, "offering", lambda name: next(offered, 0) if name == "device:pi9" else 2)
+    monkeypatch.setattr(cluster, "patience_s", 0.0)
+
+    with pytest.raises(UnreachableError, match=r"no worker of tcp://.* has device:pi9 any more"):
+        DaskMeasure(cluster, measure_alone)(tmp_path / "a.tflite", "pi9", 1)
+
+
+def test_what_fails_at_a_board_is_the_same_error_here(cluster, tmp_path):
+    (tmp_path / "a.tflite").write_bytes(b"----TFL3")
+
+    with pytest.raises(UnreachableError, match=r"on the worker tcp://.*: pi4 is off") as caught:
+        DaskMeasure(cluster, unreachable)(tmp_path / "a.tflite", "pi4", 1)
+
+    assert caught.value.hint == "plug it in"
+
+
+_ONE_PROCESS = """
+import distributed, time
+settings = {"dashboard": False, "dashboard_address": ":0", "host": "127.0.0.1"}
+workers = {"only": {"cls": distributed.Worker, "options": {"nthreads": 1}}}
+scheduler = {"cls": distributed.Scheduler, "options": settings}
+print(distributed.SpecCluster(scheduler=scheduler, workers=workers).scheduler_address, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_scheduler_that_dies_is_said_with_the_way_to_go_on():
+    command = [sys.executable, "-c", _ONE_PROCESS]
+    errands = [Errand(work=die, task=None, parcels={})]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        cluster = Cluster(process.stdout.readline().strip())
+        # its only worker lives in the same process
+        with pytest.raises(HostError, match="is gone") as caught:
+            list(cluster.run(errands))
+        with pytest.raises(HostError, match="is gone"):
+            list(cluster.run(errands))
+        cluster.close()
+
+    assert "--resume" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "error", "said"),
+    [("tcp://127.0.0.1:9", HostError, "no scheduler answers at"), ("10.0.0.5", UsageError, "tcp://HOST:PORT")],
+)
+def test_a_scheduler_that_is_not_there_is_said(scheduler, error, said, monkeypatch):
+    monkeypatch.setattr("tinsmith.convert.cluster._CONNECT_S", 0.2)
+    with pytest.raises(error) as caught:
+        Cluster(scheduler)
+
+    assert said in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_worker_with_another_version_is_named_at_the_start(dask_cluster, monkeypatch):
+    monkeypatch.setattr("tinsmith.convert.cluster.__version__", "9.9")
+    with pytest.raises(HostError, match=r"the worker tcp://\S+ has tinsmith \S+; here is 9.9"):
+        Cluster(dask_cluster.scheduler_address)
+
+
+def test_a_worker_with_another_version_that_comes_later_is_named_as_well(cluster, monkeypatch):
+    monkeypatch.setattr("tinsmith.convert.cluster.__version__", "9.9")
+    (fate,) = cluster.run([Errand(work=die, task=None, parcels={})])
+
+    assert "9.9" in fate.error.message
