@@ -12,7 +12,7 @@ from tinsmith.convert.documents import read_mapping
 from tinsmith.convert.external_data import files_of
 from tinsmith.convert.model import identify
 from tinsmith.runtime.errors import DataError
-from tinsmith.runtime.files import sha256_of, staged_folder
+from tinsmith.runtime.files import sha256_of, write_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -141,8 +141,4 @@ def take_in(parcel: Parcel, content: Mapping[str, bytes], folder: Path) -> None:
     Raises:
         OutputError: They can't be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with staged_folder(folder / parcel.name) as staged:
-        for name, held in content.items():
-            (staged / name).parent.mkdir(parents=True, exist_ok=True)
-            (staged / name).write_bytes(held)
+    write_folder(folder / parcel.name, content)

@@ -6,18 +6,20 @@ a job has made comes back, and lies on this machine like that of any other searc
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pickle
 import threading
+import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from tinsmith.compress.search.trying import Outcome
 from tinsmith.convert.parcels import parcel_of_data, parcel_of_model
-from tinsmith.convert.workers import Errand, Raised, Returned, results
+from tinsmith.convert.workers import Errand, Lost, Raised, Returned, results
 from tinsmith.runtime.errors import HostError
-from tinsmith.runtime.files import staged_folder, write_bytes
+from tinsmith.runtime.files import write_bytes, write_folder, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.search.subject import Subject, Workroom
     from tinsmith.compress.search.trying import Job, Measure
     from tinsmith.convert.cluster import Cluster
+    from tinsmith.convert.parcels import Parcel, Place
     from tinsmith.convert.workers import Workers
 
     # makes the workroom of a subject; the folder is for its work
@@ -34,28 +37,41 @@ if TYPE_CHECKING:
 __all__ = ["DaskMeasure", "DaskSpread"]
 
 
+# Below the folder of a workroom: what it has made, and what passes gave, by names that say what it is of.
+_ARTIFACTS, _PASSES = "artifacts", "passes"
+_MARK = ".shared"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Order:
-    """A job, and what the workroom for it is made of."""
+    """A job, and what the workroom for it is made of.
+
+    Attributes:
+        subject: As it is called on the machine of the search.
+        rooms: Makes the workroom.
+        job: What to do there.
+        folder: Of the search.
+        token: What stands in that folder, where a worker shares it.
+    """
 
     subject: Subject
     rooms: Rooms
     job: Job
+    folder: Path
+    token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Made:
-    """What came of a job, with the files of the artifact.
+    """What came of a job.
 
     Attributes:
-        outcome: What came of it.
-        entry: Name of the artifact; empty where there is none.
-        content: Of each file, by its name.
+        outcome: As the workroom said it.
+        files: By where they belong below the folder of the search; none where the worker shares it.
     """
 
     outcome: Outcome
-    entry: str = ""
-    content: Mapping[str, bytes]
+    files: Mapping[str, bytes]
 
 
 class DaskSpread:
@@ -64,54 +80,62 @@ class DaskSpread:
     Args:
         workers: The cluster.
         subject: What all jobs are made of.
-        rooms: Makes the workroom of a worker; a function that can be imported by its name.
-        artifacts: The folder for what is made; it is there.
+        rooms: Makes the workroom of a worker from a subject and a folder; can be imported by its name.
+        folder: For what is made. Workers that have the same folder, by the same name, work in it; from others comes
+            what they have made: artifacts, and what trainings gave.
 
     Raises:
         DataError: The samples can't be read.
         ModelError: The model can't.
+        OutputError: The folder can't be written.
     """
 
-    def __init__(self, workers: Workers, subject: Subject, rooms: Rooms, artifacts: Path) -> None:
-        self._workers, self._subject, self._rooms, self._artifacts = workers, subject, rooms, artifacts
-        self._parcels: dict[str, Any] = {"model": parcel_of_model(subject.model)}
+    def __init__(self, workers: Workers, subject: Subject, rooms: Rooms, folder: Path) -> None:
+        self._workers, self._subject, self._rooms = workers, subject, rooms
+        self._folder, self._token = folder.absolute(), uuid.uuid4().hex
+        self._parcels: dict[str, Parcel | Place] = {"model": parcel_of_model(subject.model)}
         if subject.data is not None:
             self._parcels["data"] = parcel_of_data(subject.data)
+        (folder / _ARTIFACTS).mkdir(exist_ok=True)
+        write_text(folder / _MARK, self._token)
 
     def outcomes(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
         """See ``Spread``."""
-        orders = [_Order(subject=self._subject, rooms=self._rooms, job=job) for job in jobs]
-        errands = [Errand(work=_carry_out, task=order, parcels=self._parcels) for order in orders]
+        errands = [Errand(work=_carry_out, task=self._order(job), parcels=self._parcels) for job in jobs]
         for fate in self._workers.run(errands):
             job = jobs[fate.number]
             match fate:
                 case Raised():
                     raise fate.error
-                case Returned():
-                    self._keep(fate.value)
-                    yield job, fate.value.outcome
-                case _:
+                case Lost():
                     yield job, Outcome(figures=None, failure=fate.reason)
+                case Returned():
+                    self._keep(fate.value.files)
+                    yield job, fate.value.outcome
 
     def artifact(self, sha256: str) -> Path:
         """See ``Spread``."""
-        found = [*self._artifacts.glob(f"{sha256}.*"), *self._artifacts.glob(f"{sha256}/artifact.*")]
-        if not found:
-            raise HostError(f"{self._artifacts} has lost the artifact {sha256[:12]}…", hint="search again without it")
-        return found[0]
+        found = next((self._folder / _ARTIFACTS).glob(f"{sha256}.*"), None)
+        if found is None:
+            raise HostError(
+                f"{self._folder / _ARTIFACTS} has lost {sha256[:12]}…", hint="search again without --resume"
+            )
+        return found
 
-    def _keep(self, made: _Made) -> None:
-        """Put the artifact in its place; one with files beside it gets a folder, for they have names of their own."""
-        if not made.entry:
-            return
-        place = self._artifacts / made.outcome.sha256
-        if len(made.content) == 1:
-            write_bytes(place.with_suffix(Path(made.entry).suffix), made.content[made.entry])
-            return
-        with staged_folder(place) as staged:
-            for name, content in made.content.items():
-                called = f"artifact{Path(name).suffix}" if name == made.entry else name
-                (staged / called).write_bytes(content)
+    def _order(self, job: Job) -> _Order:
+        return _Order(subject=self._subject, rooms=self._rooms, job=job, folder=self._folder, token=self._token)
+
+    def _keep(self, files: Mapping[str, bytes]) -> None:
+        """Put files where they belong, whole or not at all; what passes gave are folders."""
+        results: dict[str, dict[str, bytes]] = {}
+        for name, content in files.items():
+            kind, entry, *inside = name.split("/", 2)
+            if inside:
+                results.setdefault(f"{kind}/{entry}", {})[inside[0]] = content
+            else:
+                write_bytes(self._folder / name, content)
+        for name, inner in results.items():
+            write_folder(self._folder / name, inner)
 
 
 class _Kept:
@@ -122,25 +146,52 @@ class _Kept:
         self._rooms: dict[str, Workroom] = {}
 
     def carry_out(self, order: _Order, folder: Path) -> _Made:
-        """One job."""
-        with self._lock:
-            produced = self._room_for(order, folder).carry_out(order.job)
-        if produced.path is None:
-            return _Made(outcome=produced.outcome, content={})
-        parcel = parcel_of_model(produced.path)
-        return _Made(outcome=produced.outcome, entry=parcel.entry, content=parcel.content())
+        """One job.
 
-    def _room_for(self, order: _Order, folder: Path) -> Workroom:
-        name = hashlib.sha256(pickle.dumps((order.subject, order.rooms))).hexdigest()
-        if name not in self._rooms:
-            self._rooms.clear()  # a workroom holds samples: one is enough
-            work = folder / "rooms" / name[:16]
+        Args:
+            order: With the source and the samples as they are called here.
+            folder: Of this worker.
+        """
+        shared = _is_shared(order)
+        with self._lock:
+            work = order.folder if shared else folder / "rooms" / _name(order)
+            room = self._room(order, work)
+            before = _folders(work / _PASSES)
+            produced = room.carry_out(order.job)
+            files = {} if shared or produced.path is None else {f"{_ARTIFACTS}/{produced.path.name}": produced.path}
+            if files and produced.outcome.training_s and order.job.effort == "whole":
+                for new in _folders(work / _PASSES) - before:
+                    files |= {path.relative_to(work).as_posix(): path for path in new.rglob("*") if path.is_file()}
+            return _Made(outcome=produced.outcome, files={name: path.read_bytes() for name, path in files.items()})
+
+    def _room(self, order: _Order, work: Path) -> Workroom:
+        """That of an order; a workroom holds samples, so that one is enough."""
+        key = f"{_name(order)} {order.token}"
+        if key not in self._rooms:
+            self._rooms.clear()
             work.mkdir(parents=True, exist_ok=True)
-            self._rooms[name] = order.rooms(order.subject, work)
-        return self._rooms[name]
+            self._rooms[key] = order.rooms(order.subject, work)
+        return self._rooms[key]
+
+
+def _name(order: _Order) -> str:
+    """The same for all jobs of a search, also of one that goes on."""
+    return hashlib.sha256(pickle.dumps((order.subject, order.rooms, order.folder))).hexdigest()[:16]
 
 
 _kept = _Kept()
+
+
+def _is_shared(order: _Order) -> bool:
+    """Whether the folder of the search is that of this name here."""
+    with contextlib.suppress(OSError):
+        return (order.folder / _MARK).read_text(encoding="utf-8") == order.token
+    return False
+
+
+def _folders(folder: Path) -> set[Path]:
+    """Those below it that are whole."""
+    return {path for path in folder.glob("[!.]*") if path.is_dir()} if folder.is_dir() else set()
 
 
 def _carry_out(order: _Order, places: Mapping[str, str], folder: str) -> _Made:

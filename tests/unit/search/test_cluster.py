@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from tinsmith.runtime.errors import DataError, HostError, UnreachableError, Usag
 from tinsmith.runtime.files import sha256_of
 
 # Each process has another folder by this name, as each machine would.
-_HERE = Path("/proc/self/cwd/here")
+_ELSEWHERE = Path("/proc/self/cwd")
 
 
 @pytest.fixture
@@ -36,14 +37,14 @@ def cluster(dask_cluster):
 @pytest.fixture
 def spread_over(cluster, golden, tmp_path):
     """A spread whose workers do what the lines say."""
-    for name in ("notes", "artifacts", "here"):
+    for name in ("notes", "here", "work"):
         (tmp_path / name).mkdir()
-    shutil.copy(golden / "dense.tflite", _HERE)
+    shutil.copy(golden / "dense.tflite", tmp_path / "here")
 
-    def spread(*said):
-        (_HERE / "samples.npz").write_text("\n".join([str(tmp_path / "notes"), *said]))
-        subject = Subject(model=_HERE / "dense.tflite", data=str(_HERE / "samples.npz"))
-        return DaskSpread(cluster, subject, ArithmeticRoom, tmp_path / "artifacts")
+    def spread(*said, below=_ELSEWHERE):
+        (tmp_path / "here" / "samples.npz").write_text("\n".join([str(tmp_path / "notes"), *said]))
+        subject = Subject(model=below / "here" / "dense.tflite", data=str(below / "here" / "samples.npz"))
+        return DaskSpread(cluster, subject, ArithmeticRoom, below / "work")
 
     return spread
 
@@ -101,6 +102,27 @@ def test_files_that_a_worker_lacks_are_sent_to_it_once(spread_over, cluster, mon
     # the model was sent by a test before, if this is not the first
     assert 1 <= sent.count("samples.npz") <= 2
     assert sent.count("dense.tflite") <= 2
+
+
+def test_where_machines_share_a_folder_nothing_is_sent(spread_over, cluster, tmp_path, monkeypatch):
+    spread = spread_over(below=tmp_path)
+    monkeypatch.setattr(spread, "_keep", lambda files: [].remove(files) if files else None)
+    monkeypatch.setattr(cluster.client, "run", None)
+
+    ((_, outcome),) = spread.outcomes(jobs_of("slim"))
+
+    assert spread.artifact(outcome.sha256).read_bytes().endswith(jobs_of("slim")[0].key.encode())
+
+
+def test_what_trainings_gave_comes_back_as_folders(spread_over, tmp_path):
+    (job,) = jobs_of("slim")
+    sketch = replace(jobs_of("quantize")[0], effort="sketch")
+
+    list(spread_over().outcomes([job, sketch]))
+
+    (result,) = (tmp_path / "work" / "passes").iterdir()
+    assert result.name == job.key
+    assert (result / "model" / "m.keras").read_bytes() == b"m"
 
 
 def test_a_board_is_measured_by_its_worker_and_never_twice_at_once(cluster, tmp_path):
