@@ -38,6 +38,7 @@ class Bench(Workbench):
         number: The place of the pass in the plan, from 1: two passes of one kind keep their trainings apart by it.
         made: Forms that the passes before have brought the weights into.
         looks: Whether a pass is to look at what it did to each layer, for the report.
+        beside: Folder for what is worked out once for many plans; None for ``folder``.
     """
 
     data: str | None = None
@@ -50,6 +51,12 @@ class Bench(Workbench):
     number: int = 1
     made: frozenset[Form] = frozenset()
     looks: bool = True
+    beside: Path | None = None
+
+    @property
+    def shelf(self) -> Path:
+        """Where calibrations and the like are kept: by what they are of, for whoever wants them again."""
+        return self.beside or self.folder
 
     def calibrating(self) -> Iterator[Feeds]:
         """The calibration samples from the start, 32 at a time; raises ``DataError`` for none, or of one value."""

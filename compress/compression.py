@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.balance import Balance, Scales, computes_in_integers, judge, judged_on, look_at_speed
 from tinsmith.compress.holding import hold, refuse_blind
 from tinsmith.compress.hygiene import hygiene_of
+from tinsmith.compress.keeping import PassStore, run_of
 from tinsmith.compress.passes.trained import TrainedPass
 from tinsmith.compress.planner import plan, target_of
 from tinsmith.compress.recovery import Climb, Ground, Recovery, recover
@@ -24,13 +25,14 @@ from tinsmith.convert.delivery import Delivery, Job, Made, Proven, Unrun, Workbe
 from tinsmith.convert.external_data import files_of
 from tinsmith.convert.room import why_too_large
 from tinsmith.runtime.errors import DataError, MissingDependencyError
-from tinsmith.runtime.files import bytes_of, sha256_of
+from tinsmith.runtime.files import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tinsmith.compress.budget import Verdict
+    from tinsmith.compress.keeping import Keeper
     from tinsmith.compress.planner import PlannedPass
     from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.running import Outcome
@@ -105,11 +107,14 @@ class Training:
         resume: Go on where a killed run stood.
         watcher: Is told how each training goes.
         trackers: Where else the course of each is written.
+        kept: Folder of a ``PassStore`` from which trainings are taken that were done before, and which gets new ones;
+            there is no ``OUTPUT.work`` then. None to keep nothing for others.
     """
 
     resume: bool = False
     watcher: Watcher | None = None
     trackers: Trackers = field(default_factory=Trackers)
+    kept: Path | None = None
 
 
 def watchers_of(training: Training) -> Watchers:
@@ -201,6 +206,7 @@ class _Course:
         self._training, self._metric, self._recovery = training, metric, recovery
         self._target = target_of(recipe, job.output)
         self._work: WorkFolder | None = None
+        self._keeper: Keeper | None = None
         self._workbench: Workbench | None = None
         self._runner: Runner | None = None
         self._outcome: Outcome | None = None
@@ -234,7 +240,7 @@ class _Course:
         refuse_blind(self._recovery.budget, self._judging)
         watchers = self._open_watchers()
         self._open_work(workbench)
-        self._runner = Runner(self._job, workbench, self._work, watcher=watchers, metric=self._metric)
+        self._runner = Runner(self._job, self._workbench, self._keeper, watcher=watchers, metric=self._metric)
         if self._job.source.is_artifact:
             self._scales.put(self._job.source.path)
         self._outcome = outcome = self._runner.run(self._climbed(workbench), announced)
@@ -296,9 +302,8 @@ class _Course:
         if not self._climbs:
             return self._planned
         assert self._runner is not None
-        assert self._work is not None
         ground = Ground.of(self._job, workbench.roles, self._recipe, self._target, self._recovery.budget)
-        log = self._work.path / "trials.json"
+        log = None if self._work is None else self._work.path / "trials.json"
         self.climb = recover(self._runner, self._recipe, ground, self._recovery, metric=self._metric, log=log)
         self._recipe, self._ground = self.climb.recipe, ground
         return plan(self._job.source, self._recipe, self._target)
@@ -337,8 +342,9 @@ class _Course:
         if not self._climbs and not any(isinstance(planned.work, TrainedPass) for planned in self._planned):
             return
         Cluster.of()  # what is wrong with TF_CONFIG is said before anything runs
-        job = self._job
-        data = "" if workbench.dataset is None else workbench.dataset.sha256
-        device = "" if job.device is None else job.device.name
-        run = f"{sha256_of(job.source.path)} {data} {job.seed} {self._metric} {device}"
-        self._work = WorkFolder(job.output, resume=self._training.resume, run=run)
+        run = run_of(self._job, workbench.dataset, self._metric)
+        if self._training.kept is not None:
+            self._keeper = PassStore(self._training.kept, run)
+            return
+        self._keeper = self._work = WorkFolder(self._job.output, resume=self._training.resume, run=run)
+        self._workbench = replace(workbench, folder=self._work.path)

@@ -15,7 +15,7 @@ from tinsmith.runtime.errors import OutputError
 from tinsmith.runtime.files import sha256_of, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["WorkFolder"]
 
@@ -45,6 +45,23 @@ class WorkFolder:
             self.path.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError.from_os_error(self.path, error) from error
+
+    @property
+    def shelf(self) -> Path:
+        """See ``Keeper``."""
+        return self.path
+
+    def checkpoints(self, steps: Sequence[Mapping[str, Any]]) -> Path:  # noqa: ARG002 - their names tell them apart
+        """See ``Keeper``."""
+        return self.path
+
+    def result(self, steps: Sequence[Mapping[str, Any]], taken: Model, make: Callable[[], PassResult]) -> PassResult:  # noqa: ARG002 - it lies where it was
+        """See ``Keeper``."""
+        known = self.finished(steps)
+        if known is None:
+            known = make()
+            self.keep(steps, known)
+        return known
 
     def finished(self, steps: Sequence[Mapping[str, Any]]) -> PassResult | None:
         """What the last of ``steps`` gave; None where it has not finished, or other steps came before it."""

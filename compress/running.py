@@ -16,9 +16,9 @@ from tinsmith.convert.parity import FLOAT32, Tolerance
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tinsmith.compress.keeping import Keeper
     from tinsmith.compress.passes.base import Form, PassResult
     from tinsmith.compress.planner import PlannedPass, Target
-    from tinsmith.compress.resuming import WorkFolder
     from tinsmith.convert.delivery import Job, Workbench
     from tinsmith.convert.layers import LayerReport
     from tinsmith.convert.model import Model
@@ -52,16 +52,16 @@ class Runner:
 
     Args:
         job: What the user asked for.
-        workbench: Where models between the passes go, where there is no work folder.
-        work: Where they go when a killed run may go on; None where nothing trains.
+        workbench: Where models between the passes go.
+        keeper: Keeps what they give for other runs; None where there is nothing worth it.
         settings: ``watcher`` and ``metric`` of ``Bench``.
 
     Attributes:
         job: What the user asked for.
     """
 
-    def __init__(self, job: Job, workbench: Workbench, work: WorkFolder | None, **settings: Any) -> None:
-        self.job, self._workbench, self._work, self._settings = job, workbench, work, settings
+    def __init__(self, job: Job, workbench: Workbench, keeper: Keeper | None, **settings: Any) -> None:
+        self.job, self._workbench, self._keeper, self._settings = job, workbench, keeper, settings
         self._found: dict[str, PassResult] = {}
         self._plain: Model | None = None
 
@@ -107,36 +107,40 @@ class Runner:
 
     def bench(self, teacher: Model | None) -> Bench:
         """What a pass has at hand."""
-        folder = self._workbench.folder if self._work is None else self._work.path
         return Bench(
-            folder=folder,
+            folder=self._workbench.folder,
             dataset=self._workbench.dataset,
             seed=self._workbench.seed,
             allow_unsafe=self._workbench.allow_unsafe,
             device=self._workbench.device,
             data=None if self.job.data is None else str(self.job.data),
             teacher=teacher,
-            checkpoints=None if self._work is None else folder,
+            beside=None if self._keeper is None else self._keeper.shelf,
             artifact=self.job.output.name,
             **self._settings,
         )
 
     def _result(self, planned: tuple[PlannedPass, ...], at: Model, bench: Bench) -> PassResult:
-        """What the last pass gives; taken from the work folder where it has finished before."""
-        steps = documents_of(planned)
+        """What the last pass gives; taken from what is kept where it has finished before."""
+        steps = [{**one.step.document(), "gives": one.gives} for one in planned]
         key = json.dumps([bench.looks, *steps], sort_keys=True)
         if key not in self._found:
             self._found[key] = self._kept(planned[-1], steps, at, bench)
         return self._found[key]
 
     def _kept(self, one: PlannedPass, steps: list[dict[str, Any]], at: Model, bench: Bench) -> PassResult:
-        if self._work is None or not isinstance(one.work, TrainedPass):
+        if self._keeper is None or not _worth_keeping(one, bench):
             return one.work.apply(at, bench)
-        result = self._work.finished(steps)
-        if result is None:
-            result = one.work.apply(at, bench)
-            self._work.keep(steps, result)
-        return result
+        trains = isinstance(one.work, TrainedPass)
+        bench = replace(bench, checkpoints=self._keeper.checkpoints(steps)) if trains else bench
+        return self._keeper.result(steps, at, lambda: one.work.apply(at, bench))
+
+
+def _worth_keeping(one: PlannedPass, bench: Bench) -> bool:
+    """Trainings always are; else what other recipes may go on from, without the look that a report is written from."""
+    if isinstance(one.work, TrainedPass):
+        return True
+    return not bench.looks and "integers" not in one.work.makes | bench.made
 
 
 def documents_of(planned: Sequence[PlannedPass]) -> list[dict[str, Any]]:

@@ -213,7 +213,7 @@ class Quantize(Pass):
                 "unsigned weights have a grid that is not even around 0, on which only rounding to the nearest works",
                 hint="leave rounding out",
             )
-        whole = bench.folder / f"rounded-{sha256_of(source)[:_TELLING]}-{steps}{source.suffix}"
+        whole = bench.shelf / f"rounded-{sha256_of(source)[:_TELLING]}-{steps}{source.suffix}"
         said: dict[str, float | str] = {"rounding": self._step.rounding}
         if not whole.exists():
             found = round_weights(source, whole, bench.calibrating(), steps=steps)
@@ -293,7 +293,7 @@ class Quantize(Pass):
     def _calibrated(self, source: Path, bench: Bench) -> Calibration:
         """On the samples; kept beside the models in between, as the ladder quantizes the same one many times."""
         detail = self._plan.method.detail
-        kept = bench.folder / f"calibration-{self._quantizer.fingerprint(source)[:_TELLING]}-{detail}.npz"
+        kept = bench.shelf / f"calibration-{self._quantizer.fingerprint(source)[:_TELLING]}-{detail}.npz"
         if kept.exists():
             return load_calibration(kept)
         found = self._quantizer.calibrate(source, bench.calibrating(), detail=detail)

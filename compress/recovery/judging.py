@@ -15,6 +15,7 @@ from tinsmith.runtime.errors import DataError
 from tinsmith.runtime.sandbox import Sandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from tinsmith.convert.metrics import Metric
     from tinsmith.convert.predictors import Predictor
 
-__all__ = ["Found", "Judge"]
+__all__ = ["Found", "Judge", "Nearness"]
 
 _BATCH = 64
 
@@ -38,11 +39,32 @@ class Found:
         after: Its evaluation; None without answers to hold it against.
         agreement: Share of samples on which it names the class that the source names, 0 to 1; None for other models.
         misses: Limits of the budget that it misses.
+        distance: Mean squared distance of its answers from the source's, on a few samples.
     """
 
     after: Evaluation | None
     agreement: float | None
     misses: tuple[Verdict, ...]
+    distance: float
+
+
+class Nearness:
+    """How far the answers of others lie from a model's, which is run once.
+
+    Args:
+        source: The model.
+        feeds: A few samples: one array an input name.
+    """
+
+    def __init__(self, source: Predictor, feeds: Mapping[str, NDArray[np.generic]]) -> None:
+        self._outputs, self._feeds = [spec.name for spec in source.outputs], feeds
+        self._answers = run_samples(source, feeds)
+
+    def __call__(self, opened: Predictor) -> float:
+        """Mean squared distance, summed over the outputs; raises as what runs it."""
+        found = outputs_in_order(self._outputs, opened, run_samples(opened, self._feeds))
+        pairs = zip(self._answers, found, strict=True)
+        return float(sum(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2) for a, b in pairs))
 
 
 class Judge:
@@ -55,6 +77,11 @@ class Judge:
         metric: What judges; None where nothing says what is right.
         time_limit_s: For an artifact's load, and for each run.
 
+    Attributes:
+        before: The source's evaluation; None where nothing says what is right.
+        names_classes: Whether the source does.
+        nearness: How far answers lie from the source's on a few samples.
+
     Raises:
         DataError: The budget asks for what these samples, or this model, can't say.
     """
@@ -64,31 +91,42 @@ class Judge:
     ) -> None:
         self._samples, self._budget, self._metric = samples, budget, metric
         self._time_limit_s = time_limit_s
-        self._outputs = source.outputs
-        self._before, self._named = self._look(source)
-        self._few = next(samples.batches(_BATCH)).feeds
-        self._answers = run_samples(source, self._few)
+        self.before, self._named = self._look(source)
+        self.nearness = Nearness(source, next(samples.batches(_BATCH)).feeds)
         if self._named is None and budget.min_agreement is not None:
             raise DataError(
                 "--min-agreement is for models that name classes, and this one does not",
                 hint="give samples with answers, and --max-drop",
             )
 
-    def __call__(self, artifact: Path) -> Found:
-        """Judge one; raises as what opens and runs it."""
-        with SandboxedArtifact(artifact, Sandbox(time_limit_s=self._time_limit_s)) as opened:
+    @property
+    def names_classes(self) -> bool:
+        """See above."""
+        return self._named is not None
+
+    def __call__(self, artifact: Path, sandbox: Sandbox | None = None) -> Found:
+        """Judge one.
+
+        Args:
+            artifact: The file.
+            sandbox: A child to use, which is closed then; None for a new one.
+
+        Raises:
+            TinsmithError: As what opens and runs it.
+        """
+        with SandboxedArtifact(artifact, sandbox or Sandbox(time_limit_s=self._time_limit_s)) as opened:
             after, named = self._look(opened)
+            distance = self.nearness(opened)
         agreement = None
         if self._named is not None and named is not None:
             agreement = float(np.mean(self._named == named))
-        return Found(after=after, agreement=agreement, misses=self._budget.misses(self._before, after, agreement))
+        misses = self._budget.misses(self.before, after, agreement)
+        return Found(after=after, agreement=agreement, misses=misses, distance=distance)
 
     def error(self, artifact: Path) -> float:
         """Mean squared distance of its answers from the source's on a few samples; raises as what opens and runs it."""
         with SandboxedArtifact(artifact, Sandbox(time_limit_s=self._time_limit_s)) as opened:
-            found = outputs_in_order([spec.name for spec in self._outputs], opened, run_samples(opened, self._few))
-        pairs = zip(self._answers, found, strict=True)
-        return float(sum(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2) for a, b in pairs))
+            return self.nearness(opened)
 
     def _look(self, predictor: Predictor) -> tuple[Evaluation | None, NDArray[np.int64] | None]:
         """Its evaluation, and the class that it names for each sample."""

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from tinsmith.compress.running import Runner
     from tinsmith.convert.data import Dataset, Roles
     from tinsmith.convert.delivery import Job
+    from tinsmith.convert.model import Model
 
-__all__ = ["Ground", "Recovery", "recover"]
+__all__ = ["Ground", "Recovery", "can_train", "chosen_by", "recover"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,16 +80,32 @@ class Ground:
         """Look what there is; raises ``DataError`` where there are no samples."""
         if roles is None:
             raise no_samples()
-        trained, validation = not job.source.is_artifact, roles.validation
-        trainable = trained and validation is not None and len(validation) >= _LEAST_VALIDATION
-        apart = trainable or recipe.needs.training or roles.split_by_user
+        trainable = can_train(job.source, roles)
         return cls(
-            trained=trained,
+            trained=not job.source.is_artifact,
             answers_stay=budget.min_agreement is not None,
             trainable=trainable,
             target=target,
-            samples=at_most(validation if apart and validation is not None else roles.calibration, roles.seed),
+            samples=chosen_by(roles, apart=trainable or recipe.needs.training),
         )
+
+
+def can_train(source: Model, roles: Roles) -> bool:
+    """Whether a model's weights can be trained on some samples, and judged on enough others."""
+    validation = roles.validation
+    return not source.is_artifact and validation is not None and len(validation) >= _LEAST_VALIDATION
+
+
+def chosen_by(roles: Roles, *, apart: bool) -> Dataset:
+    """The samples that recipes are chosen by, at most 2,000; never those of a test split.
+
+    Args:
+        roles: Of the user's samples.
+        apart: Whether a recipe may learn from the others. If not, and where the user has not split them, all serve.
+    """
+    apart = apart or roles.split_by_user
+    validation = roles.validation
+    return at_most(validation if apart and validation is not None else roles.calibration, roles.seed)
 
 
 def recover(
@@ -138,7 +155,7 @@ class _Attempts:
             lacking=sum(miss.beyond for miss in verdict.misses),
             score=None if verdict.after is None else verdict.after.score,
             agreement=verdict.agreement,
-            distance=self._judge.error(artifact),
+            distance=verdict.distance,
             size_bytes=artifact.stat().st_size,
             seconds=time.monotonic() - began,
             remark="; ".join(f"{miss.bound} missed by {miss.beyond:.2%}" for miss in verdict.misses),

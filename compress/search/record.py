@@ -46,8 +46,8 @@ class Record:
         chosen: Number of the one chosen; None where nothing keeps the bounds.
         nearest: Number of what misses them by least.
         loosenings: Bounds that would have to give.
-        artifacts: Of the Pareto set, by number: path below the folder, the recipe's path, and what ``compress`` reported
-            when it was made and proven again: sizes, accuracy by class and slice, layers, operators.
+        artifacts: Of the Pareto set, by number: ``path`` and ``recipe`` below the folder, and as ``report`` what
+            ``compress`` said when it was made whole and proven: sizes, accuracy by class and slice, layers, operators.
     """
 
     finished: bool

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tinsmith.compress.budget import Budget
 from tinsmith.convert.delivery import Allowances
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
+
+    from typing_extensions import Self
 
     from tinsmith.compress.search.trying import Job, Outcome
 
-__all__ = ["Produced", "Subject", "Workroom"]
+__all__ = ["ARTIFACTS_NAME", "Baseline", "Produced", "Subject", "Workroom"]
+
+# Below the folder that workers share: artifacts by their sha256.
+ARTIFACTS_NAME = "artifacts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +41,52 @@ class Subject:
     data: str | None
     metric: str | None = None
     seed: int = 0
-    allow: Allowances = Allowances()
+    allow: Allowances = field(default_factory=Allowances)
     time_limit_s: float = 60.0
     device: str | None = None
     budget: Budget = field(default_factory=Budget)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the wire."""
+        return {**asdict(self), "model": str(self.model)}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Self:
+        """What ``to_json`` wrote."""
+        read = {"model": Path(said["model"]), "allow": Allowances(**said["allow"]), "budget": Budget(**said["budget"])}
+        return cls(**{**said, **read})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What is known before anything is tried.
+
+    Attributes:
+        metric: What judges; empty where nothing says what is right.
+        score: The source's, of the metric; None as above.
+        samples: How many judge; 0 where the user gave none.
+        judged_on: What these are called.
+        data_sha256: Of all samples; empty where there are none.
+        names_classes: Whether the source does.
+        trainable: Weights can be trained: there are samples to learn from, and enough others to judge by.
+    """
+
+    metric: str = ""
+    score: float | None = None
+    samples: int = 0
+    judged_on: str = ""
+    data_sha256: str = ""
+    names_classes: bool = False
+    trainable: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """For the wire, and for reports."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Self:
+        """What ``to_json`` wrote."""
+        return cls(**said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +103,16 @@ class Produced:
 
 
 class Workroom(Protocol):
-    """Carries out jobs in one process, one after the other; holds the samples and the source's answers."""
+    """Carries out jobs in one process, one after the other; holds the samples and the source's answers.
+
+    Attributes:
+        baseline: What is known before anything is tried.
+    """
+
+    @property
+    def baseline(self) -> Baseline:
+        """See above."""
+        ...
 
     def carry_out(self, job: Job) -> Produced:
         """Do it; a recipe that can't be carried out has an outcome that says why.

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from tinsmith.compress.recipe import Recipe
 from tinsmith.compress.search.figures import Figures
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tinsmith.compress.planner import Target
-    from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.search.figures import Timed
 
 __all__ = ["Effort", "Job", "Measure", "Outcome", "Spread", "sketched"]
@@ -49,6 +49,17 @@ class Job:
         """Names what is carried out: jobs with the same key give the same."""
         steps = [self.target, *(step.document() for step in self.carried_out.steps)]
         return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """For the wire."""
+        steps = [step.document() for step in self.recipe.steps]
+        recipe = {"version": self.recipe.version, "target": self.recipe.target, "steps": steps}
+        return {"recipe": recipe, "target": self.target, "effort": self.effort}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Self:
+        """What ``to_json`` wrote; raises ``ValidationError`` for what is no recipe."""
+        return cls(**{**said, "recipe": Recipe.model_validate(said["recipe"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

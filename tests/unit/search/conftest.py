@@ -33,7 +33,7 @@ class Operators:
 
 
 def figures_of(job):
-    """What the arithmetic model becomes: smooth enough to learn from, with a best corner in 4 bits and half the MACs."""
+    """What the arithmetic model becomes: smooth enough to learn from, best in 4 bits with half the MACs."""
     steps = {step.kind: step for step in job.carried_out.steps}
     quantize, channels = steps.get("quantize"), steps.get("channels")
     scheme = quantize.scheme if quantize else ("int8" if "quantize-aware" in steps else "float32")
@@ -101,10 +101,8 @@ class Stopwatch:
 def searched(tmp_path):
     """Runs a search; a second one on the same store goes on."""
 
-    def run(
-        ask=None, *, spread=None, measure=None, scope=None, sampler="tpe", seed=0, trials=40, minutes=1e9, clock=None
-    ):
-        ask = ask or Ask()
+    def run(ask=None, *, spread=None, measure=None, scope=None, sampler="tpe", seed=0, clock=None, **limits):
+        ask, limits = ask or Ask(), Limits(**{"trials": 40, "minutes": 1e9, **limits})
         scope = scope or Scope(targets=("tflite",), layered=True, calibrated=True, trainable=True)
         space = Space(scope, Operators())
         proposer = Proposer(
@@ -116,13 +114,9 @@ def searched(tmp_path):
             seed=seed,
         )
         with Store(tmp_path / "search.sqlite", f"seed {seed}") as store:
-            means = Means(
-                spread=spread or Arithmetic(),
-                measure=measure or Stopwatch(),
-                store=store,
-                **({"clock": clock} if clock else {}),
-            )
-            return Search(ask, space, proposer, means, Limits(trials=trials, minutes=minutes)).run()
+            ticking = {"clock": clock} if clock else {}
+            means = Means(spread=spread or Arithmetic(), measure=measure or Stopwatch(), store=store, **ticking)
+            return Search(ask, space, proposer, means, limits).run()
 
     return run
 

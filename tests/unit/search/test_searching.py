@@ -111,7 +111,7 @@ def test_only_survivors_are_trained_in_full(searched):
 
 
 def test_a_training_that_takes_longer_than_what_is_left_is_not_begun(searched):
-    found = searched(_SMALL, spread=Arithmetic(training_s=60.0), minutes=5.0)
+    found = searched(_SMALL, spread=Arithmetic(training_s=100.0), minutes=5.0)
     trained = [trial for trial in found.trials if any(step["kind"] == "distill" for step in trial.recipe["steps"])]
     assert trained
     assert {trial.state for trial in trained} == {"outdone"}
