@@ -1,7 +1,7 @@
 """Recipes carried out and artifacts measured by the workers of a cluster.
 
-A worker holds one workroom, made once of the subject; the source and one-file samples are sent where they are not. What
-a job has made comes back, and lies on this machine like that of any other search.
+A worker holds one ``Spread`` of its own machine, opened once for the subject: so jobs are watched there as they are
+here. The source and one-file samples are sent where they are not; what a job has made comes back.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import threading
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from tinsmith.compress.search.trying import Outcome
+from tinsmith.compress.search.subject import ARTIFACTS_NAME
+from tinsmith.compress.search.trying import Outcome, Spread
+from tinsmith.compress.search.workroom import PASSES_NAME
 from tinsmith.convert.parcels import parcel_of_data, parcel_of_model
 from tinsmith.convert.workers import Errand, Lost, Raised, Returned, results
 from tinsmith.runtime.errors import HostError
@@ -25,40 +27,60 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tinsmith.compress.search.figures import Timed
-    from tinsmith.compress.search.subject import Subject, Workroom
+    from tinsmith.compress.search.subject import Baseline, Subject
     from tinsmith.compress.search.trying import Job, Measure
     from tinsmith.convert.cluster import Cluster
     from tinsmith.convert.parcels import Parcel, Place
     from tinsmith.convert.workers import Workers
 
-    # makes the workroom of a subject; the folder is for its work
-    Rooms: TypeAlias = Callable[[Subject, Path], Workroom]
+    Opens: TypeAlias = Callable[[Subject, Path], "Local"]
 
-__all__ = ["DaskMeasure", "DaskSpread"]
+__all__ = ["DaskMeasure", "DaskSpread", "Local"]
 
-
-# Below the folder of a workroom: what it has made, and what passes gave, by names that say what it is of.
-_ARTIFACTS, _PASSES = "artifacts", "passes"
+# Says a folder apart from another one that has the same name on another machine.
 _MARK = ".shared"
+
+
+class Local(Spread, Protocol):
+    """What carries jobs out on a worker's machine, such as ``LocalSpread``."""
+
+    @property
+    def baseline(self) -> Baseline:
+        """What is known before anything is tried; raises ``TinsmithError`` where nothing can be."""
+        ...
+
+    def close(self) -> None:
+        """End what still runs."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Order:
-    """A job, and what the workroom for it is made of.
+    """What a worker opens, and for which search.
 
     Attributes:
         subject: As it is called on the machine of the search.
-        rooms: Makes the workroom.
-        job: What to do there.
+        opens: Opens it.
         folder: Of the search.
         token: What stands in that folder, where a worker shares it.
     """
 
     subject: Subject
-    rooms: Rooms
-    job: Job
+    opens: Opens
     folder: Path
     token: str
+
+    @property
+    def name(self) -> str:
+        """The same for all jobs of a search, also of one that goes on."""
+        return hashlib.sha256(pickle.dumps((self.subject, self.opens, self.folder))).hexdigest()[:16]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the folder of the search is that of this name here."""
+        with contextlib.suppress(OSError):
+            return (self.folder / _MARK).read_text(encoding="utf-8") == self.token
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +102,8 @@ class DaskSpread:
     Args:
         workers: The cluster.
         subject: What all jobs are made of.
-        rooms: Makes the workroom of a worker from a subject and a folder; can be imported by its name.
+        opens: What carries jobs out on a worker's machine, from a subject and a folder; can be pickled by the name that
+            it is imported by.
         folder: For what is made. Workers that have the same folder, by the same name, work in it; from others comes
             what they have made: artifacts, and what trainings gave.
 
@@ -90,18 +113,27 @@ class DaskSpread:
         OutputError: The folder can't be written.
     """
 
-    def __init__(self, workers: Workers, subject: Subject, rooms: Rooms, folder: Path) -> None:
-        self._workers, self._subject, self._rooms = workers, subject, rooms
+    def __init__(self, workers: Workers, subject: Subject, opens: Opens, folder: Path) -> None:
+        self._workers, self._subject, self._opens = workers, subject, opens
+        self._baseline: Baseline | None = None
         self._folder, self._token = folder.absolute(), uuid.uuid4().hex
         self._parcels: dict[str, Parcel | Place] = {"model": parcel_of_model(subject.model)}
         if subject.data is not None:
             self._parcels["data"] = parcel_of_data(subject.data)
-        (folder / _ARTIFACTS).mkdir(exist_ok=True)
+        (folder / ARTIFACTS_NAME).mkdir(exist_ok=True)
         write_text(folder / _MARK, self._token)
+
+    @property
+    def baseline(self) -> Baseline:
+        """What a worker knows once it has opened the source and the samples; raises as ``Cluster.run``."""
+        if self._baseline is None:
+            errand = Errand(work=_looked, task=self._order, parcels=self._parcels)
+            (self._baseline,) = results(self._workers, [errand])
+        return self._baseline
 
     def outcomes(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
         """See ``Spread``."""
-        errands = [Errand(work=_carry_out, task=self._order(job), parcels=self._parcels) for job in jobs]
+        errands = [Errand(work=_carry_out, task=(self._order, job), parcels=self._parcels) for job in jobs]
         for fate in self._workers.run(errands):
             job = jobs[fate.number]
             match fate:
@@ -115,15 +147,16 @@ class DaskSpread:
 
     def artifact(self, sha256: str) -> Path:
         """See ``Spread``."""
-        found = next((self._folder / _ARTIFACTS).glob(f"{sha256}.*"), None)
+        found = next((self._folder / ARTIFACTS_NAME).glob(f"{sha256}.*"), None)
         if found is None:
             raise HostError(
-                f"{self._folder / _ARTIFACTS} has lost {sha256[:12]}…", hint="search again without --resume"
+                f"{self._folder / ARTIFACTS_NAME} has lost {sha256[:12]}…", hint="search again without --resume"
             )
         return found
 
-    def _order(self, job: Job) -> _Order:
-        return _Order(subject=self._subject, rooms=self._rooms, job=job, folder=self._folder, token=self._token)
+    @property
+    def _order(self) -> _Order:
+        return _Order(subject=self._subject, opens=self._opens, folder=self._folder, token=self._token)
 
     def _keep(self, files: Mapping[str, bytes]) -> None:
         """Put files where they belong, whole or not at all; what passes gave are folders."""
@@ -138,66 +171,68 @@ class DaskSpread:
             write_folder(self._folder / name, inner)
 
 
-class _Kept:
-    """The workroom of this process; jobs take turns in it, however many threads there are."""
+class _Opened:
+    """What this process has opened; jobs take turns, however many threads there are."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._rooms: dict[str, Workroom] = {}
+        self._key, self._local = "", contextlib.ExitStack()
+        self._found: Local | None = None
 
-    def carry_out(self, order: _Order, folder: Path) -> _Made:
-        """One job.
-
-        Args:
-            order: With the source and the samples as they are called here.
-            folder: Of this worker.
-        """
-        shared = _is_shared(order)
+    @contextlib.contextmanager
+    def taken(self, order: _Order, work: Path) -> Iterator[Local]:
+        """For as long as nobody else may have it; opened again for another search, for it holds samples."""
         with self._lock:
-            work = order.folder if shared else folder / "rooms" / _name(order)
-            room = self._room(order, work)
-            before = _folders(work / _PASSES)
-            produced = room.carry_out(order.job)
-            files = {} if shared or produced.path is None else {f"{_ARTIFACTS}/{produced.path.name}": produced.path}
-            if files and produced.outcome.training_s and order.job.effort == "whole":
-                for new in _folders(work / _PASSES) - before:
-                    files |= {path.relative_to(work).as_posix(): path for path in new.rglob("*") if path.is_file()}
-            return _Made(outcome=produced.outcome, files={name: path.read_bytes() for name, path in files.items()})
-
-    def _room(self, order: _Order, work: Path) -> Workroom:
-        """That of an order; a workroom holds samples, so that one is enough."""
-        key = f"{_name(order)} {order.token}"
-        if key not in self._rooms:
-            self._rooms.clear()
-            work.mkdir(parents=True, exist_ok=True)
-            self._rooms[key] = order.rooms(order.subject, work)
-        return self._rooms[key]
+            key = f"{order.name} {order.token}"
+            if self._found is None or self._key != key:
+                self._local.close()
+                self._found = None
+                work.mkdir(parents=True, exist_ok=True)
+                self._found, self._key = order.opens(order.subject, work), key
+                self._local.callback(self._found.close)
+            yield self._found
 
 
-def _name(order: _Order) -> str:
-    """The same for all jobs of a search, also of one that goes on."""
-    return hashlib.sha256(pickle.dumps((order.subject, order.rooms, order.folder))).hexdigest()[:16]
+_opened = _Opened()
 
 
-_kept = _Kept()
+def _there(order: _Order, places: Mapping[str, str]) -> _Order:
+    """With the source and the samples as they are called on this worker."""
+    subject = replace(order.subject, model=Path(places["model"]), data=places.get("data"))
+    return replace(order, subject=subject)
 
 
-def _is_shared(order: _Order) -> bool:
-    """Whether the folder of the search is that of this name here."""
-    with contextlib.suppress(OSError):
-        return (order.folder / _MARK).read_text(encoding="utf-8") == order.token
-    return False
+def _work_of(order: _Order, folder: str) -> Path:
+    return order.folder if order.is_shared else Path(folder) / "searches" / order.name
+
+
+def _looked(order: _Order, places: Mapping[str, str], folder: str) -> Baseline:
+    """On a worker: what is known before anything is tried."""
+    order = _there(order, places)
+    with _opened.taken(order, _work_of(order, folder)) as local:
+        return local.baseline
+
+
+def _carry_out(task: tuple[_Order, Job], places: Mapping[str, str], folder: str) -> _Made:
+    """On a worker: one job."""
+    order, job = _there(task[0], places), task[1]
+    work = _work_of(order, folder)
+    with _opened.taken(order, work) as local:
+        before = _folders(work / PASSES_NAME)
+        ((_, outcome),) = local.outcomes([job])
+        if work == order.folder or not outcome.sha256:
+            return _Made(outcome=outcome, files={})
+        found = [local.artifact(outcome.sha256)]
+        if outcome.training_s and job.effort == "whole":
+            new = _folders(work / PASSES_NAME) - before
+            found += [path for result in new for path in result.rglob("*") if path.is_file()]
+        files = {path.relative_to(work).as_posix(): path.read_bytes() for path in found}
+        return _Made(outcome=outcome, files=files)
 
 
 def _folders(folder: Path) -> set[Path]:
     """Those below it that are whole."""
     return {path for path in folder.glob("[!.]*") if path.is_dir()} if folder.is_dir() else set()
-
-
-def _carry_out(order: _Order, places: Mapping[str, str], folder: str) -> _Made:
-    """On a worker: one job, with the source and the samples where they lie there."""
-    subject = replace(order.subject, model=Path(places["model"]), data=places.get("data"))
-    return _kept.carry_out(replace(order, subject=subject), Path(folder))
 
 
 class DaskMeasure:

@@ -11,17 +11,17 @@ from pathlib import Path
 
 from tests.unit.search.conftest import figures_of
 from tinsmith.compress.search.figures import Timed
-from tinsmith.compress.search.subject import Produced
+from tinsmith.compress.search.subject import Baseline
 from tinsmith.compress.search.trying import Outcome
 from tinsmith.runtime.errors import DataError, UnreachableError
 from tinsmith.runtime.files import write_folder
 
 
-class ArithmeticRoom:
+class OnWorker:
     """Makes an artifact of what the recipe says, and writes down that it has; what the samples say happens to it.
 
     The samples are a file of lines: ``die N`` kills the process over its Nth job, once of all processes; ``die KIND``
-    over each recipe with such a step; ``unusable`` makes no workroom at all.
+    over each recipe with such a step; ``unusable`` opens nothing at all.
     """
 
     def __init__(self, subject, folder):
@@ -31,7 +31,19 @@ class ArithmeticRoom:
             raise DataError("no sample can be read", hint="mend them")
         self._model = subject.model.read_bytes()
 
-    def carry_out(self, job):
+    baseline = Baseline(metric="accuracy", score=0.9)
+
+    def outcomes(self, jobs):
+        for job in jobs:
+            yield job, self.carried_out(job)
+
+    def artifact(self, sha256):
+        return next((self._folder / "artifacts").glob(f"{sha256}.*"))
+
+    def close(self):
+        """Nothing runs."""
+
+    def carried_out(self, job):
         self._jobs += 1
         if f"die {self._jobs}" in self._said:
             with contextlib.suppress(FileExistsError):
@@ -48,8 +60,7 @@ class ArithmeticRoom:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
         write_folder(self._folder / "passes" / job.key, {"result.json": b"{}", "model/m.keras": b"m"})
-        outcome = Outcome(figures=figures_of(job), sha256=sha256, seconds=1.0, training_s=0.5)
-        return Produced(outcome=outcome, path=path)
+        return Outcome(figures=figures_of(job), sha256=sha256, seconds=1.0, training_s=0.5)
 
 
 def measure_alone(artifact, device, threads):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.search.conftest import Stopwatch, points
-from tests.unit.search.on_workers import ArithmeticRoom, die, measure_alone, unreachable
+from tests.unit.search.on_workers import OnWorker, die, measure_alone, unreachable
 from tinsmith.compress.recipe import Recipe
 from tinsmith.compress.search.bounds import Ask
 from tinsmith.compress.search.cluster import DaskMeasure, DaskSpread
@@ -44,7 +44,7 @@ def spread_over(cluster, golden, tmp_path):
     def spread(*said, below=_ELSEWHERE):
         (tmp_path / "here" / "samples.npz").write_text("\n".join([str(tmp_path / "notes"), *said]))
         subject = Subject(model=below / "here" / "dense.tflite", data=str(below / "here" / "samples.npz"))
-        return DaskSpread(cluster, subject, ArithmeticRoom, below / "work")
+        return DaskSpread(cluster, subject, OnWorker, below / "work")
 
     return spread
 
@@ -102,6 +102,10 @@ def test_files_that_a_worker_lacks_are_sent_to_it_once(spread_over, cluster, mon
     # the model was sent by a test before, if this is not the first
     assert 1 <= sent.count("samples.npz") <= 2
     assert sent.count("dense.tflite") <= 2
+
+
+def test_the_baseline_is_what_a_worker_has_found(spread_over):
+    assert (spread_over().baseline.metric, spread_over().baseline.score) == ("accuracy", 0.9)
 
 
 def test_where_machines_share_a_folder_nothing_is_sent(spread_over, cluster, tmp_path, monkeypatch):
