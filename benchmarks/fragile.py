@@ -14,6 +14,7 @@ from benchmarks.subjects import data_folder
 from tinsmith.convert.conversion import convert
 from tinsmith.convert.equalization import ByActivations, ByWeights, correct_biases, equalize, observe_reaches
 from tinsmith.convert.quantization import Int8, Plan, choose_quantizer
+from tinsmith.convert.quantization.grid import Grid
 from tinsmith.convert.rounding import round_weights
 from tinsmith.runtime.engines import choose_engine, open_engine
 from tinsmith.runtime.session import Session
@@ -77,7 +78,7 @@ class _Climb:
 
     def rounded(self, path):
         output = self.beside("rounded")
-        round_weights(path, output, self.samples(_CORRECTION), steps=127)
+        round_weights(path, output, self.samples(_CORRECTION), grid=Grid(steps=127))
         return output
 
     def figure(self, name, path):

@@ -18,6 +18,7 @@ from tinsmith.convert.parity import FLOAT16, INTEGER
 from tinsmith.convert.quantization import (
     Float16,
     Int8,
+    Kept,
     Plan,
     WeightsInt4,
     WeightsInt8,
@@ -25,6 +26,7 @@ from tinsmith.convert.quantization import (
     choose_quantizer,
     scheme_named,
 )
+from tinsmith.convert.quantization.grid import FOUR_BITS, Grid
 from tinsmith.convert.quantization.out_of_core import blocks_of, draft
 from tinsmith.convert.quantization.weight_proof import prove_weights
 from tinsmith.runtime.errors import RecipeError, TinsmithError
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from tinsmith.convert.model import Format
     from tinsmith.convert.parity import Tolerance
     from tinsmith.convert.quantization import Scheme
+    from tinsmith.convert.rounding import Rounded
 
 __all__ = ["Quantize", "QuantizeStep"]
 
@@ -70,9 +73,10 @@ class QuantizeStep(Step):
     correct_biases: bool = Field(
         default=False, description="Take the mean error of each channel out of its bias; static schemes only."
     )
-    keep: dict[str, Literal["float32", "int16x8", "int8x4"]] = Field(
+    keep: dict[str, Kept] = Field(
         default_factory=dict,
-        description="Operators that stay out of the scheme, by the first tensor that each computes.",
+        description="Operators of another precision than the scheme's, by the first tensor that each computes; int8x4 "
+        "is 4-bit weights beside 8-bit activations.",
     )
     engine: Literal["ai-edge-quantizer", "tflite-converter", "onnxruntime"] | None = Field(
         default=None, description="The tool; ai-edge-quantizer for TFLite and onnxruntime for ONNX unless given."
@@ -199,31 +203,46 @@ class Quantize(Pass):
         return PassResult(model=made, modified=True, measured=measured | seen, layers=layers)
 
     def _rounded(self, source: Path, bench: Bench) -> tuple[Path, dict[str, float | str]]:
-        """The float model with weights that lie on the grid so that its answers move least, if asked for.
-
-        The ladder asks for it again and again, with other operators kept: it is worked out once for all of them.
-        """
+        """The float model with weights that lie on the grid so that its answers move least, if asked for."""
         if self._step.rounding == "nearest":
             return source, {}
-        from tinsmith.convert.rounding import restore, round_weights
-
         steps = self._plan_for(bench).arithmetic.weight_steps
         if steps is None:
             raise RecipeError(
                 "unsigned weights have a grid that is not even around 0, on which only rounding to the nearest works",
                 hint="leave rounding out",
             )
-        whole = bench.shelf / f"rounded-{sha256_of(source)[:_TELLING]}-{steps}{source.suffix}"
         said: dict[str, float | str] = {"rounding": self._step.rounding}
-        if not whole.exists():
-            found = round_weights(source, whole, bench.calibrating(), steps=steps)
+        whole, found = self._on_grid(source, Grid(steps=steps), bench)
+        if found is not None:
             said |= {"layers rounded": len(found.layers), "error left of rounding's": found.left}
-        floats = [name for name, precision in self._step.keep.items() if precision == "float32"]
-        if not floats:
-            return whole, said
-        output = bench.place(f"rounded{source.suffix}")
-        restore(whole, source, output, floats)
-        return output, said
+        return self._mixed(whole, source, bench), said
+
+    def _on_grid(self, source: Path, grid: Grid, bench: Bench) -> tuple[Path, Rounded | None]:
+        """All of its weights on one grid, and how that went.
+
+        The ladder asks for it again and again, with other operators kept: it is worked out once for all of them.
+        """
+        from tinsmith.convert.rounding import round_weights
+
+        whole = bench.shelf / f"rounded-{sha256_of(source)[:_TELLING]}-{grid.steps}{source.suffix}"
+        if whole.exists():
+            return whole, None
+        return whole, round_weights(source, whole, bench.calibrating(), grid=grid)
+
+    def _mixed(self, rounded: Path, source: Path, bench: Bench) -> Path:
+        """With the weights of what is kept as they were, and those of what has 4 bits on their own grid."""
+        from tinsmith.convert.rounding import exchange
+
+        mixed, narrow, floats = rounded, self._plan.kept_in("int8x4"), self._plan.kept_in("float32")
+        if narrow:
+            other, _ = self._on_grid(source, FOUR_BITS, bench)
+            before, mixed = mixed, bench.place(f"narrow{source.suffix}")
+            exchange(before, other, mixed, narrow)
+        if floats:
+            before, mixed = mixed, bench.place(f"rounded{source.suffix}")
+            exchange(before, source, mixed, floats)
+        return mixed
 
     def _corrected(
         self, source: Path, calibration: Calibration | None, bench: Bench

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from tinsmith.compress.recovery.costs import OperatorCost, operators_by_cost, worst_operators
 from tinsmith.compress.recovery.ladder import Climb, Limits
 from tinsmith.compress.recovery.recovering import Ground, Recovery, recover
 from tinsmith.compress.recovery.trials import Trial
 
-__all__ = ["Climb", "Ground", "Limits", "Recovery", "Trial", "recover"]
+__all__ = [
+    "Climb",
+    "Ground",
+    "Limits",
+    "OperatorCost",
+    "Recovery",
+    "Trial",
+    "operators_by_cost",
+    "recover",
+    "worst_operators",
+]

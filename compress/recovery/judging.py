@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tinsmith.convert.metrics import Metric
     from tinsmith.convert.predictors import Predictor
 
-__all__ = ["Found", "Judge", "Nearness"]
+__all__ = ["Distance", "Found", "Judge"]
 
 _BATCH = 64
 
@@ -48,21 +48,28 @@ class Found:
     distance: float
 
 
-class Nearness:
-    """How far the answers of others lie from a model's, which is run once.
+class Distance:
+    """Mean squared distance of others' answers from those of one model, which is run once.
 
     Args:
-        source: The model.
+        reference: That model.
         feeds: A few samples: one array an input name.
+        time_limit_s: For an artifact's load, and for each run.
     """
 
-    def __init__(self, source: Predictor, feeds: Mapping[str, NDArray[np.generic]]) -> None:
-        self._outputs, self._feeds = [spec.name for spec in source.outputs], feeds
-        self._answers = run_samples(source, feeds)
+    def __init__(self, reference: Predictor, feeds: Mapping[str, NDArray[np.generic]], *, time_limit_s: float) -> None:
+        self._named, self._feeds = [spec.name for spec in reference.outputs], feeds
+        self._answers = run_samples(reference, feeds)
+        self._time_limit_s = time_limit_s
 
-    def __call__(self, opened: Predictor) -> float:
-        """Mean squared distance, summed over the outputs; raises as what runs it."""
-        found = outputs_in_order(self._outputs, opened, run_samples(opened, self._feeds))
+    def __call__(self, artifact: Path) -> float:
+        """Of one artifact; raises as what opens and runs it."""
+        with SandboxedArtifact(artifact, Sandbox(time_limit_s=self._time_limit_s)) as opened:
+            return self.of(opened)
+
+    def of(self, opened: Predictor) -> float:
+        """Of what is open, summed over the outputs; raises as what runs it."""
+        found = outputs_in_order(self._named, opened, run_samples(opened, self._feeds))
         pairs = zip(self._answers, found, strict=True)
         return float(sum(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2) for a, b in pairs))
 
@@ -80,7 +87,7 @@ class Judge:
     Attributes:
         before: The source's evaluation; None where nothing says what is right.
         names_classes: Whether the source does.
-        nearness: How far answers lie from the source's on a few samples.
+        error: How far an artifact's answers are from the source's, on a few samples.
 
     Raises:
         DataError: The budget asks for what these samples, or this model, can't say.
@@ -92,7 +99,7 @@ class Judge:
         self._samples, self._budget, self._metric = samples, budget, metric
         self._time_limit_s = time_limit_s
         self.before, self._named = self._look(source)
-        self.nearness = Nearness(source, next(samples.batches(_BATCH)).feeds)
+        self.error = Distance(source, next(samples.batches(_BATCH)).feeds, time_limit_s=time_limit_s)
         if self._named is None and budget.min_agreement is not None:
             raise DataError(
                 "--min-agreement is for models that name classes, and this one does not",
@@ -116,17 +123,12 @@ class Judge:
         """
         with SandboxedArtifact(artifact, sandbox or Sandbox(time_limit_s=self._time_limit_s)) as opened:
             after, named = self._look(opened)
-            distance = self.nearness(opened)
+            distance = self.error.of(opened)
         agreement = None
         if self._named is not None and named is not None:
             agreement = float(np.mean(self._named == named))
         misses = self._budget.misses(self.before, after, agreement)
         return Found(after=after, agreement=agreement, misses=misses, distance=distance)
-
-    def error(self, artifact: Path) -> float:
-        """Mean squared distance of its answers from the source's on a few samples; raises as what opens and runs it."""
-        with SandboxedArtifact(artifact, Sandbox(time_limit_s=self._time_limit_s)) as opened:
-            return self.nearness(opened)
 
     def _look(self, predictor: Predictor) -> tuple[Evaluation | None, NDArray[np.int64] | None]:
         """Its evaluation, and the class that it names for each sample."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
@@ -11,15 +10,14 @@ from typing import TYPE_CHECKING
 from tinsmith.compress.balance import at_most
 from tinsmith.compress.budget import Budget
 from tinsmith.compress.planner import plan
+from tinsmith.compress.recovery.costs import worst_operators
 from tinsmith.compress.recovery.judging import Judge
 from tinsmith.compress.recovery.ladder import Climb, Ladder, Limits, Rungs
-from tinsmith.compress.recovery.rungs import alone_in
 from tinsmith.compress.recovery.trials import Trial, TrialLog
 from tinsmith.compress.running import documents_of
 from tinsmith.convert.calibration import no_samples
 from tinsmith.convert.metrics import metric_for
 from tinsmith.convert.predictors import opened_predictor
-from tinsmith.runtime.errors import ModelError, RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,14 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Ground", "Recovery", "can_train", "chosen_by", "recover"]
 
-logger = logging.getLogger(__name__)
 
 # Fewer say too little to choose a training by, and what is left to learn from is not much either.
 _LEAST_VALIDATION = 200
-# Share of the operators that may be kept in another precision; of more the artifact would hardly be quantized at all.
-_MOST_KEPT = 0.75
-# Each costs a quantization; those that are louder to the debugger come first.
-_MOST_MEASURED = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,28 +157,5 @@ class _Attempts:
         return trial
 
     def worst(self, recipe: Recipe) -> Sequence[str]:
-        """The operators that cost most under a recipe, by the tensor that each computes, the worst first.
-
-        Each is measured by itself: all others stay in float32. What a debugger finds at a layer is no measure, since
-        a small error of an early layer can cost more than a large one of a late layer.
-        """
-        layers = self._runner.run(plan(self._runner.job.source, recipe, self._ground.target)).layers
-        if layers is None:
-            return ()
-        computed = [layer for layer in layers.worst_first if layer.operator != "input"]
-        loudest = [layer.name for layer in computed if layer.harm_db is not None]
-        logger.info("measuring what each of %d operators costs by itself", min(len(loudest), _MOST_MEASURED))
-        costs = {name: self._cost(recipe, name, loudest) for name in loudest[:_MOST_MEASURED]}
-        measured = [name for name, cost in costs.items() if cost is not None]
-        worst = sorted(measured, key=lambda name: -(costs[name] or 0.0))
-        return worst[: round(_MOST_KEPT * len(worst))]
-
-    def _cost(self, recipe: Recipe, name: str, others: Sequence[str]) -> float | None:
-        """The error of the answers when this operator alone is quantized; None for what is no operator, or stays."""
-        alone = alone_in(recipe, name, others)
-        try:
-            planned = plan(self._runner.job.source, alone, self._ground.target)
-            artifact = self._runner.run(planned, looks=False).model.path
-        except (RecipeError, ModelError):
-            return None
-        return self._judge.error(artifact)
+        """The operators that cost most under a recipe, the worst first."""
+        return worst_operators(self._runner, recipe, self._ground.target, self._judge.error)

@@ -33,6 +33,7 @@ __all__ = [
     "alone_in",
     "ever_more",
     "quantizes",
+    "with_kept",
 ]
 
 _AWARE_EPOCHS = 3
@@ -131,8 +132,8 @@ class KeepWorst:
 
     def change(self, recipe: Recipe) -> Recipe | None:
         """None where they are kept so already."""
-        kept: Mapping[str, Kept] = dict.fromkeys(self.operators, self.precision)
-        return _with_quantize(recipe, keep=kept)
+        changed = with_kept(recipe, self.operators, self.precision)
+        return None if changed == recipe else changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +162,17 @@ def quantizes(recipe: Recipe) -> bool:
     return _quantize_at(recipe) is not None
 
 
+def with_kept(recipe: Recipe, operators: Sequence[str], precision: Kept) -> Recipe:
+    """The recipe with some operators in a precision of their own, beside those that have one.
+
+    Args:
+        recipe: One that quantizes.
+        operators: By the first tensor that each computes.
+        precision: Theirs.
+    """
+    return _with_quantize(recipe, keep={**_kept(recipe), **dict.fromkeys(operators, precision)}) or recipe
+
+
 def alone_in(recipe: Recipe, operator: str, others: Sequence[str]) -> Recipe:
     """The recipe with one operator quantized and all the others in float32, biases as they are: what it costs alone.
 
@@ -169,7 +181,8 @@ def alone_in(recipe: Recipe, operator: str, others: Sequence[str]) -> Recipe:
         operator: By the first tensor that it computes.
         others: All of them; the operator may be among them.
     """
-    kept: Mapping[str, Kept] = dict.fromkeys([name for name in others if name != operator], "float32")
+    own = {name: precision for name, precision in _kept(recipe).items() if name == operator}
+    kept: Mapping[str, Kept] = {**dict.fromkeys([name for name in others if name != operator], "float32"), **own}
     return _with_quantize(recipe, keep=kept, correct_biases=False) or recipe
 
 
@@ -188,6 +201,12 @@ def _quantize_at(recipe: Recipe) -> int | None:
         if isinstance(step, QuantizeStep) and step.typed_scheme().static:
             return at
     return None
+
+
+def _kept(recipe: Recipe) -> Mapping[str, Kept]:
+    at = _quantize_at(recipe)
+    step = None if at is None else recipe.steps[at]
+    return step.keep if isinstance(step, QuantizeStep) else {}
 
 
 def _with_quantize(recipe: Recipe, **changes: Any) -> Recipe | None:

@@ -14,7 +14,7 @@ from tinsmith.compress.budget import Budget
 from tinsmith.compress.holding import refuse_blind
 from tinsmith.compress.keeping import PassStore, run_of
 from tinsmith.compress.planner import plan
-from tinsmith.compress.recovery.judging import Found, Judge, Nearness
+from tinsmith.compress.recovery.judging import Distance, Found, Judge
 from tinsmith.compress.recovery.recovering import can_train, chosen_by
 from tinsmith.compress.running import Runner
 from tinsmith.compress.search.figures import Figures
@@ -88,7 +88,7 @@ class ModelRoom:
             self._base.source, allow_unsafe=subject.allow.unsafe_layers, time_limit_s=subject.time_limit_s
         ) as source:
             self._dataset = None if subject.data is None else open_dataset(subject.data, source.inputs)
-            self._judge, self._nearness, self._baseline = self._look_at(source)
+            self._judge, self._distance, self._baseline = self._look_at(source)
         self._store = PassStore(folder / PASSES_NAME, run_of(self._base, self._dataset, subject.metric))
         (folder / ARTIFACTS_NAME).mkdir(exist_ok=True)
 
@@ -148,7 +148,7 @@ class ModelRoom:
         if self._judge is not None:
             return self._judge(artifact, sandbox)
         with SandboxedArtifact(artifact, sandbox) as opened:
-            return Found(after=None, agreement=None, misses=(), distance=self._nearness(opened))
+            return Found(after=None, agreement=None, misses=(), distance=self._distance.of(opened))
 
     def _figures(self, artifact: Path, found: Found) -> Figures:
         size = artifact.stat().st_size
@@ -168,13 +168,13 @@ class ModelRoom:
                 shutil.copyfile(artifact.path, staged)
         return sha256, path
 
-    def _look_at(self, source: Predictor) -> tuple[Judge | None, Nearness, Baseline]:
+    def _look_at(self, source: Predictor) -> tuple[Judge | None, Distance, Baseline]:
         """Run the source on the samples that judge, or on random ones where there are none."""
         budget = self._subject.budget
         if self._dataset is None:
             refuse_blind(budget, None)
             few = samples_for(source.inputs, None, limit=PROOF_SAMPLES, seed=self._subject.seed)
-            return None, Nearness(source, few.feeds), Baseline()
+            return None, Distance(source, few.feeds, time_limit_s=self._base.time_limit_s), Baseline()
         roles = Roles(self._dataset, seed=self._subject.seed)
         trainable = can_train(self._base.source, roles)
         samples = chosen_by(roles, apart=trainable)
@@ -191,7 +191,7 @@ class ModelRoom:
             names_classes=judge.names_classes,
             trainable=trainable,
         )
-        return judge, judge.nearness, baseline
+        return judge, judge.error, baseline
 
 
 class _Clocked:

@@ -14,6 +14,7 @@ from tinsmith.convert.calibration.ranges import Range
 from tinsmith.convert.calibration.tflite import observe_tflite
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.quantization.aeq_blocks import BLOCK_SIZES, add_blocks
+from tinsmith.convert.quantization.four_bits import require_kernels, store_in_four_bits
 from tinsmith.convert.quantization.pools import make_means_of_pools
 from tinsmith.convert.quantization.quantizer import Report, calibrated, check_kept, needed, require_names
 from tinsmith.convert.quantization.quiet import root_logger_left_alone
@@ -117,13 +118,15 @@ def quantize_with_ranges(source: Path, plan: Plan, ranges: Ranges | None) -> byt
         ranges: One for each computed tensor, from a calibration; None for schemes that are not static.
 
     Raises:
-        RecipeError: The model is quantized already, holds nothing that the scheme makes smaller, or computes no tensor
-            of a name in ``kept``.
+        RecipeError: The model is quantized already, holds nothing that the scheme makes smaller, computes no tensor
+            of a name in ``kept``, or has no kernel for what is to be kept in int8x4.
         UnsupportedOperatorError: ai-edge-quantizer can't work on this model.
     """
     _import_quantizer()
     model, scheme = read_float_model(source), plan.scheme
     require_names(plan, (_first_output(model, operator) for operator in model.subgraphs[0].operators), source)
+    narrow = plan.kept_in("int8x4")
+    require_kernels(model, narrow)
     if isinstance(scheme, Int8):
         make_means_of_pools(model, plan.kept)
     parameters = require("ai_edge_quantizer.params_generator", needed_for=_NEEDED_FOR)
@@ -141,7 +144,7 @@ def quantize_with_ranges(source: Path, plan: Plan, ranges: Ranges | None) -> byt
             hint="try another scheme, or the engine tflite-converter on the SavedModel",
         ) from error
     _check_changed(source, scheme, generated)
-    return content
+    return store_in_four_bits(content, narrow) if narrow else content
 
 
 def _recipe(model: Any, plan: Plan) -> Any:
@@ -178,7 +181,7 @@ def _keep_operators(manager: Any, model: Any, plan: Plan) -> None:
     for operator in model.subgraphs[0].operators:
         kept = plan.kept.get(_first_output(model, operator))
         kind = flatbuffers.TFL_OP_CODE_TO_NAME.get(model.operatorCodes[operator.opcodeIndex].builtinCode)
-        if kept is None or kind is None:
+        if kept in (None, "int8x4") or kind is None:
             continue
         scope = f"^{re.escape(flatbuffers.get_op_scope(operator, tensors))}$"
         manager.add_quantization_config(scope, kind, algorithm_key=algorithms.NO_QUANTIZE)
@@ -226,14 +229,14 @@ def _statistics(model: Any, plan: Plan, ranges: Ranges | None) -> dict[str, dict
     """
     if ranges is None:
         return None
-    some_wide = isinstance(plan.scheme, Int16x8) or "int16x8" in plan.kept.values()
+    some_wide = isinstance(plan.scheme, Int16x8) or bool(plan.kept_in("int16x8"))
     steps = (1 << 16) - 2 if some_wide else (1 << 8) - 1
     wide = {name: _wide_enough(found, _LEAST_SCALE * steps) for name, found in ranges.items()}
     statistics: dict[str, dict[str, Any]] = {
         name: {"min": np.array([found.low], np.float32), "max": np.array([found.high], np.float32)}
         for name, found in wide.items()
     }
-    for name, spans in spans_of_weights(model, wide, input_steps=steps):
+    for name, spans in spans_of_weights(model, wide, input_steps=steps, narrow=plan.kept_in("int8x4")):
         statistics[name] = {"min": -spans, "max": spans}
     return statistics
 

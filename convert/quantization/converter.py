@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.quantization.aeq import observe_float_tflite
-from tinsmith.convert.quantization.quantizer import Report, calibrated, needed
+from tinsmith.convert.quantization.quantizer import Report, calibrated, needed, refuse_four_bits
 from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, Scheme, WeightsInt4, WeightsInt8
 from tinsmith.runtime.errors import RecipeError, TinsmithError, UnsupportedOperatorError, first_line
 from tinsmith.runtime.files import sha256_of, write_bytes
@@ -53,7 +53,8 @@ class TfliteConverterQuantizer:
             raise RecipeError(
                 f"TensorFlow's converter has no {plan.scheme.name}", hint="leave out engine: ai-edge-quantizer has it"
             )
-        if isinstance(plan.scheme, Int16x8) or "int16x8" in plan.kept.values():
+        refuse_four_bits(plan, self.name)
+        if isinstance(plan.scheme, Int16x8) or plan.kept_in("int16x8"):
             raise RecipeError(
                 "tflite-converter has no 16-bit activations with ranges that were found elsewhere",
                 hint="leave out engine: ai-edge-quantizer has them",

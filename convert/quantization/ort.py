@@ -16,7 +16,7 @@ from tinsmith.convert.quantization.conv_weights import store_convolutions_in_int
 from tinsmith.convert.quantization.onnx_kept import name_kept, wide_tensors
 from tinsmith.convert.quantization.onnx_model import is_quantized, opset_of, prepare, read_float_model
 from tinsmith.convert.quantization.out_of_core import blocks_of, draft, write_in_blocks
-from tinsmith.convert.quantization.quantizer import Report, calibrated, check_kept, needed
+from tinsmith.convert.quantization.quantizer import Report, calibrated, check_kept, needed, refuse_four_bits
 from tinsmith.convert.quantization.quiet import root_logger_left_alone
 from tinsmith.convert.quantization.schemes import Float16, Int8, Int16x8, WeightsInt4, WeightsInt8
 from tinsmith.runtime.errors import RecipeError, TinsmithError, UnsupportedOperatorError, first_line
@@ -52,6 +52,7 @@ class OnnxruntimeQuantizer:
     def check(self, plan: Plan) -> None:
         """Every scheme, but with float inputs and outputs only: .onnx has no place for an input's scale."""
         check_kept(plan)
+        refuse_four_bits(plan, self.name)
         if plan.scheme == Int8(io="int8"):
             raise RecipeError(
                 "an .onnx file can't have int8 inputs and outputs, because nothing in it would say their scale",

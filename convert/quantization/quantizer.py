@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from tinsmith.convert.calibration.ranges import no_samples
+from tinsmith.convert.quantization.schemes import Int8
 from tinsmith.runtime.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -23,7 +24,16 @@ if TYPE_CHECKING:
 
     Feeds = Mapping[str, NDArray[np.generic]]
 
-__all__ = ["Quantizer", "Report", "already_quantized", "calibrated", "check_kept", "needed", "require_names"]
+__all__ = [
+    "Quantizer",
+    "Report",
+    "already_quantized",
+    "calibrated",
+    "check_kept",
+    "needed",
+    "refuse_four_bits",
+    "require_names",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,15 +138,33 @@ def calibrated(engine: str, calibration: Calibration | None) -> Report:
 
 
 def check_kept(plan: Plan) -> None:
-    """See to it that what is to be kept in 16 bits can have ranges.
+    """See to it that what is to be kept in 16 bits can have ranges, and what is to have 4 bits has 8 to start from.
 
     Raises:
         RecipeError: The scheme has none.
     """
-    if "int16x8" in plan.kept.values() and not plan.scheme.static:
+    if plan.kept_in("int8x4") and not isinstance(plan.scheme, Int8):
+        raise RecipeError(
+            f"operators in int8x4 go with the scheme int8, not with {plan.scheme.name}",
+            hint="choose the scheme int8, or leave them out of keep",
+        )
+    if plan.kept_in("int16x8") and not plan.scheme.static:
         raise RecipeError(
             f"{plan.scheme.name} observes no ranges, and operators kept in int16x8 need them",
             hint="keep them in float32, or choose the scheme int8",
+        )
+
+
+def refuse_four_bits(plan: Plan, engine: str) -> None:
+    """For tools that have no weights in 4 bits beside activations in 8.
+
+    Raises:
+        RecipeError: The plan wants them.
+    """
+    if plan.kept_in("int8x4"):
+        raise RecipeError(
+            f"{engine} has no weights in 4 bits beside activations in 8",
+            hint="make a .tflite with ai-edge-quantizer, or leave int8x4 out of keep",
         )
 
 

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
     from tinsmith.convert.equalization.graph import Layer
     from tinsmith.convert.equalization.opening import LayeredFile
+    from tinsmith.convert.quantization.grid import Grid
     from tinsmith.convert.quantization.quantizer import Feeds
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Rounded", "restore", "round_weights"]
+__all__ = ["Rounded", "exchange", "round_weights"]
 
 # Of one output; a matrix of this many inputs by itself is kept for a layer, and inverted.
 _MOST_INPUTS = 4096
@@ -53,14 +54,14 @@ class Rounded:
     left: float
 
 
-def round_weights(source: Path, output: Path, samples: Iterable[Feeds], *, steps: int) -> Rounded:
+def round_weights(source: Path, output: Path, samples: Iterable[Feeds], *, grid: Grid) -> Rounded:
     """Put the weights of every layer on the grid of one scale an output channel, with biases that keep its mean.
 
     Args:
         source: A float .tflite or .onnx file.
         output: The float file to write, whole or not at all.
         samples: As ``Quantizer.calibrate`` takes them; read once.
-        steps: Of the grid to either side of 0: 127 for int8.
+        grid: Of whole numbers: 127 steps for int8.
 
     Raises:
         ModelLoadError: The file can't be parsed.
@@ -73,7 +74,7 @@ def round_weights(source: Path, output: Path, samples: Iterable[Feeds], *, steps
         named = file.graph().layers
         layers = [layer for layer in named if _can_be_rounded(layer)]
         seen = _observed(file, source.suffix, layers, samples)
-        found = [_rounded(layer, seen[layer.name], steps) for layer in layers]
+        found = [_rounded(layer, seen[layer.name], grid) for layer in layers]
         file.store(
             {layer.name: one.weights for layer, one in zip(layers, found, strict=True)},
             {layer.name: one.bias for layer, one in zip(layers, found, strict=True)},
@@ -86,21 +87,21 @@ def round_weights(source: Path, output: Path, samples: Iterable[Feeds], *, steps
     )
 
 
-def restore(rounded: Path, source: Path, output: Path, kept: Collection[str]) -> None:
-    """Write a rounded model in which some operators have the weights and biases that they came with.
+def exchange(rounded: Path, other: Path, output: Path, names: Collection[str]) -> None:
+    """Write a rounded model in which some operators have the weights and biases of another file of the same model.
 
     Args:
         rounded: From ``round_weights``.
-        source: What it was made from.
+        other: What it was made from, or that on another grid.
         output: The float file to write, whole or not at all.
-        kept: Operators, by the first tensor that each computes, or by that of the activation that ends it.
+        names: Operators, by the first tensor that each computes, or by that of the activation that ends it.
 
     Raises:
         OutputError: The file can't be written.
     """
-    with opened(source) as before, opened(rounded) as file:
-        graph = before.graph()
-        layers = [layer for layer in graph.layers if {layer.name, layer.given, graph.behind(layer)} & set(kept)]
+    with opened(other) as giving, opened(rounded) as file:
+        graph = giving.graph()
+        layers = [layer for layer in graph.layers if {layer.name, layer.given, graph.behind(layer)} & set(names)]
         file.store(
             {layer.name: layer.weights for layer in layers if not layer.shared},
             {layer.name: _bias_of(layer) for layer in layers if not layer.shared},
@@ -147,12 +148,12 @@ def _take(moments: Moments, layer: Layer, values: NDArray[np.generic]) -> None:
         moments.add(layer.window.rows(one, layer.weights.shape, layer.groups))
 
 
-def _rounded(layer: Layer, moments: Moments, steps: int) -> _One:
+def _rounded(layer: Layer, moments: Moments, grid: Grid) -> _One:
     assert layer.window is not None
     exact = layer.window.matrices(layer.weights, layer.groups)
     covariance = moments.covariance()
-    rounded = round_together(exact, covariance, steps)
-    plain = added_error(exact, nearest(exact, steps), covariance).sum()
+    rounded = round_together(exact, covariance, grid)
+    plain = added_error(exact, nearest(exact, grid), covariance).sum()
     shift = ((exact - rounded) * moments.mean()[:, None, :]).sum(axis=-1).reshape(-1)
     return _One(
         weights=layer.window.weights(rounded, layer.weights.shape),

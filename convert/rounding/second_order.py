@@ -14,6 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tinsmith.convert.quantization.grid import Grid
+
     Floats = NDArray[np.float64]
 
 __all__ = ["added_error", "nearest", "round_together"]
@@ -24,29 +26,33 @@ _DAMPING = 1e-3
 _LEAST = np.finfo(np.float32).tiny
 
 
-def nearest(weights: Floats, steps: int) -> Floats:
+def nearest(weights: Floats, grid: Grid) -> Floats:
     """Each weight by itself; as ``round_together``."""
-    scales = _scales(weights, steps)
-    return np.asarray(np.rint(weights / scales) * scales)
+    return grid.place(weights, grid.best_scales(weights))
 
 
-def round_together(weights: Floats, covariance: Floats, steps: int) -> Floats:
+def round_together(weights: Floats, covariance: Floats, grid: Grid) -> Floats:
     """Round the weights of a layer, which is one matrix product for each of its groups.
 
     Args:
         weights: [groups, outputs, inputs].
         covariance: Of the inputs, [groups, inputs, inputs].
-        steps: Of the grid to either side of 0. The largest weight of each output lies at its end, and stays there.
+        grid: What to round to; of its ends, each output takes the one that costs it least. Its largest weight lies
+            there, and stays there.
 
     Returns:
         Weights on the grid, shaped alike; never worse than ``nearest`` by ``added_error``.
     """
     damped = covariance + np.eye(covariance.shape[-1]) * _damping(covariance)
-    grid = _Grid(weights, steps)
-    start = _compensated(grid, damped)
-    plain = nearest(weights, steps)
-    better = added_error(weights, start, damped) < added_error(weights, plain, damped)
-    return _settled(grid, np.where(better[..., None], start, plain), damped)
+    way = _Way(damped)
+    scales = grid.scales(weights, grid.ends[0])
+    best = _started(_Lattice(weights, grid, scales), way)
+    for end in grid.ends[1:]:
+        others = grid.scales(weights, end)
+        found = _started(_Lattice(weights, grid, others), way)
+        better = (way.cost(weights, found) < way.cost(weights, best))[..., None]
+        best, scales = np.where(better, found, best), np.where(better, others, scales)
+    return _settled(_Lattice(weights, grid, scales), best, damped)
 
 
 def added_error(weights: Floats, rounded: Floats, covariance: Floats) -> Floats:
@@ -55,57 +61,76 @@ def added_error(weights: Floats, rounded: Floats, covariance: Floats) -> Floats:
     return np.asarray(((off @ covariance) * off).sum(axis=-1))
 
 
-def _scales(weights: Floats, steps: int) -> Floats:
-    return np.asarray(np.maximum(np.abs(weights).max(axis=-1, keepdims=True) / steps, _LEAST))
-
-
 def _damping(covariance: Floats) -> Floats:
     mean = np.einsum("gii->gi", covariance).mean(axis=-1)
     return np.asarray(np.maximum(_DAMPING * mean, _LEAST)[:, None, None])
 
 
-class _Grid:
-    """Where weights may go: on integers, but the largest of each output stays."""
+class _Lattice:
+    """Where weights may go: on a grid of some scales, [groups, outputs, 1]; the largest of each output stays."""
 
-    def __init__(self, weights: Floats, steps: int) -> None:
-        self.weights, self.steps = weights, steps
-        self.scales = _scales(weights, steps)[..., 0]
+    def __init__(self, weights: Floats, grid: Grid, scales: Floats) -> None:
+        self.weights, self._grid, self._scales = weights, grid, scales
         self._fixed = np.abs(weights) >= np.abs(weights).max(axis=-1, keepdims=True)
 
     def place(self, at: NDArray[np.intp], wanted: Floats) -> Floats:
         """For one input of each group, [groups], the nearest allowed values to some, [groups, outputs]."""
-        found = np.clip(np.rint(wanted / self.scales), -self.steps, self.steps) * self.scales
-        groups = np.arange(len(at))
-        own = np.rint(self.weights[groups, :, at] / self.scales) * self.scales
-        return np.where(self._fixed[groups, :, at], own, found)
+        groups, scales = np.arange(len(at)), self._scales[..., 0]
+        fixed = self._fixed[groups, :, at]
+        return self._grid.place(np.where(fixed, self.weights[groups, :, at], wanted), scales)
+
+    def nearest(self) -> Floats:
+        """Each weight by itself."""
+        return self._grid.place(self.weights, self._scales)
 
 
-def _compensated(grid: _Grid, covariance: Floats) -> Floats:
-    """The inputs that vary most come first; what each loses, those that follow it make up for."""
-    groups = np.arange(len(covariance))
-    order = np.argsort(-np.einsum("gii->gi", covariance), axis=1)
-    sorted_ = np.take_along_axis(np.take_along_axis(covariance, order[:, :, None], 1), order[:, None, :], 2)
-    ahead = np.linalg.cholesky(np.linalg.inv(sorted_)).transpose(0, 2, 1)
-    left = np.take_along_axis(grid.weights, order[:, None, :], 2)
-    rounded = np.empty_like(grid.weights)
+class _Way:
+    """In which order inputs are gone through, those that vary most first, and what those that follow can make up for.
+
+    Args:
+        covariance: Of the inputs, [groups, inputs, inputs], positive definite.
+    """
+
+    def __init__(self, covariance: Floats) -> None:
+        self._covariance = covariance
+        self.order = order = np.argsort(-np.einsum("gii->gi", covariance), axis=1)
+        sorted_ = np.take_along_axis(np.take_along_axis(covariance, order[:, :, None], 1), order[:, None, :], 2)
+        self.ahead = np.linalg.cholesky(np.linalg.inv(sorted_)).transpose(0, 2, 1)
+
+    def cost(self, weights: Floats, rounded: Floats) -> Floats:
+        """As ``added_error``."""
+        return added_error(weights, rounded, self._covariance)
+
+
+def _started(lattice: _Lattice, way: _Way) -> Floats:
+    start, plain = _compensated(lattice, way), lattice.nearest()
+    better = way.cost(lattice.weights, start) < way.cost(lattice.weights, plain)
+    return np.where(better[..., None], start, plain)
+
+
+def _compensated(lattice: _Lattice, way: _Way) -> Floats:
+    """What each weight loses, those that follow it make up for."""
+    groups, order, ahead = np.arange(len(way.order)), way.order, way.ahead
+    left = np.take_along_axis(lattice.weights, order[:, None, :], 2)
+    rounded = np.empty_like(lattice.weights)
     for step in range(order.shape[1]):
         at = order[:, step]
-        found = grid.place(at, left[..., step])
+        found = lattice.place(at, left[..., step])
         rounded[groups, :, at] = found
         lost = (left[..., step] - found) / ahead[:, None, step, step]
         left[..., step:] -= lost[..., None] * ahead[:, None, step, step:]
     return rounded
 
 
-def _settled(grid: _Grid, rounded: Floats, covariance: Floats) -> Floats:
+def _settled(lattice: _Lattice, rounded: Floats, covariance: Floats) -> Floats:
     """Move each weight to where it is best beside the others, until none moves."""
     every = np.arange(len(covariance))
-    slope = (grid.weights - rounded) @ covariance
+    slope = (lattice.weights - rounded) @ covariance
     for _ in range(_MOST_SWEEPS):
         moved = False
         for input_ in range(covariance.shape[-1]):
             at = np.full(len(covariance), input_)
-            best = grid.place(at, rounded[..., input_] + slope[..., input_] / covariance[:, None, input_, input_])
+            best = lattice.place(at, rounded[..., input_] + slope[..., input_] / covariance[:, None, input_, input_])
             step = best - rounded[every, :, at]
             if step.any():
                 rounded[..., input_] = best

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from tinsmith.convert.equalization.opening import opened
 from tinsmith.convert.equalization.windows import Window
 from tinsmith.convert.quantization import Int8, Plan, choose_quantizer
-from tinsmith.convert.rounding import restore, round_weights
+from tinsmith.convert.quantization.grid import FOUR_BITS, Grid
+from tinsmith.convert.rounding import exchange, round_weights
 from tinsmith.convert.rounding.moments import Moments
 from tinsmith.convert.rounding.second_order import added_error, nearest, round_together
 
 onnx = pytest.importorskip("onnx")
 
-STEPS = 127
+EIGHT = Grid(steps=127)
 
 
 def layer(seed, groups=2, outputs=3, inputs=6, rows=40):
@@ -28,43 +29,43 @@ def layer(seed, groups=2, outputs=3, inputs=6, rows=40):
 
 
 @settings(deadline=None)
-@given(seed=st.integers(0, 1000), steps=st.sampled_from([7, 63, 127]))
-def test_it_is_never_worse_than_to_the_nearest(seed, steps):
+@given(seed=st.integers(0, 1000), grid=st.sampled_from([FOUR_BITS, Grid(steps=63), EIGHT]))
+def test_it_is_never_worse_than_to_the_nearest(seed, grid):
     weights, covariance = layer(seed)
-    rounded = round_together(weights, covariance, steps)
+    rounded = round_together(weights, covariance, grid)
 
     # the damping, which is part of what is made small, may cost a little where there is little to win
-    ours, plain = (added_error(weights, one, covariance).sum() for one in (rounded, nearest(weights, steps)))
+    ours, plain = (added_error(weights, one, covariance).sum() for one in (rounded, nearest(weights, grid)))
     assert ours <= plain * 1.01
 
 
 def test_it_leaves_a_small_part_of_the_error_where_inputs_go_together():
     weights, covariance = layer(0, inputs=16, rows=200)
-    rounded = round_together(weights, covariance, 7)
+    rounded = round_together(weights, covariance, FOUR_BITS)
 
-    ours, plain = (added_error(weights, one, covariance).sum() for one in (rounded, nearest(weights, 7)))
+    ours, plain = (added_error(weights, one, covariance).sum() for one in (rounded, nearest(weights, FOUR_BITS)))
     assert ours < 0.5 * plain
 
 
 @given(seed=st.integers(0, 1000))
 def test_a_quantizer_finds_the_same_grid_and_rounds_nothing_any_more(seed):
     weights, covariance = layer(seed)
-    rounded = round_together(weights, covariance, STEPS)
+    rounded = round_together(weights, covariance, EIGHT)
 
     assert np.abs(rounded).max(axis=-1) == pytest.approx(np.abs(weights).max(axis=-1))
-    assert nearest(rounded, STEPS) == pytest.approx(rounded, abs=1e-9)
+    assert nearest(rounded, EIGHT) == pytest.approx(rounded, abs=1e-9)
 
 
 def test_inputs_that_do_not_go_together_are_rounded_to_the_nearest():
     weights, _ = layer(1)
     alone = np.broadcast_to(np.eye(6), (2, 6, 6))
 
-    assert round_together(weights, alone, STEPS) == pytest.approx(nearest(weights, STEPS))
+    assert round_together(weights, alone, EIGHT) == pytest.approx(nearest(weights, EIGHT))
 
 
 def test_weights_of_zero_stay():
     _, covariance = layer(2)
-    assert not round_together(np.zeros((2, 3, 6)), covariance, STEPS).any()
+    assert not round_together(np.zeros((2, 3, 6)), covariance, EIGHT).any()
 
 
 def test_too_few_rows_tell_little():
@@ -122,7 +123,7 @@ def pictures(count=24):
 class TestFiles:
     def test_the_quantizer_finds_the_grid_and_the_answers_are_nearer(self, golden, tmp_path, suffix):
         source, rounded = golden / f"cnn.{suffix}", tmp_path / f"rounded.{suffix}"
-        report = round_weights(source, rounded, pictures(), steps=127)
+        report = round_weights(source, rounded, pictures(), grid=EIGHT)
 
         assert report.skipped == ()
         assert 0 < report.left < 1
@@ -130,14 +131,14 @@ class TestFiles:
         with opened(rounded) as file:
             for layer in file.graph().layers:
                 matrices = layer.window.matrices(layer.weights, layer.groups)
-                assert nearest(matrices, 127) == pytest.approx(matrices, abs=1e-6)
+                assert nearest(matrices, EIGHT) == pytest.approx(matrices, abs=1e-6)
 
     def test_what_is_kept_gets_its_weights_back(self, golden, tmp_path, suffix):
         source, rounded, mixed = golden / f"cnn.{suffix}", tmp_path / f"r.{suffix}", tmp_path / f"m.{suffix}"
-        round_weights(source, rounded, pictures(), steps=127)
+        round_weights(source, rounded, pictures(), grid=EIGHT)
         with opened(source) as file:
             first, *others = file.graph().layers
-        restore(rounded, source, mixed, [first.name])
+        exchange(rounded, source, mixed, [first.name])
 
         with opened(mixed) as file, opened(rounded) as other:
             found, expected = file.graph().layers, other.graph().layers
