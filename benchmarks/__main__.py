@@ -24,6 +24,7 @@ from benchmarks import (
     overload,
     peer,
     power,
+    scale_out,
     serving,
     startup,
     swaps,
@@ -49,6 +50,7 @@ PARTS = {
     "calibration": calibration.figures,
     "training": training.figures,
     "large": large.figures,
+    "scale_out": scale_out.figures,
     "serving": serving.figures,
     "swaps": swaps.figures,
     "overload": overload.figures,
@@ -56,8 +58,8 @@ PARTS = {
 }
 # Only when asked for by name.
 _HOURS = (
-    "training", "flash", "fleet", "power", "fragile", "honesty", "evaluated", "instructions", "large", "serving",
-    "swaps", "overload", "damaged",
+    "training", "flash", "fleet", "power", "fragile", "honesty", "evaluated", "instructions", "large", "scale_out",
+    "serving", "swaps", "overload", "damaged",
 )  # fmt: skip
 
 
