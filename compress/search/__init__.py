@@ -7,6 +7,11 @@ space         which recipes there are for this model, these samples and these bo
 proposing     which of them is tried next (Optuna)
 trial         one that was tried, with its figures and what it lacks
 front         what nothing else beats in everything, what is chosen of it, and which bound to loosen where none is kept
+trying        what a search asks of others: carry out a job, measure an artifact
+subject       what all jobs are made of, and where they are carried out
+workroom      jobs carried out on a model, and what comes of them
+spreading     the same in worker processes of this machine (worker, descent)
+sensing       what single operators cost in fewer bits
 store         everything that was found, in SQLite, so that a killed search goes on
 searching     the loop: propose, try, measure, learn
 ============  ====================================================================================================

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     from tinsmith.compress.planner import Target
     from tinsmith.compress.search.figures import Timed
+    from tinsmith.compress.search.subject import Baseline
 
-__all__ = ["Effort", "Job", "Measure", "Outcome", "Spread", "sketched"]
+__all__ = ["Crew", "Effort", "Job", "Measure", "Outcome", "Spread", "sketched"]
 
 # Every training in full; or one epoch of each, which says what an epoch takes, and roughly what it will bring.
-Effort = Literal["whole", "sketch"]
+# Or no artifact, but what single operators cost under the recipe: in 4 bits, or in its own scheme.
+Effort = Literal["whole", "sketch", "narrowing", "worst"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,7 @@ class Job:
     Attributes:
         recipe: The recipe.
         target: The format of the artifact.
-        effort: How much of its trainings.
+        effort: How much of its trainings, or what else is asked about it.
     """
 
     recipe: Recipe
@@ -47,7 +49,8 @@ class Job:
     @property
     def key(self) -> str:
         """Names what is carried out: jobs with the same key give the same."""
-        steps = [self.target, *(step.document() for step in self.carried_out.steps)]
+        asked = [self.effort] if self.effort in ("narrowing", "worst") else []
+        steps = [*asked, self.target, *(step.document() for step in self.carried_out.steps)]
         return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -72,6 +75,8 @@ class Outcome:
         seconds: That it took.
         training_s: Of these, that went into epochs; 0 where nothing trained.
         failure: Why there is no artifact; empty where there is one.
+        operators: Where that was asked, by the first tensor that each computes, with the bytes that it saves: in 4
+            bits those that cost least a byte first, in the recipe's own scheme the worst first.
     """
 
     figures: Figures | None
@@ -79,6 +84,7 @@ class Outcome:
     seconds: float = 0.0
     training_s: float = 0.0
     failure: str = ""
+    operators: tuple[tuple[str, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For the store."""
@@ -88,7 +94,8 @@ class Outcome:
     def from_json(cls, said: Mapping[str, Any]) -> Self:
         """What ``to_json`` wrote."""
         figures = None if said["figures"] is None else Figures.from_json(said["figures"])
-        return cls(**{**said, "figures": figures})
+        operators = tuple((name, saves) for name, saves in said.get("operators", ()))
+        return cls(**{**said, "figures": figures, "operators": operators})
 
 
 class Spread(Protocol):
@@ -106,6 +113,15 @@ class Spread(Protocol):
 
     def artifact(self, sha256: str) -> Path:
         """Where the artifact of an outcome lies on this machine; it stays there until the search is over."""
+        ...
+
+
+class Crew(Spread, Protocol):
+    """What carries a search's recipes out, and knows what there was before."""
+
+    @property
+    def baseline(self) -> Baseline:
+        """Of the source."""
         ...
 
 

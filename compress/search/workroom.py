@@ -14,12 +14,14 @@ from tinsmith.compress.budget import Budget
 from tinsmith.compress.holding import refuse_blind
 from tinsmith.compress.keeping import PassStore, run_of
 from tinsmith.compress.planner import plan
+from tinsmith.compress.recovery.costs import operators_by_cost, worst_operators
 from tinsmith.compress.recovery.judging import Distance, Found, Judge
 from tinsmith.compress.recovery.recovering import can_train, chosen_by
 from tinsmith.compress.running import Runner
 from tinsmith.compress.search.figures import Figures
 from tinsmith.compress.search.subject import ARTIFACTS_NAME, Baseline, Produced
 from tinsmith.compress.search.trying import Outcome
+from tinsmith.convert.calibration import no_samples
 from tinsmith.convert.comparison import samples_for
 from tinsmith.convert.data import Roles, open_dataset
 from tinsmith.convert.delivery import Job as Delivering
@@ -75,6 +77,7 @@ class ModelRoom:
 
     def __init__(self, subject: Subject, folder: Path) -> None:
         self._subject, self._folder = subject, folder
+        self._samples: Dataset | None = None
         self._base = Delivering.of(
             subject.model,
             folder / "trial",
@@ -102,25 +105,37 @@ class ModelRoom:
         began = time.monotonic()
         clock = _Clocked(self._store)
         try:
-            figures, sha256, path = self._carried_out(job, clock)
+            with tempfile.TemporaryDirectory(prefix="trial-", dir=self._folder) as scratch:
+                runner = self._runner(job, Path(scratch), clock)
+                produced = self._asked(job, runner) if job.effort in ("narrowing", "worst") else self._made(job, runner)
         except OutputError:
             raise
         except TinsmithError as error:
-            return Produced(outcome=Outcome(figures=None, seconds=_since(began), failure=error.message), path=None)
-        outcome = Outcome(figures=figures, sha256=sha256, seconds=_since(began), training_s=round(clock.epochs_s, 3))
-        return Produced(outcome=outcome, path=path)
+            produced = Produced(outcome=Outcome(figures=None, failure=error.message), path=None)
+        spent = replace(produced.outcome, seconds=_since(began), training_s=round(clock.epochs_s, 3))
+        return replace(produced, outcome=spent)
 
-    def _carried_out(self, job: Job, clock: _Clocked) -> tuple[Figures, str, Path]:
+    def _made(self, job: Job, runner: Runner) -> Produced:
         planned = plan(self._base.source, job.carried_out, job.target)
-        with (
-            Sandbox(time_limit_s=self._base.time_limit_s) as sandbox,
-            tempfile.TemporaryDirectory(prefix="trial-", dir=self._folder) as scratch,
-        ):
-            runner = self._runner(job, Path(scratch), clock)
+        # the child that will load the artifact starts now: its imports overlap with the work
+        with Sandbox(time_limit_s=self._base.time_limit_s) as sandbox:
             artifact = runner.run(planned, looks=False).model
             self._refuse(artifact)
             figures = self._figures(artifact.path, self._found(artifact.path, sandbox))
-            return (figures, *self._put(artifact))
+        sha256, path = self._put(artifact)
+        return Produced(outcome=Outcome(figures=figures, sha256=sha256), path=path)
+
+    def _asked(self, job: Job, runner: Runner) -> Produced:
+        """What single operators cost."""
+        if job.effort == "worst":
+            names = worst_operators(runner, job.recipe, job.target, self._distance)
+            found = tuple((name, 0) for name in names)
+        elif self._samples is None:
+            raise no_samples()
+        else:
+            costs = operators_by_cost(runner, job.recipe, job.target, self._samples)
+            found = tuple((cost.name, cost.saved_bytes) for cost in costs)
+        return Produced(outcome=Outcome(figures=None, operators=found), path=None)
 
     def _runner(self, job: Job, scratch: Path, clock: _Clocked) -> Runner:
         asked = replace(self._base, output=scratch / f"trial.{job.target}")
@@ -179,6 +194,7 @@ class ModelRoom:
         trainable = can_train(self._base.source, roles)
         samples = chosen_by(roles, apart=trainable)
         _refuse_unseen(budget, roles, samples)
+        self._samples = samples
         metric = metric_for(self._subject.metric, samples) if samples.has_answers else None
         judge = Judge(source, samples, Budget(min_agreement=budget.min_agreement), metric,
                       time_limit_s=self._base.time_limit_s)  # fmt: skip

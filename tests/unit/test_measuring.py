@@ -1,7 +1,9 @@
 """How much one process measures, and artifacts that wait to be measured."""
 
 import hashlib
+import math
 import os
+from statistics import NormalDist, mean, stdev
 
 import pytest
 from hypothesis import given
@@ -144,6 +146,13 @@ def test_an_interval_scales_with_its_unit_and_says_the_same_each_time(medians, f
 def test_four_processes_have_no_interval():
     assert bootstrap([1.0] * 4, median) is None
     assert median([1.0] * 5) in bootstrap([1.0] * 5, median)
+
+
+def test_an_interval_of_a_mean_is_as_wide_as_students():
+    medians = [NormalDist(1, 0.02).inv_cdf((number + 0.5) / 8) for number in range(8)]
+    interval = bootstrap(medians, mean)
+    students = 2 * 2.365 * stdev(medians) / math.sqrt(8)
+    assert interval.high - interval.low == pytest.approx(students, rel=0.08)
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=64, max_size=400))
