@@ -24,7 +24,7 @@ from tinsmith.runtime._version import __version__
 from tinsmith.runtime.errors import HostError, UnreachableError, UsageError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from typing_extensions import Self
 
@@ -94,6 +94,11 @@ class Cluster:
         """See ``Workers``."""
         return _Round(self, errands).fates()
 
+    def tell(self, what: Callable[[str], None], said: str) -> None:
+        """See ``Workers``."""
+        with contextlib.suppress(Exception):  # workers that are gone, or the scheduler
+            self.client.run(what, said, on_error="ignore")
+
     def gone(self) -> HostError:
         """The error to raise where the scheduler does not answer any more."""
         return HostError(
@@ -148,7 +153,7 @@ class _Round(Generic[T]):
         self._waiting = deque(range(len(errands)))
         self._running: dict[str, tuple[int, Any]] = {}
         self._done: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._sent: Counter[tuple[str, str]] = Counter()
+        self._asked: dict[tuple[str, str], Counter[int]] = {}
 
     def fates(self) -> Iterator[Fate[T]]:
         """See ``Workers.run``."""
@@ -217,21 +222,23 @@ class _Round(Generic[T]):
         except (OSError, asyncio.CancelledError, concurrent.futures.CancelledError) as error:
             raise self._cluster.gone() from error
         if isinstance(said, Lacking):
-            self._send(said, self._errands[number])
+            self._send(said, number)
             return None
         if isinstance(said, Answer):
             return Returned(number=number, value=said.value)
         return Raised(number=number, error=said.error)
 
-    def _send(self, lacking: Lacking, errand: Errand[T]) -> None:
+    def _send(self, lacking: Lacking, number: int) -> None:
         """Give a worker the files that it has asked for; one that has died meanwhile is no matter."""
         for called in lacking.parcels:
-            parcel = errand.parcels[called]
+            parcel = self._errands[number].parcels[called]
             assert isinstance(parcel, Parcel)
-            self._sent[lacking.worker, parcel.name] += 1
-            if self._sent[lacking.worker, parcel.name] > _TRIES:
+            asked = self._asked.setdefault((lacking.worker, parcel.name), Counter())
+            asked[number] += 1
+            if asked[number] > _TRIES:
                 raise HostError(f"the worker {lacking.worker} does not take {parcel.entry}", hint="look at its log")
-            why = self._handed(lacking.worker, parcel)
+            # another errand that asks for the first time did so before the files came
+            why = self._handed(lacking.worker, parcel) if len(asked) == 1 or asked[number] > 1 else ""
             if why:
                 hint = "free some space there, or start it with another --local-directory"
                 raise HostError(f"the worker {lacking.worker} {why}", hint=hint)

@@ -95,6 +95,10 @@ class Workers(Protocol):
         """
         ...
 
+    def tell(self, what: Callable[[str], None], said: str) -> None:
+        """Call a function on each worker, also while it works; it can be imported by its name."""
+        ...
+
 
 def results(workers: Workers, errands: Sequence[Errand[T]]) -> list[T]:
     """What errands return, in their order; the first failure ends it.

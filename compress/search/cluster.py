@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from tinsmith.compress.search.subject import ARTIFACTS_NAME
-from tinsmith.compress.search.trying import Outcome, Spread
+from tinsmith.compress.search.trying import Crew, Outcome
 from tinsmith.compress.search.workroom import PASSES_NAME
 from tinsmith.convert.parcels import parcel_of_data, parcel_of_model
 from tinsmith.convert.workers import Errand, Lost, Raised, Returned, results
@@ -26,28 +26,27 @@ from tinsmith.runtime.files import write_bytes, write_folder, write_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tinsmith.compress.search.figures import Timed
+    from typing_extensions import Self
+
     from tinsmith.compress.search.subject import Baseline, Subject
-    from tinsmith.compress.search.trying import Job, Measure
+    from tinsmith.compress.search.timing import Stopwatch
+    from tinsmith.compress.search.trying import Job
     from tinsmith.convert.cluster import Cluster
     from tinsmith.convert.parcels import Parcel, Place
     from tinsmith.convert.workers import Workers
+    from tinsmith.runtime.measurement import Measurement
 
     Opens: TypeAlias = Callable[[Subject, Path], "Local"]
+    Measures: TypeAlias = Callable[[Path, str, int], Measurement]
 
-__all__ = ["DaskMeasure", "DaskSpread", "Local"]
+__all__ = ["DaskSpread", "DaskStopwatch", "Local"]
 
 # Says a folder apart from another one that has the same name on another machine.
 _MARK = ".shared"
 
 
-class Local(Spread, Protocol):
+class Local(Crew, Protocol):
     """What carries jobs out on a worker's machine, such as ``LocalSpread``."""
-
-    @property
-    def baseline(self) -> Baseline:
-        """What is known before anything is tried; raises ``TinsmithError`` where nothing can be."""
-        ...
 
     def close(self) -> None:
         """End what still runs."""
@@ -97,7 +96,7 @@ class _Made:
 
 
 class DaskSpread:
-    """Carries out jobs on a cluster; a ``Spread``.
+    """Carries out jobs on a cluster; a ``Crew``, which ends what it has opened on workers when its context ends.
 
     Args:
         workers: The cluster.
@@ -122,6 +121,12 @@ class DaskSpread:
             self._parcels["data"] = parcel_of_data(subject.data)
         (folder / ARTIFACTS_NAME).mkdir(exist_ok=True)
         write_text(folder / _MARK, self._token)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._workers.tell(_end, self._token)
 
     @property
     def baseline(self) -> Baseline:
@@ -176,21 +181,25 @@ class _Opened:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._key, self._local = "", contextlib.ExitStack()
+        self._key = ("", "")
         self._found: Local | None = None
 
     @contextlib.contextmanager
     def taken(self, order: _Order, work: Path) -> Iterator[Local]:
         """For as long as nobody else may have it; opened again for another search, for it holds samples."""
         with self._lock:
-            key = f"{order.name} {order.token}"
+            key = (order.name, order.token)
             if self._found is None or self._key != key:
-                self._local.close()
-                self._found = None
+                self.end(self._key[1])
                 work.mkdir(parents=True, exist_ok=True)
                 self._found, self._key = order.opens(order.subject, work), key
-                self._local.callback(self._found.close)
             yield self._found
+
+    def end(self, token: str) -> None:
+        """Close what was opened for a search, whatever it does just now."""
+        if self._found is not None and self._key[1] == token:
+            found, self._found = self._found, None
+            found.close()
 
 
 _opened = _Opened()
@@ -204,6 +213,11 @@ def _there(order: _Order, places: Mapping[str, str]) -> _Order:
 
 def _work_of(order: _Order, folder: str) -> Path:
     return order.folder if order.is_shared else Path(folder) / "searches" / order.name
+
+
+def _end(token: str) -> None:
+    """On each worker: the search is over."""
+    _opened.end(token)
 
 
 def _looked(order: _Order, places: Mapping[str, str], folder: str) -> Baseline:
@@ -235,22 +249,27 @@ def _folders(folder: Path) -> set[Path]:
     return {path for path in folder.glob("[!.]*") if path.is_dir()} if folder.is_dir() else set()
 
 
-class DaskMeasure:
-    """Measures on the machine that a device is at; a ``Measure``.
+class DaskStopwatch:
+    """Measures on the machine that a device is at; a ``Stopwatch``.
 
     A device that a worker has as a resource (``dask worker ... --resources "device:pi4=1"``) is measured by that
     worker, one artifact at a time, whoever else asks. Any other is measured from here.
 
     Args:
         cluster: Whose workers have devices.
-        measure: Measures, here and there; can be pickled by the name that it is imported by.
+        here: Measures from here, and knows all devices.
+        there: Measures on a worker, by the device's name there; can be pickled by the name that it is imported by.
+
+    Attributes:
+        facts: See ``Stopwatch``.
     """
 
-    def __init__(self, cluster: Cluster, measure: Measure) -> None:
-        self._cluster, self._measure = cluster, measure
+    def __init__(self, cluster: Cluster, here: Stopwatch, there: Measures) -> None:
+        self._cluster, self._here, self._there = cluster, here, there
+        self.facts = here.facts
 
-    def __call__(self, artifact: Path, device: str, threads: int) -> Timed:
-        """See ``Measure``.
+    def __call__(self, artifact: Path, device: str, threads: int) -> Measurement:
+        """See ``Stopwatch``.
 
         Raises:
             UnreachableError: The worker that had the device is gone.
@@ -258,14 +277,14 @@ class DaskMeasure:
         """
         resource = f"device:{device}"
         if not self._cluster.offering(resource):
-            return self._measure(artifact, device, threads)
+            return self._here(artifact, device, threads)
         parcels = {"artifact": parcel_of_model(artifact)}
-        task = (self._measure, device, threads)
-        (timed,) = results(self._cluster, [Errand(work=_measured, task=task, parcels=parcels, resource=resource)])
-        return timed
+        task = (self._there, device, threads)
+        (measured,) = results(self._cluster, [Errand(work=_measured, task=task, parcels=parcels, resource=resource)])
+        return measured
 
 
-def _measured(task: tuple[Measure, str, int], places: Mapping[str, str], _: str) -> Timed:
+def _measured(task: tuple[Measures, str, int], places: Mapping[str, str], _: str) -> Measurement:
     """On a worker: one measurement."""
     measure, device, threads = task
     return measure(Path(places["artifact"]), device, threads)

@@ -16,7 +16,7 @@ from tests.unit.search.conftest import Stopwatch, points
 from tests.unit.search.on_workers import OnWorker, die, measure_alone, unreachable
 from tinsmith.compress.recipe import Recipe
 from tinsmith.compress.search.bounds import Ask
-from tinsmith.compress.search.cluster import DaskMeasure, DaskSpread
+from tinsmith.compress.search.cluster import DaskSpread, DaskStopwatch
 from tinsmith.compress.search.subject import Subject
 from tinsmith.compress.search.trying import Job
 from tinsmith.convert.cluster import Cluster
@@ -129,11 +129,29 @@ def test_what_trainings_gave_comes_back_as_folders(spread_over, tmp_path):
     assert (result / "model" / "m.keras").read_bytes() == b"m"
 
 
+class Nowhere:
+    """A stopwatch of this machine."""
+
+    def __init__(self):
+        self.facts, self.asked = ({"name": "pi4"},), []
+
+    def __call__(self, *asked):
+        self.asked.append(asked)
+
+
+def test_a_search_that_ends_leaves_nothing_open_on_workers(spread_over, tmp_path):
+    with spread_over() as spread:
+        list(spread.outcomes(jobs_of("slim", "dead-channels")))
+        assert not (tmp_path / "notes" / "closed").exists()
+
+    assert (tmp_path / "notes" / "closed").exists()
+
+
 def test_a_board_is_measured_by_its_worker_and_never_twice_at_once(cluster, tmp_path):
     paths = [tmp_path / f"{number}.tflite" for number in range(4)]
     for number, path in enumerate(paths):
         path.write_bytes(b"----TFL3" + bytes(number))
-    measure = DaskMeasure(cluster, measure_alone)
+    measure = DaskStopwatch(cluster, Nowhere(), measure_alone)
 
     with ThreadPoolExecutor(4) as threads:
         timed = list(threads.map(measure, paths, ["pi4"] * 4, [2] * 4))
@@ -145,11 +163,13 @@ def test_a_board_is_measured_by_its_worker_and_never_twice_at_once(cluster, tmp_
 
 def test_a_board_that_no_worker_has_is_measured_here(cluster, tmp_path):
     (tmp_path / "a.tflite").write_bytes(b"----TFL3")
-    here = []
+    here = Nowhere()
 
-    DaskMeasure(cluster, lambda *asked: here.append(asked))(tmp_path / "a.tflite", "pi5", 1)
+    stopwatch = DaskStopwatch(cluster, here, measure_alone)
+    stopwatch(tmp_path / "a.tflite", "pi5", 1)
 
-    assert here == [(tmp_path / "a.tflite", "pi5", 1)]
+    assert here.asked == [(tmp_path / "a.tflite", "pi5", 1)]
+    assert stopwatch.facts is here.facts
 
 
 def test_a_board_whose_worker_is_gone_is_unreachable(cluster, tmp_path, monkeypatch):
@@ -159,14 +179,14 @@ def test_a_board_whose_worker_is_gone_is_unreachable(cluster, tmp_path, monkeypa
     monkeypatch.setattr(cluster, "patience_s", 0.0)
 
     with pytest.raises(UnreachableError, match=r"no worker of tcp://.* has device:pi9 any more"):
-        DaskMeasure(cluster, measure_alone)(tmp_path / "a.tflite", "pi9", 1)
+        DaskStopwatch(cluster, Nowhere(), measure_alone)(tmp_path / "a.tflite", "pi9", 1)
 
 
 def test_what_fails_at_a_board_is_the_same_error_here(cluster, tmp_path):
     (tmp_path / "a.tflite").write_bytes(b"----TFL3")
 
     with pytest.raises(UnreachableError, match=r"on the worker tcp://.*: pi4 is off") as caught:
-        DaskMeasure(cluster, unreachable)(tmp_path / "a.tflite", "pi4", 1)
+        DaskStopwatch(cluster, Nowhere(), unreachable)(tmp_path / "a.tflite", "pi4", 1)
 
     assert caught.value.hint == "plug it in"
 
