@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DaskSpread", "DaskStopwatch", "Local"]
 
+# A search that was killed says no goodbye: what nobody has used for so long is closed.
+_IDLE_S = 600.0
 # Says a folder apart from another one that has the same name on another machine.
 _MARK = ".shared"
 
@@ -183,17 +185,25 @@ class _Opened:
         self._lock = threading.Lock()
         self._key = ("", "")
         self._found: Local | None = None
+        self._idle: threading.Timer | None = None
 
     @contextlib.contextmanager
     def taken(self, order: _Order, work: Path) -> Iterator[Local]:
         """For as long as nobody else may have it; opened again for another search, for it holds samples."""
         with self._lock:
+            if self._idle is not None:
+                self._idle.cancel()
             key = (order.name, order.token)
             if self._found is None or self._key != key:
                 self.end(self._key[1])
                 work.mkdir(parents=True, exist_ok=True)
                 self._found, self._key = order.opens(order.subject, work), key
-            yield self._found
+            try:
+                yield self._found
+            finally:
+                self._idle = threading.Timer(_IDLE_S, self.end, [order.token])
+                self._idle.daemon = True
+                self._idle.start()
 
     def end(self, token: str) -> None:
         """Close what was opened for a search, whatever it does just now."""

@@ -44,6 +44,8 @@ def test_a_divided_evaluation_says_what_one_machine_says(golden, data, cli, dask
     [
         (["calibrate", "dense.onnx", "-o", "r.npz", "--part", "1/2", "--scheduler", "tcp://127.0.0.1:9"], 2, "--part"),
         (["evaluate", "dense.onnx", "-d", "pi4", "--scheduler", "tcp://127.0.0.1:9"], 2, "two places"),
+        (["search", "dense.onnx", "-o", "run", "--workers", "2", "--scheduler", "tcp://127.0.0.1:9"], 2, "dask worker"),
+        (["search", "dense.onnx", "-o", "run", "--scheduler", "tcp://127.0.0.1:9"], 3, "no scheduler answers"),
         (["evaluate", "dense.onnx", "--scheduler", "127.0.0.1"], 2, "tcp://HOST:PORT"),
         (["evaluate", "dense.onnx", "--scheduler", "tcp://127.0.0.1:9"], 3, "no scheduler answers"),
     ],
@@ -56,3 +58,4 @@ def test_what_can_not_be_done_is_said(golden, data, cli, arguments, code, said, 
 
     assert (found, out) == (code, "")
     assert said in err
+    assert not (data.parent / "run").exists()

@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +18,7 @@ from tests.unit.search.conftest import Stopwatch, points
 from tests.unit.search.on_workers import OnWorker, die, measure_alone, unreachable
 from tinsmith.compress.recipe import Recipe
 from tinsmith.compress.search.bounds import Ask
-from tinsmith.compress.search.cluster import DaskSpread, DaskStopwatch
+from tinsmith.compress.search.cluster import DaskSpread, DaskStopwatch, _Opened
 from tinsmith.compress.search.subject import Subject
 from tinsmith.compress.search.trying import Job
 from tinsmith.convert.cluster import Cluster
@@ -145,6 +147,18 @@ def test_a_search_that_ends_leaves_nothing_open_on_workers(spread_over, tmp_path
         assert not (tmp_path / "notes" / "closed").exists()
 
     assert (tmp_path / "notes" / "closed").exists()
+
+
+def test_what_a_killed_search_has_left_open_is_closed_after_a_while(tmp_path, monkeypatch):
+    monkeypatch.setattr("tinsmith.compress.search.cluster._IDLE_S", 0.01)
+    closed = threading.Event()
+    opens = lambda subject, work: SimpleNamespace(close=closed.set)  # noqa: E731
+    order = SimpleNamespace(name="one", token="search", subject=None, opens=opens)
+
+    with _Opened().taken(order, tmp_path):
+        assert not closed.wait(0.1)
+
+    assert closed.wait(10)
 
 
 def test_a_board_is_measured_by_its_worker_and_never_twice_at_once(cluster, tmp_path):
