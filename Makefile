@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& command -v $$p && break; done)
 
-.PHONY: demo test check unit test-boards tflite-runtime emulator judges boards board-programs bench clean
+.PHONY: demo test check unit test-boards test-docs tflite-runtime emulator judges boards board-programs bench clean
 
 demo: $(VENV)/.ready
 	$(BIN)/tinsmith demo --output demo-output
@@ -28,6 +28,10 @@ unit: $(VENV)/.ready
 # Boards of every kind and the shells of phones: what needs root or a machine of its own takes minutes.
 test-boards: $(VENV)/.ready
 	$(BIN)/python -m pytest -q tests/boards tests/phones --boards
+
+# Every command of the docs and the examples, to the letter: minutes.
+test-docs: $(VENV)/.ready
+	$(BIN)/python -m pytest -q tests/docs --docs
 
 # The engine of 32-bit Arm boards needs numpy < 2, so it is tested in an environment of its own.
 tflite-runtime: $(OLD)/.ready

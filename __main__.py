@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import errno
+import functools
 import importlib
 import itertools
 import logging
@@ -35,6 +36,10 @@ SECTIONS = {
             "tinsmith.compress.commands.demo:demo",
             "Train, compress, prove and measure a small model, end to end.",
         ),
+        "init": (
+            "tinsmith.compress.commands.init:init",
+            "Ask for model, data and budgets, and say the command.",
+        ),
         "formats": (
             "tinsmith.convert.commands.formats:formats",
             "Show which format turns into which, and what it needs.",
@@ -50,6 +55,10 @@ SECTIONS = {
         "compress": (
             "tinsmith.compress.commands.compress:compress",
             "Make a model smaller by a recipe, and prove the cost.",
+        ),
+        "search": (
+            "tinsmith.compress.commands.search:search",
+            "Say the budget, get the model: find the recipe that keeps it.",
         ),
         "train": ("tinsmith.compress.commands.train:train", "Train a model of yours by its samples."),
         "calibrate": (
@@ -75,6 +84,10 @@ SECTIONS = {
         "benchmark": (
             "tinsmith.devices.commands.benchmark:benchmark",
             "Measure how fast artifacts are on devices, honestly.",
+        ),
+        "report": (
+            "tinsmith.compress.commands.report:report",
+            "Show what a search found, finished or not.",
         ),
     },
     "Ship": {
@@ -108,6 +121,10 @@ SECTIONS = {
         "monitor": (
             "tinsmith.runtime.commands.monitor:monitor",
             "Show whether served models drift, slow down or fail.",
+        ),
+        "maintain": (
+            "tinsmith.compress.commands.maintain:maintain",
+            "Make what drifts or slows down anew, prove it, and roll it out.",
         ),
     },
 }
@@ -173,11 +190,25 @@ class Wiring:
 
     @staticmethod
     def measure(artifact: Path) -> Any:
-        """How fast an artifact runs here, in a few seconds; satisfies ``tinsmith.compress.demo.Measure``."""
+        """How fast an artifact runs here, in a few seconds; satisfies ``tinsmith.compress.variants.Measure``."""
         from tinsmith.devices.benchmarking.benchmark import benchmark_here
         from tinsmith.devices.benchmarking.effort import EFFORTS, Plan
 
         return benchmark_here(artifact, Plan(effort=EFFORTS["rapid"].with_runs(30)))
+
+    @staticmethod
+    def stopwatch(names: Sequence[str], *, effort: str, time_limit_s: float) -> Any:
+        """What measures artifacts on devices; satisfies ``tinsmith.compress.search.timing.Stopwatch``."""
+        from tinsmith.devices.benchmarking.stopwatch import Stopwatch
+
+        return Stopwatch(names, effort=effort, time_limit_s=time_limit_s)
+
+    @staticmethod
+    def measure_by_name(*, effort: str, time_limit_s: float) -> Any:
+        """The same for one device of another machine, which knows it by its name; can be sent there."""
+        from tinsmith.devices.benchmarking.stopwatch import measure_by_name
+
+        return functools.partial(measure_by_name, effort=effort, time_limit_s=time_limit_s)
 
     @staticmethod
     def answers_of(names: Sequence[str], *, time_limit_s: float) -> Any:
@@ -187,6 +218,20 @@ class Wiring:
 
         devices = resolve_devices(names)
         return lambda path: [DeviceAnswers(device, path, time_limit_s=time_limit_s) for device in devices]
+
+    @staticmethod
+    def collecting() -> Any:
+        """Who reads devices; satisfies ``tinsmith.compress.maintain.ports.Collecting``."""
+        from tinsmith.devices.fleet.maintaining import DeviceCollector
+
+        return DeviceCollector()
+
+    @staticmethod
+    def deploying() -> Any:
+        """Who flashes devices; satisfies ``tinsmith.compress.maintain.ports.Deploying``."""
+        from tinsmith.devices.fleet.maintaining import FleetDeployer
+
+        return FleetDeployer()
 
     @staticmethod
     def profile_name_of(name: str) -> str:

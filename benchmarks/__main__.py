@@ -24,6 +24,9 @@ from benchmarks import (
     overload,
     peer,
     power,
+    sampling,
+    scale_out,
+    searches,
     serving,
     startup,
     swaps,
@@ -49,6 +52,9 @@ PARTS = {
     "calibration": calibration.figures,
     "training": training.figures,
     "large": large.figures,
+    "searches": searches.figures,
+    "sampling": sampling.figures,
+    "scale_out": scale_out.figures,
     "serving": serving.figures,
     "swaps": swaps.figures,
     "overload": overload.figures,
@@ -56,8 +62,8 @@ PARTS = {
 }
 # Only when asked for by name.
 _HOURS = (
-    "training", "flash", "fleet", "power", "fragile", "honesty", "evaluated", "instructions", "large", "serving",
-    "swaps", "overload", "damaged",
+    "training", "flash", "fleet", "power", "fragile", "honesty", "evaluated", "instructions", "large", "searches",
+    "sampling", "scale_out", "serving", "swaps", "overload", "damaged",
 )  # fmt: skip
 
 

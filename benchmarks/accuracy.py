@@ -48,18 +48,25 @@ def _resnet8(data, folder):
 
 def _keywords(data, folder):
     source = data / "mlperf_tiny" / "kws" / "kws_ref_model"
-    with opened_predictor(identify(source)) as model:
-        samples = open_dataset(data / "kws01_1000.npz", model.inputs)
-    parts = samples.stratified_split(_CALIBRATION_SAMPLES, seed=0)
-    for part, name in zip(parts, ("calibration", "evaluation"), strict=True):
-        (batch,) = part.batches(len(part))
-        np.savez(folder / f"{name}.npz", y=batch.labels, x=next(iter(batch.feeds.values())))
+    calibration, evaluation = keywords_apart(data, folder)
     for target in ("tflite", "onnx"):
-        compress(source, load_recipe("int8"), folder / f"kws.{target}", data=folder / "calibration.npz")
-        floats, int8 = evaluate_models([source, folder / f"kws.{target}"], folder / "evaluation.npz")
+        compress(source, load_recipe("int8"), folder / f"kws.{target}", data=calibration)
+        floats, int8 = evaluate_models([source, folder / f"kws.{target}"], evaluation)
         drop = _percent(floats.accuracy - int8.accuracy)
         seen = f"[float {floats.accuracy:.2%}, int8 {int8.accuracy:.2%} on {floats.samples} samples]"
         yield Figure(name=f"KWS int8 {target} drop in points", value=drop, bar=0.6, seen=seen)
+
+
+def keywords_apart(data, folder):
+    """200 samples to calibrate on, class by class, and the other 800 to evaluate: two files."""
+    with opened_predictor(identify(data / "mlperf_tiny" / "kws" / "kws_ref_model")) as model:
+        samples = open_dataset(data / "kws01_1000.npz", model.inputs)
+    parts = samples.stratified_split(_CALIBRATION_SAMPLES, seed=0)
+    paths = folder / "calibration.npz", folder / "evaluation.npz"
+    for part, path in zip(parts, paths, strict=True):
+        (batch,) = part.batches(len(part))
+        np.savez(path, y=batch.labels, x=next(iter(batch.feeds.values())))
+    return paths
 
 
 def _percent(share):

@@ -115,8 +115,8 @@ def _halved(bench, baseline):
 def _persons(data):
     folder, tiny = BUILD / "training", data / "mlperf_tiny" / "vww"
     source = tiny / "vww_96_float.tflite"
-    images = _resized(data / "cifar10_test_2000.npz", folder / "persons-test.npz")
-    calibration = _resized(data / "cifar10_calib_500.npz", folder / "persons-calibration.npz")
+    images = resized_images(data / "cifar10_test_2000.npz", folder / "persons-test.npz")
+    calibration = resized_images(data / "cifar10_calib_500.npz", folder / "persons-calibration.npz")
     lean, int8 = folder / "persons-lean.tflite", folder / "persons-lean-int8.tflite"
     compress(source, load_recipe("dead-channels"), lean, data=calibration)
     compress(lean, load_recipe("int8-slim"), int8, data=calibration)
@@ -195,7 +195,7 @@ def _answers(path, images):
         return np.concatenate([session.run({name: image[None]})[answer] for image in arrays["x"]])
 
 
-def _resized(source, path):
+def resized_images(source, path):
     """To 96x96, bilinear, 0 to 1, as the person detector was trained."""
     from PIL import Image
 

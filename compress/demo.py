@@ -9,27 +9,23 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinsmith.compress.compression import compress
 from tinsmith.compress.recipe import builtin_recipes, load_recipe
-from tinsmith.convert.data import open_dataset
-from tinsmith.convert.evaluation import Evaluation, evaluate
+from tinsmith.compress.variants import Variants
 from tinsmith.convert.frameworks import require
-from tinsmith.convert.inspection.sizes import deflated_bytes
-from tinsmith.convert.model import identify
-from tinsmith.convert.predictors import opened_predictor
 from tinsmith.runtime.errors import RecipeError
 from tinsmith.runtime.files import staged_file, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tinsmith.runtime.measurement import Measurement
+    from tinsmith.compress.variants import Measure, Variant
 
-__all__ = ["DemoReport", "DemoRow", "Measure", "run_demo"]
+__all__ = ["DemoReport", "run_demo"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,41 +34,6 @@ _CALIBRATION_SAMPLES = 200
 _EPOCHS = 15
 # A variant may lose this much accuracy and still be chosen.
 _ALLOWED_DROP = 0.005
-
-
-class Measure(Protocol):
-    """Measures how fast an artifact runs on this machine."""
-
-    def __call__(self, artifact: Path) -> Measurement:
-        """Load it in processes of its own and time it."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoRow:
-    """One variant of the model.
-
-    Attributes:
-        format: ``keras``, ``tflite`` or ``onnx``.
-        recipe: What was done to it.
-        file: Its name in the output folder.
-        size_bytes: Of the file.
-        zip_bytes: The same, deflated: what a download costs.
-        accuracy: On the test digits, 0 to 1.
-        agreement: Share of test digits on which it answers as the float model does, 0 to 1.
-        p50_ms: Median run time of one digit; None where it was not measured.
-        p90_ms: Nine runs of ten took no longer; None where it was not measured.
-    """
-
-    format: str
-    recipe: str
-    file: str
-    size_bytes: int
-    zip_bytes: int
-    accuracy: float
-    agreement: float
-    p50_ms: float | None
-    p90_ms: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +47,7 @@ class DemoReport:
         test_samples: How many digits the accuracy stands on.
     """
 
-    rows: tuple[DemoRow, ...]
+    rows: tuple[Variant, ...]
     best: str
     skipped: tuple[str, ...]
     test_samples: int
@@ -112,25 +73,23 @@ def run_demo(output: Path, measure: Measure, *, seed: int = 0) -> DemoReport:
     _write_digits(output, seed)
     logger.info("train a small CNN on 1,147 digits")
     _train(output, seed)
-    reference = _evaluate(output / "digits.keras", output)
-    rows: list[DemoRow] = []
+    variants = Variants(output / "test.npz", measure, seed=seed)
+    trained = variants.judge(output / "digits.keras", "float32 (trained)")
+    rows: list[Variant] = []
     skipped: list[str] = []
     for target in ("tflite", "onnx"):
         compress(output / "digits.keras", load_recipe("float32"), output / f"digits-float32.{target}", seed=seed)
-        made = _variants(target, output, reference, measure, seed, skipped)
+        made = _compressed(target, output, variants, seed, skipped)
         rows += sorted(made, key=lambda row: -row.size_bytes)
-    trained = _row("float32 (trained)", output / "digits.keras", reference, reference, None)
     report = DemoReport(
-        rows=(trained, *rows), best=_best(trained, rows), skipped=tuple(skipped), test_samples=reference.samples
+        rows=(trained, *rows), best=_best(trained, rows), skipped=tuple(skipped), test_samples=variants.samples
     )
     _write_json(output / "manifest.json", {"artifacts": [_manifest(output, row) for row in rows]})
     _write_json(output / "report.json", report.to_json())
     return report
 
 
-def _variants(
-    target: str, output: Path, reference: Evaluation, measure: Measure, seed: int, skipped: list[str]
-) -> list[DemoRow]:
+def _compressed(target: str, output: Path, variants: Variants, seed: int, skipped: list[str]) -> list[Variant]:
     """Every built-in recipe that an artifact can go through; what a target does not have is noted."""
     made = []
     for builtin in builtin_recipes():
@@ -142,7 +101,7 @@ def _variants(
         except RecipeError as error:
             skipped.append(f"{builtin.name} to {target}: {error.message}")
         else:
-            made.append(_row(builtin.name, path, _evaluate(path, output), reference, measure(path)))
+            made.append(variants.judge(path, builtin.name))
     return made
 
 
@@ -154,26 +113,7 @@ def _make(recipe: str, path: Path, output: Path, seed: int) -> None:
         compress(source, load_recipe(recipe), path, data=output / "calibration.npz", seed=seed)
 
 
-def _row(recipe: str, path: Path, found: Evaluation, reference: Evaluation, timed: Measurement | None) -> DemoRow:
-    return DemoRow(
-        format=identify(path).format,
-        recipe=recipe,
-        file=path.name,
-        size_bytes=path.stat().st_size,
-        zip_bytes=deflated_bytes(path),
-        accuracy=found.accuracy,
-        agreement=found.agreement(reference),
-        p50_ms=timed.p50_ms if timed else None,
-        p90_ms=timed.p90_ms if timed else None,
-    )
-
-
-def _evaluate(path: Path, output: Path) -> Evaluation:
-    with opened_predictor(identify(path)) as predictor:
-        return evaluate(predictor, open_dataset(output / "test.npz", predictor.inputs))
-
-
-def _best(trained: DemoRow, rows: list[DemoRow]) -> str:
+def _best(trained: Variant, rows: list[Variant]) -> str:
     """The smallest artifact that lost no more than half a point; the fastest of those that are equally small."""
     good = [row for row in rows if row.accuracy >= trained.accuracy - _ALLOWED_DROP] or rows
     return min(good, key=lambda row: (row.size_bytes, row.p50_ms or 0.0)).file
@@ -225,7 +165,7 @@ def _network(keras: Any) -> Any:
     )
 
 
-def _manifest(output: Path, row: DemoRow) -> Any:
+def _manifest(output: Path, row: Variant) -> Any:
     return json.loads((output / f"{row.file}.json").read_text(encoding="utf-8"))
 
 

@@ -55,6 +55,28 @@ class Recipe(BaseModel):
         passes = {kind.reads: kind for kind in PASSES}
         return any(issubclass(passes[type(step)], TrainedPass) for step in self.steps)
 
+    def document(self) -> dict[str, Any]:
+        """In full, defaults included, as reports say it; a recipe file may hold the same."""
+        return {"version": self.version, "target": self.target, "steps": [step.document() for step in self.steps]}
+
+    def text(self, comment: str = "") -> str:
+        """As a recipe file, without what every step has by itself.
+
+        Args:
+            comment: Goes first, on a line of its own.
+        """
+        from io import StringIO
+
+        from ruamel.yaml import YAML
+
+        steps = [{"kind": step.kind, **step.model_dump(mode="json", exclude_defaults=True)} for step in self.steps]
+        target = {} if self.target is None else {"target": self.target}
+        written = StringIO()
+        yaml = YAML()
+        yaml.width = 1000
+        yaml.dump({"version": self.version, **target, "steps": steps}, written)
+        return f"# {comment}\n{written.getvalue()}" if comment else written.getvalue()
+
     @property
     def moves(self) -> tuple[Quantity, ...]:
         """What its steps move, in the order of ``Quantity``."""

@@ -149,6 +149,7 @@ def frozen_function(trained: TrainedModel, *, batch: int | None) -> tuple[Callab
     tf = require("tensorflow", needed_for="converting a model")
     freezing = require("tensorflow.python.framework.convert_to_constants", needed_for="converting a model")
     frozen = freezing.convert_variables_to_constants_v2(traced_function(trained, batch=batch))
+    frozen = _named_alike(tf, frozen)
     sources = [tensor.name.split(":")[0] for tensor in frozen.inputs]
     # A traced dict comes back as a flat list in the order of its sorted keys.
     answers = sorted(spec.name for spec in trained.outputs)
@@ -158,6 +159,31 @@ def frozen_function(trained: TrainedModel, *, batch: int | None) -> tuple[Callab
         return {spec.name: flat[spec.name] for spec in trained.outputs}
 
     return constant, trained.signature(batch)
+
+
+def _named_alike(tf: Any, frozen: Any) -> Any:
+    """The same function, its constants named alike whenever it is made.
+
+    The weights of a loaded SavedModel are named after a number that TensorFlow counts up as long as the process lives.
+    Converters make names of tensors of it, and recipes name tensors.
+    """
+    definition = frozen.graph.as_graph_def()
+    counted = sorted((node.name for node in definition.node if node.name.isdigit()), key=int)
+    if not counted:
+        return frozen
+    names = {old: f"captured_{number}" for number, old in enumerate(counted)}
+    for node in definition.node:
+        node.name = names.get(node.name, node.name)
+        node.input[:] = [_renamed(source, names) for source in node.input]
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(definition, name=""), [])
+    return wrapped.prune([tensor.name for tensor in frozen.inputs], [tensor.name for tensor in frozen.outputs])
+
+
+def _renamed(source: str, names: Mapping[str, str]) -> str:
+    """An input of a node: ``name``, ``name:1``, or ``^name`` for one that only has to come first."""
+    first = "^" if source.startswith("^") else ""
+    name, colon, index = source.removeprefix("^").partition(":")
+    return f"{first}{names.get(name, name)}{colon}{index}"
 
 
 def _layer_name(tensor: Any) -> str:

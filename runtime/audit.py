@@ -16,7 +16,7 @@ from tinsmith.runtime.errors import OutputError, VerificationError
 from tinsmith.runtime.hashing import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["EVENTS", "AuditLog", "Newest", "Verified", "line_of", "newest_line", "newest_of", "verify_log"]
@@ -56,18 +56,26 @@ class AuditLog:
     """Appends to a log; safe from many threads and processes at once, on one machine.
 
     A line that a power cut tore is taken out again by the next ``append``, which says so in a line of its own.
+
+    Args:
+        path: Of the log.
+        events: What may be told of; besides, ``repair``.
+        now: The clock; that of this machine unless given.
     """
 
-    def __init__(self, path: Path, *, now: Callable[[], datetime.datetime] | None = None) -> None:
+    def __init__(
+        self, path: Path, *, events: Sequence[str] = EVENTS, now: Callable[[], datetime.datetime] | None = None
+    ) -> None:
         self.path = path
+        self._events = events
         self._now = now or (lambda: datetime.datetime.now(datetime.timezone.utc))
 
-    def append(self, event: str, **facts: str) -> str:
+    def append(self, event: str, **facts: Any) -> str:
         """Write a line, and wait until the disk has it.
 
         Args:
-            event: One of ``EVENTS``.
-            facts: What it was about: ``model``, ``version``, ``sha256``, ``reason``, ``by``.
+            event: One of those that the log was opened for.
+            facts: What it was about, as JSON takes it: ``model``, ``version``, ``sha256``, ``reason``, ``by``.
 
         Returns:
             The sha256 of the line.
@@ -75,15 +83,15 @@ class AuditLog:
         Raises:
             OutputError: The operating system refused to write.
         """
-        if event not in EVENTS:
-            message = f"{event!r} is none of {EVENTS}"
+        if event not in self._events:
+            message = f"{event!r} is none of {tuple(self._events)}"
             raise ValueError(message)
         try:
             return self._append(event, facts)
         except OSError as error:
             raise OutputError.from_os_error(self.path, error) from error
 
-    def _append(self, event: str, facts: dict[str, str]) -> str:
+    def _append(self, event: str, facts: dict[str, Any]) -> str:
         import fcntl
 
         is_new = not self.path.exists()
@@ -104,7 +112,7 @@ class AuditLog:
             _fsync_folder(self.path)
         return head
 
-    def _write(self, stream: BinaryIO, head: str, event: str, facts: dict[str, str]) -> str:
+    def _write(self, stream: BinaryIO, head: str, event: str, facts: dict[str, Any]) -> str:
         line = line_of(self._now(), event, facts, previous=head)
         rest = memoryview(line + b"\n")
         while rest:
@@ -112,7 +120,7 @@ class AuditLog:
         return digest_of(line)
 
 
-def line_of(at: datetime.datetime, event: str, facts: Mapping[str, str], *, previous: str) -> bytes:
+def line_of(at: datetime.datetime, event: str, facts: Mapping[str, Any], *, previous: str) -> bytes:
     """A line without its newline, in ASCII; its sha256 is the head of a log that ends with it."""
     moment = at.isoformat(timespec="milliseconds")
     return json.dumps({"at": moment, "event": event, **facts, "previous": previous}, ensure_ascii=True).encode()

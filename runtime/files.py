@@ -10,20 +10,22 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinsmith.runtime.errors import OutputError
+from tinsmith.runtime.errors import OutputError, UsageError
 from tinsmith.runtime.hashing import sha256_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = [
     "bytes_of",
+    "check_outputs",
     "check_room",
     "check_writable",
     "sha256_of",
     "staged_file",
     "staged_folder",
     "write_bytes",
+    "write_folder",
     "write_text",
 ]
 
@@ -66,6 +68,19 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise OutputError.from_os_error(path, error) from error
+
+
+def check_outputs(paths: Sequence[Path], forms: Sequence[str]) -> None:
+    """Find out before the work whether files can be written, each in the form that its name asks for.
+
+    Raises:
+        UsageError: A name asks for a form that there is not.
+        OutputError: A place can't be written to.
+    """
+    for path in paths:
+        if path.suffix not in forms:
+            raise UsageError(f"cannot write {path}: its name ends in none of {', '.join(forms)}")
+        check_writable(path)
 
 
 def check_room(path: Path, needed_bytes: int) -> None:
@@ -159,6 +174,19 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     with staged_file(path) as staged:
         staged.write_bytes(content)
+
+
+def write_folder(path: Path, content: Mapping[str, bytes]) -> None:
+    """Write the files of a new folder, by their names below it, whole or not at all; one that is there stays.
+
+    Raises:
+        OutputError: The operating system refused to write.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with staged_folder(path) as staged:
+        for name, held in content.items():
+            (staged / name).parent.mkdir(parents=True, exist_ok=True)
+            (staged / name).write_bytes(held)
 
 
 def write_text(path: Path, content: str) -> None:

@@ -8,24 +8,51 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["BLUE", "GREY", "PALE", "RED", "STYLE", "WIDTH", "bar", "html_page", "line", "svg", "text"]
+__all__ = [
+    "BLUE",
+    "BLUSH",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PALE",
+    "PAPER",
+    "RED",
+    "SOFT",
+    "STYLE",
+    "WIDTH",
+    "bar",
+    "html_page",
+    "line",
+    "svg",
+    "text",
+]
 
 WIDTH = 1000
-BLUE, RED, GREY, PALE = "#1f5fa8", "#b3261e", "#8c959f", "#d8dee4"
+# Names of colours that a page's style gives for light and dark; blue and orange are told apart by everyone.
+BLUE, RED, ORANGE, GREEN = "var(--blue)", "var(--red)", "var(--orange)", "var(--green)"
+GREY, PALE, SOFT, PAPER, BLUSH = "var(--grey)", "var(--pale)", "var(--soft)", "var(--paper)", "var(--blush)"
 
 STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff; max-width: 66rem; margin: 2rem auto;
-  padding: 0 1rem; }
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --paper: #fff; --quiet: #f6f8fa; --blush: #fde3e0;
+  --grey: #8c959f; --pale: #d8dee4; --blue: #1f5fa8; --red: #b3261e; --orange: #b35900; --green: #4f7a28; }
+@media screen and (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #a3adb8; --paper: #0d1117;
+  --quiet: #161b22; --blush: #4a2522; --grey: #7d8792; --pale: #30363d; --blue: #6cb0ff; --red: #ff8a80;
+  --orange: #f0a04b; --green: #8ac26b; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 66rem;
+  margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-p.verdict { font-size: 1.05rem; margin: .25rem 0 1rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: 0; } dt { color: #57606a; }
+p.verdict { font-size: 1.05rem; margin: .25rem 0 1rem; } .note { color: var(--soft); font-size: 13px; }
+.bad { color: var(--red); font-weight: 600; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: 0; } dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; } code { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; } svg { display: block; width: 100%; height: auto; }
-svg text { font: 11px system-ui, sans-serif; fill: #57606a; }
+svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
-th, td { text-align: right; padding: .2rem .5rem; border-bottom: 1px solid #d8dee4; vertical-align: top;
-  font-variant-numeric: tabular-nums; } th { border-bottom: 2px solid #57606a; }
+th, td { text-align: right; padding: .2rem .5rem; border-bottom: 1px solid var(--pale); vertical-align: top;
+  font-variant-numeric: tabular-nums; } th { border-bottom: 2px solid var(--soft); }
+@media print { body { margin: 0; max-width: none; font-size: 11px; } table, .note { font-size: 9px; }
+  p.verdict { font-size: 12px; } tr, svg, li { break-inside: avoid; } thead { display: table-header-group; }
+  h2 { break-after: avoid; } }
 """
 
 
@@ -46,16 +73,17 @@ def html_page(title: str, parts: Iterable[str], *, style: str) -> str:
     )
 
 
-def svg(parts: Iterable[str], height: float, said: str) -> str:
-    """A plot, ``WIDTH`` wide.
+def svg(parts: Iterable[str], height: float, said: str, *, width: float = WIDTH) -> str:
+    """A plot.
 
     Args:
         parts: Of it, as SVG.
         height: In the same unit.
         said: What it shows, for those who can't see it.
+        width: In the same unit.
     """
     inner = "\n".join(parts)
-    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(said)}">\n{inner}\n</svg>'
+    return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(said)}">\n{inner}\n</svg>'
 
 
 def line(x1: float, y1: float, x2: float, y2: float, color: str, *, dashed: bool = False) -> str:

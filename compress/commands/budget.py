@@ -15,15 +15,13 @@ if TYPE_CHECKING:
 
     Decorated = Callable[..., Any]
 
-__all__ = ["budget_facts", "budget_options", "refuse_misses"]
+__all__ = ["budget_facts", "budget_options", "refuse_misses", "share_options"]
 
 
 def budget_options(function: Decorated) -> Decorated:
     """What it may cost (``--max-drop`` and the like), and how long to look for a way, as the argument ``recovery``."""
 
-    @_share_option("--max-drop", "Most that the score may lose, such as 0.5%; more is exit 1.")
-    @_share_option("--max-class-drop", "Most that any class or slice may lose; more is exit 1.")
-    @_share_option("--min-agreement", "Least share of answers like the source's; needs no labels.")
+    @share_options
     @click.option(
         "--max-trials",
         "trials",
@@ -51,6 +49,18 @@ def budget_options(function: Decorated) -> Decorated:
 
     command: Decorated = bounded
     return command
+
+
+def share_options(function: Decorated) -> Decorated:
+    """What answers may cost: ``max_drop``, ``max_class_drop`` and ``min_agreement``, 0 to 1 each."""
+    shares = {
+        "--min-agreement": "Least share of answers like the source's; needs no labels.",
+        "--max-class-drop": "Most that any class or slice may lose; more is exit 1.",
+        "--max-drop": "Most that the score may lose, such as 0.5%; more is exit 1.",
+    }
+    for name, help_text in shares.items():
+        function = _share_option(name, help_text)(function)
+    return function
 
 
 def budget_facts(verdicts: Sequence[Verdict]) -> list[tuple[str, object]]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from tinsmith.compress.commands.variants_view import variants_table
 from tinsmith.runtime.commands import options
-from tinsmith.runtime.commands.output import print_result, table
+from tinsmith.runtime.commands.output import print_result
 
 if TYPE_CHECKING:
-    from tinsmith.compress.demo import DemoReport, DemoRow
+    from tinsmith.compress.demo import DemoReport
 
 __all__ = ["demo"]
 
@@ -33,23 +34,8 @@ def demo(wiring: Any, output: Path, seed: int, output_format: str) -> None:
     from tinsmith.compress.demo import run_demo
 
     report = run_demo(output, wiring.measure, seed=seed)
-    columns = ["", "format", "recipe", "bytes", "zip", "accuracy", "agreement", "p50 ms", "p90 ms"]
-    view = [table(columns, [_cells(row, report) for row in report.rows]), _notes(report, output)]
+    view = [variants_table(report.rows, best=report.best), _notes(report, output)]
     print_result(output_format, {"demo": report.to_json(), "output": str(output)}, view)
-
-
-def _cells(row: DemoRow, report: DemoReport) -> list[object]:
-    return [
-        "best" if row.file == report.best else "",
-        row.format,
-        row.recipe,
-        row.size_bytes,
-        row.zip_bytes,
-        f"{row.accuracy:.2%}",
-        f"{row.agreement:.2%}",
-        row.p50_ms,
-        row.p90_ms,
-    ]
 
 
 def _notes(report: DemoReport, output: Path) -> str:

@@ -111,11 +111,7 @@ class Climb:
             "chosen": self.best.name,
             "ended": self.ended,
             "trials": [trial.to_json() for trial in self.trials],
-            "recipe": {
-                "version": self.recipe.version,
-                "target": self.recipe.target,
-                "steps": [step.document() for step in self.recipe.steps],
-            },
+            "recipe": self.recipe.document(),
         }
 
 

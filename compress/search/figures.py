@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Timed:
         low_ms: Lower end of its 95 % interval; None where too few processes were measured.
         high_ms: Upper end of the same.
         peak_memory_bytes: The largest resident size of a process that runs it, interpreter and engine included.
+        placement: By unit, how many operators of each name it runs there; empty where nobody knows.
     """
 
     device: str
@@ -32,6 +33,7 @@ class Timed:
     low_ms: float | None
     high_ms: float | None
     peak_memory_bytes: int
+    placement: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """For reports and the store."""

@@ -97,7 +97,8 @@ class Store:
             self._database.execute("insert into about values (?)", (run,))
         elif known[0] != run:
             raise DataError(
-                f"{self._path} belongs to a search on another model, other samples, or with another seed",
+                f"{self._path} belongs to a search on another model, on other samples, with another seed, or by other "
+                "versions of tools",
                 hint="name another --output, or leave --resume out to begin anew",
             )
 

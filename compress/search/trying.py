@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from tinsmith.compress.planner import Target
     from tinsmith.compress.search.figures import Timed
+    from tinsmith.compress.search.subject import Baseline
 
-__all__ = ["Effort", "Job", "Measure", "Outcome", "Spread", "sketched"]
+__all__ = ["Crew", "Effort", "Job", "Measure", "Outcome", "Spread", "sketched"]
 
 # Every training in full; or one epoch of each, which says what an epoch takes, and roughly what it will bring.
 # Or no artifact, but what single operators cost under the recipe: in 4 bits, or in its own scheme.
@@ -112,6 +113,15 @@ class Spread(Protocol):
 
     def artifact(self, sha256: str) -> Path:
         """Where the artifact of an outcome lies on this machine; it stays there until the search is over."""
+        ...
+
+
+class Crew(Spread, Protocol):
+    """What carries a search's recipes out, and knows what there was before."""
+
+    @property
+    def baseline(self) -> Baseline:
+        """Of the source."""
         ...
 
 

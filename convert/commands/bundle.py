@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ __all__ = ["bundle"]
 _FILE = click.Path(path_type=Path)
 _PROMISE = re.compile(r"(p50|p90)=(\d+(?:\.\d+)?)(ms|s)")
 _POSTPROCESS_HINT = """such as --postprocess '[{"kind": "softmax"}, {"kind": "top-k", "k": 3}]'"""
+logger = logging.getLogger(__name__)
+
 _NOT_FOR_MAKING = {"trust", "new_key", "new_encryption_key"}
 _MS = {"ms": 1.0, "s": 1000.0}
 
@@ -155,6 +158,8 @@ def _make_keys(name: Path | None, encryption: Path | None, password_file: Path |
     if name is not None:
         key = new_secret_key()
         secret, public = write_key_pair(name, key, password=_password(password_file))
+        if password_file is None:
+            logger.warning("%s has no password: whoever can read it can sign (--password-file gives it one)", secret)
         made |= {"secret_key": str(secret), "public_key": str(public), "id": key_name(key.id), "line": key.public.line}
     elif password_file is not None:
         raise UsageError("an encryption key has no password", hint="leave out --password-file")
@@ -175,15 +180,9 @@ def _signing_key(path: Path | None, password_file: Path | None) -> SecretKey | N
 
 
 def _password(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        password = path.read_text(encoding="utf-8").split("\n", 1)[0].removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the password in {path}: {first_line(error)}", hint="check the path") from error
-    if not password:
-        raise UsageError(f"{path} holds no password", hint="leave out --password-file for a key without one")
-    return password
+    from tinsmith.runtime.bundle.secret_key import read_password
+
+    return None if path is None else read_password(path)
 
 
 def _postprocessing(said: str) -> Postprocessing:

@@ -16,7 +16,7 @@ from tinsmith.convert.references import is_reference
 from tinsmith.runtime.errors import DataError
 
 if TYPE_CHECKING:
-    from tinsmith.convert.data.description import SplitDescription
+    from tinsmith.convert.data.description import Description, SplitDescription
     from tinsmith.convert.data.source import Source
     from tinsmith.runtime.tensors import TensorSpec
 
@@ -52,7 +52,33 @@ def _open_described(path: Path, inputs: tuple[TensorSpec, ...] | None) -> Datase
 
     said = read_description(path)
     if Path(said.source).suffix.lower() in _DESCRIPTIONS:
+        found = _open_another(path, said, inputs)
+    else:
+        found = _open_source_of(path, said, inputs)
+    captured = () if inputs is None else tuple(_open_captured(path.parent / name, inputs) for name in said.captured)
+    return found.with_captured(captured) if captured else found
+
+
+def _open_another(path: Path, said: Description, inputs: tuple[TensorSpec, ...] | None) -> Dataset:
+    """What a data.yaml names that only adds captured samples to another one."""
+    from tinsmith.convert.data.description import read_description
+
+    beside = path.parent / said.source
+    named = read_description(beside).source if said.adds_captured_alone else said.source
+    if Path(named).suffix.lower() in _DESCRIPTIONS:
         raise DataError(f"{path}: source names another data.yaml: {said.source}", hint="name its source instead")
+    return _open_described(beside, inputs)
+
+
+def _open_captured(path: Path, inputs: tuple[TensorSpec, ...]) -> Dataset:
+    if path.suffix.lower() != ".npz":
+        raise DataError(
+            f"captured samples lie in an .npz file, unlike {path}", hint="`tinsmith serve --capture` writes it"
+        )
+    return Dataset(_open_source(str(path), Request(inputs=inputs)))
+
+
+def _open_source_of(path: Path, said: Description, inputs: tuple[TensorSpec, ...] | None) -> Dataset:
     split = said.split
     request = Request(
         inputs=inputs,

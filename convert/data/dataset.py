@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinsmith.convert.data.joining import JoinedSource
 from tinsmith.convert.data.metadata import OUTSIDE, SPLITS
 from tinsmith.convert.data.mixing import mixed_samples
 from tinsmith.convert.data.shares import Shares, share_out
@@ -71,6 +72,7 @@ class Dataset:
         name: What to call them in messages; None for the source's name.
         shares: Of the splits, where the source does not say them; None for the usual ones.
         digests: The ``digest_of`` of each sample, where somebody has read them all already.
+        captured: Samples without labels that were seen in use: only ranges are found on them.
     """
 
     def __init__(
@@ -81,12 +83,14 @@ class Dataset:
         *,
         shares: Shares | None = None,
         digests: NDArray[np.bytes_] | None = None,
+        captured: tuple[Dataset, ...] = (),
     ) -> None:
         self.source = source
         self.positions = np.arange(len(source)) if positions is None else positions
         self.name = name or source.origin.name
         self._shares = shares
         self._digests = digests
+        self._captured = captured
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -138,8 +142,10 @@ class Dataset:
 
     @property
     def sha256(self) -> str:
-        """Names the very samples: of the file or folder, and of the positions where only some are taken."""
+        """Names the very samples: of file or folder, what was captured, and the positions if only some are taken."""
         whole = self.source.origin.sha256
+        if self._captured:
+            whole = hashlib.sha256(" ".join([whole, *(part.sha256 for part in self._captured)]).encode()).hexdigest()
         if len(self) == len(self.source):
             return whole
         return hashlib.sha256(whole.encode() + self.positions.astype("<i8").tobytes()).hexdigest()
@@ -219,7 +225,23 @@ class Dataset:
         """The samples that are kept, at least one, with the ``digest_of`` of each of them."""
         whole = bool(keep.all())
         name = self.name if whole else f"the usable samples of {self.name}"
-        return Dataset(self.source, self.positions[keep], name, shares=self._shares, digests=digests)
+        return Dataset(
+            self.source, self.positions[keep], name, shares=self._shares, digests=digests, captured=self._captured
+        )
+
+    def with_captured(self, captured: tuple[Dataset, ...]) -> Dataset:
+        """The same samples, with more beside them that were seen in use."""
+        beside = (*self._captured, *captured)
+        return Dataset(
+            self.source, self.positions, self.name, shares=self._shares, digests=self._digests, captured=beside
+        )
+
+    def for_ranges(self, part: Dataset) -> Dataset:
+        """A part of these samples, and behind it what was captured; without labels where anything was."""
+        if not self._captured:
+            return part
+        count = sum(len(found) for found in self._captured)
+        return Dataset(JoinedSource([part, *self._captured], name=f"{part.name} and {count:,} captured samples"))
 
     def take(self, n: int) -> Dataset:
         """The first ``n`` samples, or all where there are fewer."""

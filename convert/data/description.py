@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Description", "SplitDescription", "read_description"]
 
-_HINT = "a data.yaml holds source, and perhaps preprocess, labels, split and slices; the README shows one"
+_HINT = "a data.yaml holds source, and perhaps preprocess, labels, split, slices and captured; the README shows one"
 
 
 def _columns(item: Any) -> Any:
@@ -80,6 +80,8 @@ class Description(BaseModel):
         labels: The set of labels in the order of their numbers: a list, or a file with one a line.
         split: How the samples are split; None leaves it to the source.
         slices: Columns to report on slice by slice, such as ``camera``; empty takes ``slice`` where there is one.
+        captured: Files of samples as the model takes them, such as ``serve --capture`` writes; they have no labels,
+            and only ranges are found on them. A data.yaml that says nothing else may name another one as its source.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, coerce_numbers_to_str=True)
@@ -89,6 +91,12 @@ class Description(BaseModel):
     labels: tuple[str, ...] | None = None
     split: SplitDescription | None = None
     slices: Annotated[tuple[str, ...], BeforeValidator(_columns)] = ()
+    captured: Annotated[tuple[str, ...], BeforeValidator(_columns)] = ()
+
+    @property
+    def adds_captured_alone(self) -> bool:
+        """Whether nothing but captured samples is said of the source."""
+        return bool(self.captured) and self == Description(source=self.source, captured=self.captured)
 
     @property
     def preprocessing(self) -> Preprocessing | None:
@@ -105,7 +113,7 @@ def read_description(path: Path) -> Description:
     Raises:
         DataError: It is no YAML, holds an unknown key or a wrong value (says where), or names a missing file.
     """
-    document = read_mapping(path, what="data.yaml", holds="source, preprocess, labels, split, slices", error=DataError)
+    document = read_mapping(path, what="data.yaml", holds="source, and what is done with it", error=DataError)
     try:
         return Description.model_validate(_with_files(document, path))
     except ValidationError as error:

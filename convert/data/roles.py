@@ -56,10 +56,10 @@ class Roles:
 
     @property
     def calibration(self) -> Dataset:
-        """To find ranges on: its split, or else what is learned from."""
+        """To find ranges on: its split, or else what is learned from; and what was captured in use."""
         if not self.split_by_user:
-            return self._dataset
-        return self._splits.calibration or self._wanted("train")
+            return self._dataset.for_ranges(self._dataset)
+        return self._dataset.for_ranges(self._splits.calibration or self._wanted("train"))
 
     @property
     def report(self) -> Dataset:

@@ -215,7 +215,8 @@ class _Observation:
         found = []
         for taker in self._computed:
             if name in taker.sources:
-                errors = [self._sums[source].own.mean_noise for source in taker.sources]
+                # an input that the other model has no counterpart of brings the same numbers to both
+                errors = [self._sums[source].own.mean_noise for source in taker.sources if source in self._sums]
                 if self._sums[name].own.mean_noise >= _FELT_SHARE * max(errors):
                     found.append(self._felt[taker.reference].decibels)
         return min((db for db in found if db is not None), default=None)

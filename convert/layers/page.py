@@ -17,18 +17,13 @@ if TYPE_CHECKING:
     from tinsmith.convert.layers.comparing import LayerComparison
     from tinsmith.convert.layers.report import Culprit, LayerError, LayerReport
 
-__all__ = ["page", "write_page"]
+__all__ = ["LAYERS_STYLE", "layer_table", "page", "snr_parts", "verdict", "write_page"]
 
-_STYLE = (
-    STYLE
-    + """th:nth-child(2), td:nth-child(2), th:nth-child(3), td:nth-child(3) { text-align: left; }
-td:nth-child(2) { overflow-wrap: anywhere; max-width: 19rem; } tr.culprit td { background: #fff1ef; }
-tr.culprit td:first-child { border-left: 4px solid #b3261e; } .note { color: #57606a; font-size: 13px; }
-ol.culprits li { margin: .4rem 0; } .bad { color: #b3261e; font-weight: 600; }
-@media print { body { margin: 0; max-width: none; font-size: 11px; } table { font-size: 9px; }
-  tr, svg, li { break-inside: avoid; } thead { display: table-header-group; } }
+LAYERS_STYLE = """table.layers :is(th, td):nth-child(2), table.layers :is(th, td):nth-child(3) { text-align: left; }
+table.layers td:nth-child(2) { overflow-wrap: anywhere; max-width: 19rem; } tr.culprit td { background: var(--blush); }
+tr.culprit td:first-child { border-left: 4px solid var(--red); } ol.culprits li { margin: .4rem 0; }
 """
-).replace("\n", " ")
+_STYLE = (STYLE + LAYERS_STYLE).replace("\n", " ")
 _LONG = 60
 _COLUMNS = (
     ("#", "place in the order of execution"),
@@ -65,27 +60,35 @@ def page(compared: LayerComparison, *, command: str) -> str:
     title = f"{compared.other.name} against {compared.reference.name}, layer by layer"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="verdict">{_verdict(report)}</p>',
+        f'<p class="verdict">{verdict(report)}</p>',
         _facts(compared, command),
         "<h2>Where the error comes in</h2>",
-        f'<div class="wide">{snr_plot(report)}</div>',
-        '<p class="note">Line: signal-to-noise ratio of every tensor, with all error up to there. Squares: the '
-        "error that the layer adds itself, as it is felt one operator later. Below the dashed line, at 20 dB, a layer "
-        "is named. "
-        "A layer without error stands at the upper edge.</p>",
+        *snr_parts(report),
         "<h2>How the integers are used</h2>",
         f'<div class="wide">{bars(report)}</div>',
         '<p class="note">Upward: share of the integers that 99.9 % of the values keep to. Downward: share of the '
         "values beyond the end of the integers. Tensors of real numbers have neither.</p>",
         _culprits(report.culprits),
         "<h2>All layers</h2>",
-        f'<div class="wide">{_table(report)}</div>',
+        f'<div class="wide">{layer_table(report.layers, report.culprits)}</div>',
         _only_one(compared),
     ]
     return html_page(title, parts, style=_STYLE)
 
 
-def _verdict(report: LayerReport) -> str:
+def snr_parts(report: LayerReport) -> list[str]:
+    """The plot of what every layer adds, and how to read it."""
+    return [
+        f'<div class="wide">{snr_plot(report)}</div>',
+        '<p class="note">Line: signal-to-noise ratio of every tensor, with all error up to there. Squares: the '
+        "error that the layer adds itself, as it is felt one operator later. Below the dashed line, at 20 dB, a layer "
+        "is named. "
+        "A layer without error stands at the upper edge.</p>",
+    ]
+
+
+def verdict(report: LayerReport) -> str:
+    """Who is to blame, as HTML."""
     if report.remark or not report.culprits:
         said = report.remark or "no layer adds more error than its numbers have to"
         return escape(f"{said[:1].upper()}{said[1:]}.")
@@ -119,11 +122,12 @@ def _culprits(culprits: Iterable[Culprit]) -> str:
     return f'<h2>Culprits, worst first</h2><ol class="culprits">{"".join(items)}</ol>' if items else ""
 
 
-def _table(report: LayerReport) -> str:
-    named = {culprit.name for culprit in report.culprits}
+def layer_table(layers: Iterable[LayerError], culprits: Iterable[Culprit]) -> str:
+    """A row a layer, culprits marked."""
+    named = {culprit.name for culprit in culprits}
     head = "".join(f'<th scope="col" title="{escape(said)}">{escape(name)}</th>' for name, said in _COLUMNS)
-    rows = "".join(_row(layer, culprit=layer.name in named) for layer in report.layers)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    rows = "".join(_row(layer, culprit=layer.name in named) for layer in layers)
+    return f'<table class="layers"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
 def _row(layer: LayerError, *, culprit: bool) -> str:

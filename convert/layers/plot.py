@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from tinsmith.convert.layers.culprits import LOUD_DB
-from tinsmith.runtime.svg import BLUE, GREY, PALE, RED, WIDTH, bar, line, svg, text
+from tinsmith.runtime.svg import BLUE, BLUSH, GREY, PALE, PAPER, RED, SOFT, WIDTH, bar, line, svg, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,7 +82,7 @@ def _bands(layers: Sequence[LayerError], named: set[str]) -> Iterator[str]:
     width = max(4.0, 0.9 * _step(layers))
     for at, layer in enumerate(layers):
         if layer.name in named:
-            yield bar(_x(layers, at) - width / 2, _TOP, width, _HEIGHT, "#fde3e0") + "</rect>"
+            yield bar(_x(layers, at) - width / 2, _TOP, width, _HEIGHT, BLUSH) + "</rect>"
 
 
 def _curve(layers: Sequence[LayerError], low: float, high: float) -> Iterator[str]:
@@ -101,8 +101,8 @@ def _added(layers: Sequence[LayerError], named: set[str], low: float, high: floa
         x, y = _x(layers, at), _y(layer.harm_db, low, high)
         size = 5 if layer.name in named else 3
         square = f'<rect x="{x - size:.1f}" y="{y - size:.1f}" width="{2 * size}" height="{2 * size}"'
-        color = RED if layer.name in named else "#fff"
-        outline = RED if layer.name in named else "#57606a"
+        color = RED if layer.name in named else PAPER
+        outline = RED if layer.name in named else SOFT
         yield f'{square} fill="{color}" stroke="{outline}">{_titled(layer, f"adds {layer.harm_db:.1f} dB")}</rect>'
         if layer.name in named:
             yield f'<text x="{x:.1f}" y="{_TOP - 3}" text-anchor="middle" style="fill:{RED}">{layer.position}</text>'

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinsmith.convert.layers.wording import decibels_text, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from typing_extensions import Self
 
 __all__ = ["Culprit", "LayerError", "LayerReport", "OnlyOne"]
 
@@ -148,6 +153,20 @@ class LayerReport:
         """For reports."""
         layers = [{**asdict(layer), "harm_db": layer.harm_db} for layer in self.layers]
         return {**asdict(self), "layers": layers}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Self:
+        """What ``to_json`` gave."""
+        layers = [{name: value for name, value in layer.items() if name != "harm_db"} for layer in said["layers"]]
+        culprits = [{**one, "reasons": tuple(one["reasons"])} for one in said["culprits"]]
+        return cls(
+            samples=said["samples"],
+            layers=tuple(LayerError(**layer) for layer in layers),
+            culprits=tuple(Culprit(**one) for one in culprits),
+            only_reference=tuple(OnlyOne(**one) for one in said["only_reference"]),
+            only_other=tuple(OnlyOne(**one) for one in said["only_other"]),
+            remark=said["remark"],
+        )
 
 
 def _loudness(layer: LayerError) -> float:

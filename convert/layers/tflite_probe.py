@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tinsmith.convert.frameworks import require
 from tinsmith.convert.layers.probe import cannot_run
 from tinsmith.convert.layers.wiring import Grid, Node, Value, Wiring
 from tinsmith.convert.plain_interpreter import plain_interpreter
+from tinsmith.convert.quantization.four_bits import unpack
 from tinsmith.convert.quantization.tflite_model import is_stored, read_model
 from tinsmith.runtime.engines.tflite import TfliteEngine
 from tinsmith.runtime.errors import ModelError, first_line
@@ -73,14 +75,19 @@ class TfliteProbe:
             return None
         tensor = self._graph.tensors[self._index[node.weights]]
         dtype = self._types[tensor.type]
-        if dtype not in ("float32", "int8", "uint8"):
+        shape, content = tuple(int(n) for n in tensor.shape), bytes(self._model.buffers[tensor.buffer].data)
+        stored: NDArray[Any]
+        if dtype == "int4":
+            stored = unpack(np.frombuffer(content, np.uint8), math.prod(shape)).reshape(shape)
+        elif dtype in ("float32", "int8", "uint8"):
+            stored = np.frombuffer(content, dtype).reshape(shape)
+        else:
             return None
-        stored = np.frombuffer(bytes(self._model.buffers[tensor.buffer].data), dtype).reshape(tuple(tensor.shape))
         scales, points = _scales(tensor)
         axis = _WEIGHTS[node.operator][1]
-        shape = [-1 if n == axis else 1 for n in range(stored.ndim)]
+        along = [-1 if n == axis else 1 for n in range(stored.ndim)]
         if len(scales):
-            stored = (stored.astype(np.float32) - points.reshape(shape)) * scales.reshape(shape)
+            stored = (stored.astype(np.float32) - points.reshape(along)) * scales.reshape(along)
         others = tuple(n for n in range(stored.ndim) if n != axis)
         return np.asarray(np.abs(stored).max(axis=others), np.float32), len(scales)
 

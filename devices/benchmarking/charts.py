@@ -5,10 +5,11 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from tinsmith.devices.benchmarking.axes import Axes, ticks
 from tinsmith.devices.benchmarking.windows import states_of, windows_of
-from tinsmith.devices.benchmarking.wording import figure, interval_text, shortened
-from tinsmith.runtime.svg import BLUE, GREY, PALE, RED, WIDTH, bar, line, svg, text
+from tinsmith.devices.benchmarking.wording import shortened
+from tinsmith.runtime.axes import Axes, ticks
+from tinsmith.runtime.intervals import figure, interval_text
+from tinsmith.runtime.svg import BLUE, GREEN, GREY, ORANGE, PALE, PAPER, RED, WIDTH, bar, line, svg, text
 from tinsmith.runtime.verdict import STABLE
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ __all__ = ["history_plot", "operators_plot", "time_plot"]
 
 _PANEL_HEIGHT, _GAP = 70, 20
 _STATES: tuple[tuple[str, str, Callable[[State], float | None]], ...] = (
-    ("°C", "#b35900", lambda state: state.temperature_c),
-    ("MHz", "#4f7a28", lambda state: state.frequency_mhz),
+    ("°C", ORANGE, lambda state: state.temperature_c),
+    ("MHz", GREEN, lambda state: state.frequency_mhz),
 )
 _ROW, _LABEL, _VALUE = 20, 330, 120
 _MOST_OPERATORS = 30
@@ -149,7 +150,7 @@ def _entry(axes: Axes, at: int, entry: Entry) -> Iterator[str]:
     color = BLUE if entry.verdict == STABLE else RED
     if interval := entry.interval_ms:
         yield line(x, axes.y(interval.low), x, axes.y(interval.high), color)
-    fill = color if entry.verdict == STABLE else "#fff"
+    fill = color if entry.verdict == STABLE else PAPER
     said = f"{entry.taken_at}: {interval_text(entry.median_ms, interval)} ms, {entry.engine_version}, {entry.verdict}"
     dot = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{fill}" stroke="{color}">'
     yield f"{dot}<title>{escape(said)}</title></circle>"

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from tinsmith.devices.benchmarking.page import findings_page, history_page
 from tinsmith.devices.benchmarking.sheets import csv_text, markdown
-from tinsmith.runtime.errors import UsageError
-from tinsmith.runtime.files import check_writable, write_text
+from tinsmith.runtime.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,23 +16,10 @@ if TYPE_CHECKING:
     from tinsmith.devices.benchmarking.findings import Findings
     from tinsmith.devices.benchmarking.history import Series
 
-__all__ = ["FORMS", "check_outputs", "write_findings", "write_history"]
+__all__ = ["FORMS", "write_findings", "write_history"]
 
 FORMS = (".json", ".md", ".csv", ".html")
 _SCHEMA = 1
-
-
-def check_outputs(paths: Sequence[Path], forms: Sequence[str] = FORMS) -> None:
-    """Find out before minutes of measuring whether they can be written.
-
-    Raises:
-        UsageError: A name asks for a form that there is not.
-        OutputError: A place can't be written to.
-    """
-    for path in paths:
-        if path.suffix not in forms:
-            raise UsageError(f"cannot write {path}: its name ends in none of {', '.join(forms)}")
-        check_writable(path)
 
 
 def write_findings(path: Path, findings: Findings, *, command: str) -> None:

@@ -12,12 +12,11 @@ from tinsmith.devices.benchmarking.wording import (
     comparison_text,
     energy_text,
     failure_text,
-    figure,
-    interval_text,
     judgement_text,
     reference_cells,
     sources_text,
 )
+from tinsmith.runtime.intervals import figure, interval_text
 from tinsmith.runtime.svg import STYLE, html_page
 from tinsmith.runtime.verdict import STABLE
 
@@ -35,11 +34,8 @@ _STYLE = (
     STYLE
     + """
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2), th:last-child, td:last-child { text-align: left; }
-td:first-child { overflow-wrap: anywhere; max-width: 22rem; } .note { color: #57606a; font-size: 13px; }
-.bad { color: #b3261e; font-weight: 600; } .published { background: #f6f8fa; border: 1px dashed #8c959f;
-  padding: .25rem 1rem 1rem; margin-top: 2rem; }
-@media print { body { margin: 0; max-width: none; font-size: 11px; } table { font-size: 9px; }
-  tr, svg, li { break-inside: avoid; } thead { display: table-header-group; } }
+td:first-child { overflow-wrap: anywhere; max-width: 22rem; }
+.published { background: var(--quiet); border: 1px dashed var(--grey); padding: .25rem 1rem 1rem; margin-top: 2rem; }
 """
 ).replace("\n", " ")
 _COLUMNS = (

@@ -12,16 +12,16 @@ from tinsmith.devices.benchmarking.wording import (
     comparison_text,
     energy_text,
     failure_text,
-    figure,
-    interval_text,
     judgement_text,
     reference_cells,
     sources_text,
 )
+from tinsmith.runtime.intervals import figure, interval_text
+from tinsmith.runtime.markdown import escaped, markdown_table
 from tinsmith.runtime.verdict import STABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from tinsmith.devices.benchmarking.findings import Findings
     from tinsmith.runtime.measurement import Measurement
@@ -71,7 +71,7 @@ def _gate(findings: Findings) -> Iterator[str]:
     if said:
         state = "failed" if findings.exit_code else "kept"
         yield f"**{state}**"
-        yield "\n".join(f"- {_escaped(line)}" for line in said)
+        yield "\n".join(f"- {escaped(line)}" for line in said)
 
 
 def _measured(findings: Findings) -> str:
@@ -84,7 +84,7 @@ def _measured(findings: Findings) -> str:
         )
         for row in rows_of(findings.report.measurements)
     ]  # fmt: skip
-    return _table(header, rows, words=("model", "device", "verdict"))
+    return markdown_table(header, rows, words=("model", "device", "verdict"))
 
 
 def _remarks(findings: Findings) -> Iterator[str]:
@@ -100,23 +100,13 @@ def _remarks(findings: Findings) -> Iterator[str]:
             f"{m.environment.get('cpu', 'unknown CPU')}, sha256 {m.artifact_sha256[:12]}"
         )
     said += [failure_text(failure) for failure in findings.report.failures]
-    yield "\n".join(f"- {_escaped(line)}" for line in said)
+    yield "\n".join(f"- {escaped(line)}" for line in said)
 
 
 def _published(findings: Findings) -> Iterator[str]:
     header = ("model", "precision", "ms", "statistic", "run with", "trust")
     for published in findings.published:
-        yield f"*{_escaped(about_published(published))}*"
+        yield f"*{escaped(about_published(published))}*"
         rows = [reference_cells(reference) for reference in published.references]
-        yield _table(header, rows, words=("model", "precision", "statistic", "run with", "trust"))
-        yield f"Sources: {_escaped(sources_text(published.references))}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]], *, words: Sequence[str]) -> str:
-    lines = [header, ["---" if column in words else "---:" for column in header], *rows]
-    return "\n".join(f"| {' | '.join(_escaped(str(cell)) for cell in line)} |" for line in lines)
-
-
-def _escaped(said: str) -> str:
-    """What a file's name holds must not end a cell or begin a tag."""
-    return said.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+        yield markdown_table(header, rows, words=("model", "precision", "statistic", "run with", "trust"))
+        yield f"Sources: {escaped(sources_text(published.references))}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from tinsmith.devices.benchmarking.against import REFUSED, UNJUDGED
 from tinsmith.devices.benchmarking.thresholds import FAILED
+from tinsmith.runtime.intervals import figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tinsmith.devices.benchmarking.published import Published
     from tinsmith.devices.benchmarking.report import Failure
     from tinsmith.devices.benchmarking.thresholds import Judgement
-    from tinsmith.runtime.intervals import Interval
     from tinsmith.runtime.measurement import Measurement
     from tinsmith.runtime.profile import Reference
 
@@ -24,24 +23,11 @@ __all__ = [
     "comparison_text",
     "energy_text",
     "failure_text",
-    "figure",
-    "interval_text",
     "judgement_text",
     "reference_cells",
     "shortened",
     "sources_text",
 ]
-
-
-def figure(value: float) -> str:
-    """Three digits that count: 0.00812, 12.3 and 1234."""
-    digits = 2 - math.floor(math.log10(value)) if value > 0 else 0
-    return f"{value:.{min(6, max(0, digits))}f}"
-
-
-def interval_text(value: float, interval: Interval | None) -> str:
-    """``12.3 (12.1-12.6)``; without the interval where there is none."""
-    return figure(value) + ("" if interval is None else f" ({figure(interval.low)}-{figure(interval.high)})")
 
 
 def shortened(text: str, width: int) -> str:

@@ -15,6 +15,7 @@ import rich_click as click
 from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import print_result
 from tinsmith.runtime.errors import OutputError, UsageError
+from tinsmith.runtime.files import check_outputs
 from tinsmith.runtime.intervals import LEAST_PROCESSES
 from tinsmith.runtime.timing import runs_needed
 
@@ -121,10 +122,10 @@ def benchmark(
 
         count_and_print(context, artifacts, names or ("local",), settings, output_format)
         return
-    from tinsmith.devices.benchmarking.output import check_outputs, write_findings
+    from tinsmith.devices.benchmarking.output import FORMS, write_findings
     from tinsmith.devices.commands.benchmark_view import benchmark_view
 
-    check_outputs(outputs)
+    check_outputs(outputs, FORMS)
     findings = _measure(artifacts, names or ("local",), **settings)
     for output in outputs:
         write_findings(output, findings, command=_command())
@@ -207,11 +208,11 @@ def _show_history(
     artifacts: tuple[Path, ...], names: tuple[str, ...], outputs: tuple[Path, ...], output_format: str
 ) -> None:
     from tinsmith.devices.benchmarking.history import History, history_folder, series_of
-    from tinsmith.devices.benchmarking.output import check_outputs, write_history
+    from tinsmith.devices.benchmarking.output import write_history
     from tinsmith.devices.commands.history_view import history_view
     from tinsmith.devices.inventory import resolve_devices
 
-    check_outputs(outputs, forms=(".html",))
+    check_outputs(outputs, (".html",))
     devices = [device.name for device in resolve_devices(names)] if names else []
     history = History(history_folder())
     entries = [e for sha256 in _hashes(artifacts) for e in history.entries(sha256=sha256, devices=devices)]

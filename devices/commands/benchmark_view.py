@@ -11,8 +11,6 @@ from tinsmith.devices.benchmarking.wording import (
     comparison_text,
     energy_text,
     failure_text,
-    figure,
-    interval_text,
     judgement_text,
     reference_cells,
     shortened,
@@ -20,6 +18,7 @@ from tinsmith.devices.benchmarking.wording import (
 )
 from tinsmith.devices.commands.history_view import sparkline
 from tinsmith.runtime.commands.output import console, table
+from tinsmith.runtime.intervals import figure, interval_text
 from tinsmith.runtime.timing import runs_needed
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinsmith.devices.benchmarking.wording import figure, interval_text
 from tinsmith.runtime.commands.output import table
+from tinsmith.runtime.intervals import figure, interval_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

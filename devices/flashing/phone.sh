@@ -106,22 +106,25 @@ hashes() {
   done
 }
 
-# try LIMIT_S PROGRAM [ARGUMENT...]: not by `timeout`, which in some toyboxes loses the exit code
+# try LIMIT_S PROGRAM [ARGUMENT...]: not by `timeout`, which in some toyboxes loses the exit code. Who kills it for its
+# time says so first: its exit code is that of every kill, and the clock, read in hundredths, may show less than the limit.
 try() {
-  limit=$1 said=.new/said.$$ code=0
+  limit=$1 said=.new/said.$$ late=.new/late.$$ code=0 when=in-time
   shift
-  started=$(uptime_of)
+  rm -f "$late"
+  : > "$said"
   "$@" < /dev/null > "$said" 2>&1 9>&- &
   program=$!
-  (sleep "$limit" && kill -9 "$program") < /dev/null > /dev/null 2>&1 9>&- &
+  (sleep "$limit" && : > "$late" && kill -9 "$program") < /dev/null > /dev/null 2>&1 9>&- &
   guard=$!
   wait "$program" || code=$?
   kill -9 "$guard" 2> /dev/null || :
-  ended=$(uptime_of)
+  wait "$guard" 2> /dev/null || :
+  if [ -e "$late" ]; then when=late; fi
   tail -c 16384 "$said"
-  rm -f "$said"
+  rm -f "$said" "$late"
   echo
-  echo "$code $started $ended"
+  echo "$code $when"
 }
 
 # Waits until the disk has some files and folders: all of it, where nothing there waits for less.

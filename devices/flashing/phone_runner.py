@@ -70,11 +70,10 @@ class Runner:
         command = [str(self.path), *self._arguments(artifact)]
         ran = self.script.run("try", limit, *command, doing="running the model", time_limit_s=limit_s)
         text, _, end = ran.decode(errors="replace").rstrip("\n").rpartition("\n")
-        code, started_s, ended_s = end.split()
+        code, when = end.split()
         if code == "0":
             return Checked(program=self.path.name, latency_ms=latency_ms_of(text))
-        lasted_s = float(ended_s) - float(started_s)
-        if lasted_s >= time_limit_s:
+        if when == "late":
             raise ModelTimeoutError(
                 f"{self.path.name} did not end within {limit} s", hint="give it longer with --time-limit"
             )

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from tinsmith.runtime.agent.slots import Slots
     from tinsmith.runtime.agent.state import Installed, State, Trial
 
-__all__ = ["settle", "sweep", "take_back", "went_back"]
+__all__ = ["CUT_OFF", "settle", "sweep", "take_back", "went_back"]
 
+CUT_OFF = "the update was cut off before it was committed"
 _OLD_S = 86_400
 
 
@@ -58,8 +59,7 @@ def went_back(board: Slots, state: State, target: str | None, reason: str) -> St
 
 def _settle_trial(board: Slots, state: State, trial: Trial, serving: str | None) -> tuple[State, str]:
     if serving != trial.slot:
-        reason = "the update was cut off before it was committed"
-        return went_back(board, state, serving, reason), reason
+        return went_back(board, state, serving, CUT_OFF), CUT_OFF
     reason = _over(board, trial)
     if not reason:
         return state, ""

@@ -22,7 +22,16 @@ from tinsmith.runtime.errors import HostError, OutputError, UsageError, Verifica
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["SENSITIVE", "Cost", "SecretKey", "load_secret_key", "new_secret_key", "write_key_pair", "write_secret"]
+__all__ = [
+    "SENSITIVE",
+    "Cost",
+    "SecretKey",
+    "load_secret_key",
+    "new_secret_key",
+    "read_password",
+    "write_key_pair",
+    "write_secret",
+]
 
 _ALGORITHM, _SCRYPT, _UNLOCKED, _CHECKSUM = b"Ed", b"Sc", b"\0\0", b"B2"
 _SALT_BYTES, _LOCKED_BYTES = 32, 8 + 64 + 32
@@ -129,6 +138,21 @@ def load_secret_key(path: Path, password: str | None = None) -> SecretKey:
     if key.public.key != inside[40:72]:
         raise UsageError(f"{path} is damaged: its two halves don't belong together", hint=_HINT)
     return key
+
+
+def read_password(path: Path) -> str:
+    """The first line of a file.
+
+    Raises:
+        UsageError: It can't be read, or holds nothing there.
+    """
+    try:
+        password = path.read_text(encoding="utf-8").split("\n", 1)[0].removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the password in {path}: {first_line(error)}", hint="check the path") from error
+    if not password:
+        raise UsageError(f"{path} holds no password", hint="leave out --password-file for a key without one")
+    return password
 
 
 def write_key_pair(

@@ -173,11 +173,11 @@ class Capture:
         return [sample for bucket in self._buckets for sample in bucket.samples]
 
     def to_json(self) -> dict[str, Any]:
-        """What is kept, and where, for the monitor's document."""
+        """What is kept, and where from the root of this machine on, for the monitor's document."""
         with self._lock:
             samples = len(self._held())
         return {
-            "path": str(self.path),
+            "path": str(self.path.absolute()),
             "samples": samples,
             "most_samples": self.limits.most_samples,
             "most_bytes": self.limits.most_bytes,

@@ -7,6 +7,7 @@ import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime.errors import DeviceError, UsageError, first_line
@@ -18,11 +19,30 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import IO
 
-__all__ = ["ServerClient", "read_token"]
+__all__ = ["MonitorAddress", "ServerClient", "look_at", "read_token"]
 
 _MOST_BYTES = 16 << 20
 _REFUSED = frozenset({401, 403})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorAddress:
+    """Where the monitor of one served model answers.
+
+    Attributes:
+        url: Of the server, such as ``http://127.0.0.1:8080``.
+        model: As the server names it; empty for the only one that it has.
+        token_file: Its first token is sent; None for none.
+        ca_file: Certificates to trust instead of the system's; None for those.
+        timeout_s: Of a request.
+    """
+
+    url: str
+    model: str = ""
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    timeout_s: float = 10.0
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -150,6 +170,22 @@ def _tls(ca_file: Path | None) -> urllib.request.HTTPSHandler:
             f"cannot read the certificates {ca_file}: {first_line(error)}", hint="check --ca-file"
         ) from error
     return urllib.request.HTTPSHandler(context=context)
+
+
+def look_at(address: MonitorAddress) -> dict[str, Any]:
+    """The monitor document of one served model; see ``ServerClient.monitor``.
+
+    Raises:
+        DeviceError: The server can't be reached, or does not answer as one.
+        UsageError: It wants a token, has no such model, or has several and none was named.
+    """
+    token = "" if address.token_file is None else read_token(address.token_file)
+    client = ServerClient(address.url, token=token, ca_file=address.ca_file, timeout_s=address.timeout_s)
+    found = client.monitor([address.model] if address.model else [])
+    if len(found) != 1:
+        names = ", ".join(one["model"] for one in found) or "none"
+        raise UsageError(f"{address.url} serves {len(found)} models", hint=f"name the one that is meant: {names}")
+    return found[0]
 
 
 def read_token(path: Path) -> str:

@@ -42,8 +42,9 @@ def describe_latency(snapshot: Snapshot, promise: Promise | None) -> dict[str, A
     were the promise kept, that many would be seen once in a hundred looks (binomial).
 
     Returns:
-        ``state`` (``ok``, ``slow``, ``waiting`` for 11 runs, ``no-promise``), ``runs``, ``p50_ms``, ``p90_ms`` (None
-        where there are too few runs for it), ``promised_p50_ms``, ``promised_p90_ms``, ``allowed`` (times the promise).
+        ``state`` (``ok``, ``slow``, ``waiting`` for 11 runs, ``no-promise``), ``runs``, ``p50_ms``, ``p90_ms``,
+        ``p95_ms`` (None where there are too few runs for it), ``promised_p50_ms``, ``promised_p90_ms``, ``allowed``
+        (times the promise).
     """
     runs_ms = [entry / 1e6 for entry in snapshot.recent if isinstance(entry, int)]
     promised = {50.0: promise.p50_ms, 90.0: promise.p90_ms} if promise is not None else {}
@@ -60,6 +61,7 @@ def describe_latency(snapshot: Snapshot, promise: Promise | None) -> dict[str, A
         "runs": len(runs_ms),
         "p50_ms": median(runs_ms) if len(runs_ms) >= _LEAST_RUNS else None,
         "p90_ms": percentile(runs_ms, 90),
+        "p95_ms": percentile(runs_ms, 95),
         "promised_p50_ms": promised.get(50.0),
         "promised_p90_ms": promised.get(90.0),
         "allowed": _ALLOWED,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_logger = logging.getLogger("tinsmith.runtime.server")
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _RELOAD = (signal.SIGHUP,)
 # Threads that wait for the interpreter get it sooner than after Python's usual 5 ms.
@@ -63,6 +64,11 @@ def _serve(settings: ServerSettings) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {*_STOP, *_RELOAD})
     sys.setswitchinterval(_SWITCH_S)
     failures: list[TinsmithError] = []
+    if settings.tokens_in_clear:
+        _logger.warning(
+            "tokens reach %s unencrypted: give --certificate and --key, or put a proxy with TLS before it",
+            settings.host,
+        )
     with Server(settings) as server:
         threading.Thread(target=_load, args=[server, failures], name="load", daemon=True).start()
         while signal.sigwait({*_STOP, *_RELOAD}) in _RELOAD:

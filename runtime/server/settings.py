@@ -110,6 +110,11 @@ class ServerSettings:
                 hint="give --token-file, or --certificate and --key, or --insecure where the network is safe",
             )
 
+    @property
+    def tokens_in_clear(self) -> bool:
+        """Whether tokens cross a network that others may listen to."""
+        return bool(self.tokens) and self.certificate is None and self.host not in _LOCAL
+
     def _check_models(self) -> None:
         names = [model.name for model in self.models]
         if not names:

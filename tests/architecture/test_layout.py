@@ -176,7 +176,7 @@ def test_the_wheel_holds_all_of_the_package_and_nothing_else(tmp_path):
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.split("\n")  # fmt: skip
     for name in filter(None, tracked):
-        if name.startswith((".typing", "tests", "docs", "benchmarks")) or not (ROOT / name).is_file():
+        if name.startswith((".typing", "tests", "docs", "examples", "benchmarks")) or not (ROOT / name).is_file():
             continue
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_bytes((ROOT / name).read_bytes())

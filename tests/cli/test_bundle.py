@@ -24,9 +24,10 @@ def said(out):
     return json.loads(out)
 
 
-def test_from_key_to_verified_bundle(golden, data, tmp_path, cli):
-    code, out, err = cli("bundle", "--new-key", "me", "--new-encryption-key", "e.key")
-    assert (code, err) == (0, "")
+def test_from_key_to_verified_bundle(golden, data, tmp_path, cli, caplog):
+    code, out, _ = cli("bundle", "--new-key", "me", "--new-encryption-key", "e.key")
+    assert code == 0
+    assert "me.key has no password" in caplog.text
     assert stat.S_IMODE((tmp_path / "me.key").stat().st_mode) == 0o600
     assert (tmp_path / "me.pub").read_text().splitlines()[1] in out
 

@@ -1,8 +1,9 @@
-"""Make the small models of this folder again: python tests/golden/generate.py (needs TensorFlow, takes 20 s).
+"""Make the small models of this folder again: python tests/golden/generate.py (needs TensorFlow, takes 30 s).
 
 cnn.keras, cnn.tflite, cnn.onnx   the same network: 8x8x1 in, 4 filters, 3 classes, free batch axis
 cnn_int8.tflite                   the same, int8 with int8 inputs and outputs
 dense.tflite, dense.onnx          one layer, 4 in, 3 out
+signs.keras, signs.tflite, signs.onnx   trained: 16x16x3 in, 0 to 255, three classes of strokes, all told apart
 endless.tflite                    structurally valid, and its loop never ends
 """
 
@@ -36,7 +37,43 @@ def main() -> None:
     write_pair(cnn, "cnn", [None, 8, 8, 1], "image", "score")
     write_pair(dense, "dense", [None, 4], "x", "y")
     write_int8(cnn)
+    write_signs()
     write_endless()
+
+
+def strokes(samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bright strokes under noise: level, upright or aslant; float32 [samples, 16, 16, 3] of whole numbers, labels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, samples)
+    images = rng.normal(70, 25, (samples, 16, 16, 3))
+    for image, label, at in zip(images, labels, rng.integers(4, 12, samples), strict=True):
+        along = np.arange(16)
+        rows, columns = [(at, along), (along, at), (along, np.clip(along + at - 8, 0, 15))][label]
+        image[rows, columns] += rng.uniform(90, 140, 3)
+    return np.clip(images, 0, 255).astype(np.uint8).astype("f4"), labels
+
+
+def write_signs() -> None:
+    layers = keras.layers
+    signs = keras.Sequential(
+        [
+            keras.Input((16, 16, 3), name="image"),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(8, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.Conv2D(16, 3, strides=2, padding="same", use_bias=False),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.GlobalMaxPooling2D(),
+            layers.Dense(3, activation="softmax", name="score", bias_initializer=RANDOM),
+        ]
+    )
+    images, labels = strokes(2000, seed=0)
+    signs.compile(optimizer=keras.optimizers.Adam(5e-3), loss="sparse_categorical_crossentropy", jit_compile=False)
+    signs.fit(images, labels, epochs=12, batch_size=64, verbose=0)
+    signs.save(HERE / "signs.keras", include_optimizer=False)
+    write_pair(signs, "signs", [None, 16, 16, 3], "image", "score")
 
 
 def write_pair(model: keras.Model, name: str, shape: list[int | None], source: str, answer: str) -> None:

@@ -124,6 +124,19 @@ class TestWhatIsRun:
         with pytest.raises(ModelTimeoutError, match=r"did not end within 0\.2 s"):
             phone.flash(make(1), replace(FREE_PERMISSIONS, time_limit_s=0.2))
 
+    def test_one_that_is_killed_for_its_time_is_told_from_others_whatever_a_clock_says(self, phone, make, tmp_path):
+        """Here the time is over at once, and no clock has moved; mksh and busybox have a sleep of their own."""
+        (tmp_path / "fast" / "sleep").symlink_to(shutil.which("true"))
+        phone.gets_runner("while :; do :; done")
+        with pytest.raises(ModelTimeoutError, match=r"did not end within 0\.2 s"):
+            phone.flash(make(1), replace(FREE_PERMISSIONS, time_limit_s=0.2))
+
+    def test_one_that_somebody_else_kills_has_not_run_out_of_time(self, phone, make):
+        phone.gets_runner("kill -9 $$")
+        with pytest.raises(ModelLoadError, match="ended with exit code 137, as where memory runs out"):
+            phone.flash(make(1))
+        assert not list((phone.base / ".new").iterdir())
+
     def test_one_that_fails_in_the_health_window_takes_the_update_back(self, phone, make, served):
         phone.gets_runner("exit 0")
         phone.flash(make(1))

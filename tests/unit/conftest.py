@@ -119,3 +119,52 @@ def _int8_constants(path):
         with contextlib.suppress(ValueError):  # it is no constant, and nothing was allocated
             found.append(interpreter.get_tensor(tensor["index"]))
     return [array for array in found if array.dtype == np.int8]
+
+
+@pytest.fixture(scope="session")
+def matrix_model():
+    """Writes a float .tflite of two FULLY_CONNECTED: path -> path."""
+    return _matrix_model
+
+
+def _matrix_model(path, depths=(64, 40), columns=48):
+    """A float .tflite of two FULLY_CONNECTED: x [n, 64] to 40 to 48."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    rng = np.random.default_rng(3)
+    shapes = [(1, depths[0]), (depths[1], depths[0]), (depths[1],), (1, depths[1]), (columns, depths[1]), (columns,)]
+    shapes.append((1, columns))
+    names = ("x", "w1", "b1", "h", "w2", "b2", "y")
+    graph, model, code = schema.SubGraphT(), schema.ModelT(), schema.OperatorCodeT()
+    graph.tensors = [_float_tensor(name, shape, at) for at, (name, shape) in enumerate(zip(names, shapes, strict=True))]
+    for at in (0, 3, 6):
+        graph.tensors[at].shapeSignature = [-1, shapes[at][1]]
+    graph.inputs, graph.outputs = [0], [6]
+    graph.operators = [_connected([0, 1, 2], 3), _connected([3, 4, 5], 6)]
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FULLY_CONNECTED
+    model.version, model.subgraphs, model.operatorCodes = 3, [graph], [code]
+    model.buffers = [schema.BufferT() for _ in range(len(names) + 1)]
+    for at in (1, 2, 4, 5):
+        content = rng.normal(size=shapes[at]).astype(np.float32).tobytes()
+        model.buffers[at + 1].data = np.frombuffer(content, np.uint8)
+    path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+    return path
+
+
+def _float_tensor(name, shape, at):
+    from ai_edge_litert import schema_py_generated as schema
+
+    made = schema.TensorT()
+    made.name, made.shape, made.buffer, made.type = name.encode(), list(shape), at + 1, schema.TensorType.FLOAT32
+    return made
+
+
+def _connected(inputs, output):
+    from ai_edge_litert import schema_py_generated as schema
+
+    operator = schema.OperatorT()
+    operator.opcodeIndex, operator.inputs, operator.outputs = 0, inputs, [output]
+    operator.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
+    operator.builtinOptions = schema.FullyConnectedOptionsT()
+    return operator

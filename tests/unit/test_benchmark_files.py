@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinsmith.devices.benchmarking.axes import ticks
 from tinsmith.devices.benchmarking.charts import operators_plot, time_plot
 from tinsmith.devices.benchmarking.findings import findings_of
-from tinsmith.devices.benchmarking.output import check_outputs, write_findings
+from tinsmith.devices.benchmarking.output import FORMS, write_findings
 from tinsmith.devices.benchmarking.page import findings_page
 from tinsmith.devices.benchmarking.published import published_for
 from tinsmith.devices.benchmarking.report import Report
@@ -23,7 +22,9 @@ from tinsmith.devices.benchmarking.sheets import csv_text, markdown
 from tinsmith.devices.benchmarking.thresholds import read_threshold
 from tinsmith.devices.benchmarking.windows import states_of, windows_of
 from tinsmith.devices.inventory import local_device
+from tinsmith.runtime.axes import ticks
 from tinsmith.runtime.errors import OutputError, UsageError
+from tinsmith.runtime.files import check_outputs
 from tinsmith.runtime.measuring.conditions import Conditions
 from tinsmith.runtime.operator_times import OperatorTime, OperatorTimes
 from tinsmith.runtime.profile import load_profile
@@ -165,7 +166,7 @@ def test_ticks_are_round_lie_between_and_are_few(low, width, most):
 @pytest.mark.parametrize("form", [".json", ".md", ".csv", ".html"])
 def test_each_form_is_written_whole(findings, tmp_path, form):
     path = tmp_path / f"out{form}"
-    check_outputs([path])
+    check_outputs([path], FORMS)
 
     write_findings(path, findings("p90>12ms"), command="c")
 
@@ -185,6 +186,6 @@ def test_json_holds_raw_samples_what_was_judged_and_what_was_published(findings,
 
 def test_a_name_that_asks_for_no_form_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"none of \.json, \.md, \.csv, \.html"):
-        check_outputs([tmp_path / "out.pdf"])
+        check_outputs([tmp_path / "out.pdf"], FORMS)
     with pytest.raises(OutputError):
-        check_outputs([Path("/nowhere/out.md")])
+        check_outputs([Path("/nowhere/out.md")], FORMS)

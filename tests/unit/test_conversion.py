@@ -116,6 +116,22 @@ def test_an_operator_without_a_builtin_is_named(tmp_path):
         convert_model(identify(tmp_path / "m"), "tflite", tmp_path / "m.tflite")
 
 
+def test_a_savedmodel_gives_the_same_bytes_however_long_the_process_has_lived(tmp_path):
+    """The weights that its functions capture are named after a number that TensorFlow counts up."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.weight = tf.Variable(tf.random.stateless_normal([3, 4], [0, 1]))
+    spec = tf.TensorSpec([None, 3], tf.float32, name="x")
+    function = tf.function(lambda x: {"y": tf.nn.relu(x @ module.weight)}, input_signature=[spec])
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures={"serving_default": function.get_concrete_function()})
+
+    for name in ("a", "b"):
+        convert_model(identify(tmp_path / "m"), "tflite", tmp_path / f"{name}.tflite")
+
+    assert (tmp_path / "a.tflite").read_bytes() == (tmp_path / "b.tflite").read_bytes()
+
+
 @pytest.mark.parametrize(("name", "limit"), [("cnn.tflite", 1e-6), ("cnn_int8.tflite", 1.01 / 256)])
 def test_tflite_becomes_onnx_float_or_quantized(golden, tmp_path, name, limit):
     convert_model(identify(golden / name), "onnx", tmp_path / "m.onnx")

@@ -398,6 +398,34 @@ def test_a_mask_that_takes_the_whole_grid_is_named_and_its_softmax_is_not(tmp_pa
     assert "needs the small ones" in report.culprits[0].reasons[0]
 
 
+def gated(path):
+    """Token numbers that are looked up, and that also say which of the results count."""
+    helper, floats, ints = onnx.helper, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+    drawn = np.random.default_rng(0)
+    stored = {"table": drawn.normal(size=(9, 8)), "w": drawn.normal(size=(8, 8)), "none": np.zeros(1)}
+    weights = [onnx.numpy_helper.from_array(array.astype(np.float32), name) for name, array in stored.items()]
+    weights += [onnx.numpy_helper.from_array(np.array([0], np.int64), "pad")]
+    weights += [onnx.numpy_helper.from_array(np.array([-1], np.int64), "last")]
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["seen"]),
+        helper.make_node("MatMul", ["seen", "w"], ["mixed"]),
+        helper.make_node("Equal", ["ids", "pad"], ["absent"]),
+        helper.make_node("Unsqueeze", ["absent", "last"], ["masks"]),
+        helper.make_node("Where", ["masks", "none", "mixed"], ["y"]),
+    ]
+    ends = helper.make_tensor_value_info("ids", ints, ["n", 5]), helper.make_tensor_value_info("y", floats, ["n", 5, 8])
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    return path
+
+
+def test_whole_numbers_that_go_past_a_layer_are_no_source_of_error(tmp_path):
+    source = gated(tmp_path / "m.onnx")
+    ids = {"ids": np.random.default_rng(0).integers(0, 9, (16, 5))}
+
+    assert {"mixed", "y"} <= {layer.name for layer in layer_report(source, quantized(source, ids), [ids]).layers}
+
+
 class TestSums:
     grid = Grid(scale=0.5, zero_point=-28, dtype="int8")  # from -50 to 77.5
 

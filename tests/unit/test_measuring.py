@@ -1,7 +1,9 @@
 """How much one process measures, and artifacts that wait to be measured."""
 
 import hashlib
+import math
 import os
+from statistics import NormalDist, mean, stdev
 
 import pytest
 from hypothesis import given
@@ -146,6 +148,13 @@ def test_four_processes_have_no_interval():
     assert median([1.0] * 5) in bootstrap([1.0] * 5, median)
 
 
+def test_an_interval_of_a_mean_is_as_wide_as_students():
+    medians = [NormalDist(1, 0.02).inv_cdf((number + 0.5) / 8) for number in range(8)]
+    interval = bootstrap(medians, mean)
+    students = 2 * 2.365 * stdev(medians) / math.sqrt(8)
+    assert interval.high - interval.low == pytest.approx(students, rel=0.08)
+
+
 @given(st.lists(st.integers(1, 10**6), min_size=64, max_size=400))
 def test_the_bound_of_early_stopping_lies_above_the_percentile(samples):
     bound = early_stopping(samples, 90)
@@ -175,7 +184,7 @@ def test_a_profiler_that_dies_costs_the_measurement_nothing():
 def test_many_short_runs_are_no_model_that_hangs(golden):
     with Sandbox(time_limit_s=5) as sandbox:
         opened = sandbox.open(golden / "dense.tflite")
-        sandbox._time_limit_s = 0.2
+        sandbox._time_limit_s = 0.5
         feeds = random_feeds(opened.inputs, seed=0)
 
         assert sandbox.warm_up(feeds).runs

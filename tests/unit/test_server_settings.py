@@ -83,4 +83,6 @@ def test_an_address_that_others_reach_needs_a_guard(host):
         ServerSettings(models=models, host=host)
 
     for guard in ({"tokens": Path("t")}, {"certificate": Path("c"), "key": Path("k")}, {"insecure": True}):
-        assert ServerSettings(models=models, host=host, **guard).host == host
+        guarded = ServerSettings(models=models, host=host, **guard)
+        assert guarded.host == host
+        assert guarded.tokens_in_clear == ("tokens" in guard)

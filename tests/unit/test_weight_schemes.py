@@ -1,49 +1,11 @@
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 
 from tinsmith.compress.passes.quantization import QuantizeStep
 from tinsmith.convert.inspection import operator_precisions
 from tinsmith.convert.quantization import Plan, WeightsInt4, WeightsInt8, choose_quantizer
 from tinsmith.runtime.errors import RecipeError
 from tinsmith.runtime.session import open_vetted
-
-
-def matrix_model(path, depths=(64, 40), columns=48):
-    """A float .tflite of two FULLY_CONNECTED: x [n, 64] to 40 to 48."""
-    rng = np.random.default_rng(3)
-    shapes = [(1, depths[0]), (depths[1], depths[0]), (depths[1],), (1, depths[1]), (columns, depths[1]), (columns,)]
-    shapes.append((1, columns))
-    names = ("x", "w1", "b1", "h", "w2", "b2", "y")
-    graph, model, code = schema.SubGraphT(), schema.ModelT(), schema.OperatorCodeT()
-    graph.tensors = [float_tensor(name, shape, at) for at, (name, shape) in enumerate(zip(names, shapes, strict=True))]
-    for at in (0, 3, 6):
-        graph.tensors[at].shapeSignature = [-1, shapes[at][1]]
-    graph.inputs, graph.outputs = [0], [6]
-    graph.operators = [connected([0, 1, 2], 3), connected([3, 4, 5], 6)]
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FULLY_CONNECTED
-    model.version, model.subgraphs, model.operatorCodes = 3, [graph], [code]
-    model.buffers = [schema.BufferT() for _ in range(len(names) + 1)]
-    for at in (1, 2, 4, 5):
-        content = rng.normal(size=shapes[at]).astype(np.float32).tobytes()
-        model.buffers[at + 1].data = np.frombuffer(content, np.uint8)
-    path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
-    return path
-
-
-def float_tensor(name, shape, at):
-    made = schema.TensorT()
-    made.name, made.shape, made.buffer, made.type = name.encode(), list(shape), at + 1, schema.TensorType.FLOAT32
-    return made
-
-
-def connected(inputs, output):
-    operator = schema.OperatorT()
-    operator.opcodeIndex, operator.inputs, operator.outputs = 0, inputs, [output]
-    operator.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
-    operator.builtinOptions = schema.FullyConnectedOptionsT()
-    return operator
 
 
 def answers(path):
@@ -62,7 +24,9 @@ def answers(path):
         (WeightsInt4(block_size=256), 0.2, 0.4, {"weight-only-int4"}),
     ],
 )
-def test_a_tflite_of_matrices_is_stored_in_fewer_bits_and_answers_alike(tmp_path, scheme, off, share, words):
+def test_a_tflite_of_matrices_is_stored_in_fewer_bits_and_answers_alike(
+    tmp_path, matrix_model, scheme, off, share, words
+):
     source, made = matrix_model(tmp_path / "m.tflite"), tmp_path / "small.tflite"
     choose_quantizer("tflite").quantize(source, made, Plan(scheme=scheme))
     before, after = answers(source), answers(made)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tinsmith.runtime.agent.ddi.journal import ON_TRIAL
+from tinsmith.runtime.agent.recovery import CUT_OFF
 
 if TYPE_CHECKING:
     from tinsmith.runtime.agent.board import Board
@@ -66,8 +67,10 @@ def fate_of(board: Board, action: Action) -> Fate:
     state = board.state()
     active = state.at(board.serving())
     if active is None or active.sha256 != action.sha256:
-        begun = action.stage == ON_TRIAL or _reason(state, action)
-        return TakenBack(reason=_reason(state, action) or "it was replaced by another host") if begun else NotBegun()
+        reason = _reason(state, action)
+        if action.stage != ON_TRIAL and reason in ("", CUT_OFF):
+            return NotBegun()
+        return TakenBack(reason=reason or "it was replaced by another host")
     if state.trial is not None:
         return OnTrial(until_uptime_s=state.trial.until_uptime_s)
     return Kept(bundle=active)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,28 +98,29 @@ class Stopwatch:
         return Timed(device=device, threads=threads, median_ms=ms, low_ms=ms, high_ms=ms, peak_memory_bytes=10**7)
 
 
+def search_in(folder, ask=None, *, spread=None, measure=None, scope=None, sampler="tpe", seed=0, clock=None, **limits):
+    """Run a search; a second one in the same folder goes on."""
+    ask, limits = ask or Ask(), Limits(**{"trials": 40, "minutes": 1e9, **limits})
+    scope = scope or Scope(targets=("tflite",), layered=True, calibrated=True, trainable=True)
+    space = Space(scope, Operators())
+    proposer = Proposer(
+        space,
+        objectives=2 + len(ask.devices),
+        bounds=[bound.name for bound in ask.bounds],
+        sampler=sampler,
+        population=8,
+        seed=seed,
+    )
+    with Store(folder / "search.sqlite", f"seed {seed}") as store:
+        ticking = {"clock": clock} if clock else {}
+        means = Means(spread=spread or Arithmetic(), measure=measure or Stopwatch(), store=store, **ticking)
+        return Search(ask, space, proposer, means, limits).run()
+
+
 @pytest.fixture
 def searched(tmp_path):
     """Runs a search; a second one on the same store goes on."""
-
-    def run(ask=None, *, spread=None, measure=None, scope=None, sampler="tpe", seed=0, clock=None, **limits):
-        ask, limits = ask or Ask(), Limits(**{"trials": 40, "minutes": 1e9, **limits})
-        scope = scope or Scope(targets=("tflite",), layered=True, calibrated=True, trainable=True)
-        space = Space(scope, Operators())
-        proposer = Proposer(
-            space,
-            objectives=2 + len(ask.devices),
-            bounds=[bound.name for bound in ask.bounds],
-            sampler=sampler,
-            population=8,
-            seed=seed,
-        )
-        with Store(tmp_path / "search.sqlite", f"seed {seed}") as store:
-            ticking = {"clock": clock} if clock else {}
-            means = Means(spread=spread or Arithmetic(), measure=measure or Stopwatch(), store=store, **ticking)
-            return Search(ask, space, proposer, means, limits).run()
-
-    return run
+    return functools.partial(search_in, tmp_path)
 
 
 def points(found, ask):

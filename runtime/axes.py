@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tinsmith.runtime.svg import GREY, PALE, WIDTH, line, text
+from tinsmith.runtime.svg import GREY, PALE, SOFT, WIDTH, line, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ __all__ = ["Axes", "ticks"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axes:
-    """Time to the right, a figure upward.
+    """One figure to the right, such as time, and one upward.
 
     Attributes:
         xs: The least and the most of the first, which differ.
@@ -25,6 +25,7 @@ class Axes:
         height: Of the frame.
         left: Room for the figures' labels.
         right: Room on the other side.
+        width: Of the whole plot.
     """
 
     xs: tuple[float, float]
@@ -33,30 +34,36 @@ class Axes:
     height: float = 200
     left: float = 84
     right: float = 28
+    width: float = WIDTH
 
     @property
     def base(self) -> float:
         """The lower edge."""
         return self.top + self.height
 
+    @property
+    def edge(self) -> float:
+        """The right edge."""
+        return self.width - self.right
+
     def x(self, value: float) -> float:
         """Where it lies."""
-        return self.left + (WIDTH - self.left - self.right) * (value - self.xs[0]) / (self.xs[1] - self.xs[0])
+        return self.left + (self.edge - self.left) * (value - self.xs[0]) / (self.xs[1] - self.xs[0])
 
     def y(self, value: float) -> float:
         """Where it lies."""
         return self.base - self.height * (value - self.ys[0]) / (self.ys[1] - self.ys[0])
 
-    def across(self, unit: str, *, most: int = 6, color: str = "#57606a") -> Iterator[str]:
+    def across(self, unit: str, *, most: int = 6, color: str = SOFT) -> Iterator[str]:
         """A line at each round figure, about so many at most, and what it is."""
         for value in ticks(*self.ys, most=most):
             y = self.y(value)
-            yield line(self.left, y, WIDTH - self.right, y, PALE)
+            yield line(self.left, y, self.edge, y, PALE)
             yield text(self.left - 6, y + 4, f"{value:g} {unit}", color=color)
 
     def along(self, labels: Sequence[tuple[float, str]]) -> Iterator[str]:
         """The lower edge, with words at some places."""
-        yield line(self.left, self.base, WIDTH - self.right, self.base, GREY)
+        yield line(self.left, self.base, self.edge, self.base, GREY)
         for value, said in labels:
             yield line(self.x(value), self.base, self.x(value), self.base + 4, GREY)
             yield text(self.x(value), self.base + 17, said, anchor="middle")

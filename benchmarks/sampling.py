@@ -1,0 +1,104 @@
+"""Search against random trials, and a search that is killed ten times against one that is not.
+
+Both on keywords (a SavedModel, so that nothing trains), with the real passes. Random trials and search each measure
+what they find; the killed one is measured by a function of the artifact's bytes, so that nothing else can differ.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from statistics import median
+
+from benchmarks.accuracy import keywords_apart
+from benchmarks.figure import Figure
+from benchmarks.hypervolume import hypervolume
+from benchmarks.subjects import BUILD, data_folder
+from tinsmith.compress.search.record import read_record
+
+_SEEDS = range(5)
+_TRIALS = 40
+_KILLS = 10
+_LOST = 0.05
+
+
+def figures():
+    data = data_folder()
+    if data is None:
+        yield Figure(name="search against random trials", value=None, bar=0, seen="set TINSMITH_DATA")
+        return
+    folder = BUILD / "sampling"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    source = data / "mlperf_tiny/kws/kws_ref_model"
+    samples, _ = keywords_apart(data, folder)
+    yield from _against_random(source, samples, folder)
+    yield from _killed(source, samples, folder)
+
+
+def _against_random(source, samples, folder):
+    ratios, told = [], []
+    for seed in _SEEDS:
+        options = ["--seed", seed, "--max-trials", _TRIALS]
+        drawn = _searched(source, samples, folder / f"random-{seed}", *options, "--sampler", "random")
+        half = ["--max-minutes", f"{drawn.seconds / 120:.3f}"]
+        found = _searched(source, samples, folder / f"search-{seed}", *options, *half)
+        reference = _reference(found.trial(1))
+        volumes = [hypervolume(_points(record), reference) for record in (found, drawn)]
+        ratios.append(volumes[0] / volumes[1])
+        told.append(f"{len(found.trials)} of {len(drawn.trials)} trials, {found.seconds:.0f} of {drawn.seconds:.0f} s")
+    seen = f"[{min(ratios):.2f} to {max(ratios):.2f} over {len(ratios)} seeds; {told[0]}]"
+    yield Figure(name="hypervolume of a search over that of random trials, in half the time",
+                 value=round(median(ratios), 3), bar=1.15, at_least=True, seen=seen)  # fmt: skip
+
+
+def _searched(source, samples, output, *options):
+    command = [sys.executable, "-m", "tinsmith", "search", source, "--data", samples, "-o", output, "--no-training",
+               "--max-minutes", 60, *options]  # fmt: skip
+    subprocess.run([*map(str, command)], check=True, capture_output=True)
+    return read_record(output)
+
+
+def _reference(floats):
+    """The float model's bytes and time, and five points."""
+    figures = floats.figures
+    return math.log2(figures.flash_bytes), _LOST, math.log2(figures.timed[0].median_ms)
+
+
+def _points(record):
+    """Log2 bytes, loss and log2 time of everything that was measured."""
+    return [(math.log2(trial.figures.flash_bytes), trial.figures.loss, math.log2(timed.median_ms))
+            for trial in record.trials if trial.whole for timed in trial.figures.timed]  # fmt: skip
+
+
+def _killed(source, samples, folder):
+    undisturbed, killed = folder / "undisturbed", folder / "killed"
+    began = time.monotonic()
+    _child(source, samples, undisturbed).wait()
+    whole_s = time.monotonic() - began
+    drawing, kills = random.Random(0), 0
+    while kills < _KILLS:
+        child = _child(source, samples, killed)
+        try:
+            child.wait(timeout=drawing.uniform(0.1, 0.5) * whole_s)
+            break
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+            kills += 1
+    _child(source, samples, killed).wait()
+    one, other = ([(trial.sha256, trial.name) for trial in map(record.trial, record.front)]
+                  for record in map(read_record, (undisturbed, killed)))  # fmt: skip
+    seen = f"[killed {kills} times; {len(one)} artifacts in the set]"
+    yield Figure(name="artifacts of the Pareto set that differ after ten kills",
+                 value=len(set(one) ^ set(other)), bar=0, seen=seen)  # fmt: skip
+
+
+def _child(source, samples, output):
+    command = [sys.executable, "-m", "benchmarks.search_child", source, samples, output]
+    return subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

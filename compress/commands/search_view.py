@@ -1,0 +1,95 @@
+"""How a search is shown: what was asked and reached, and the Pareto set."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from tinsmith.runtime.commands.output import facts, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from tinsmith.compress.search.figures import Figures, Timed
+    from tinsmith.compress.search.record import Record
+    from tinsmith.compress.search.space import Choices
+    from tinsmith.compress.search.trial import Trial
+
+__all__ = ["line_of", "plan_view", "search_view"]
+
+
+def line_of(trial: Trial) -> str:
+    """One trial in one line, for stderr."""
+    said = f"trial {trial.number}: {trial.name} ({trial.target})"
+    if trial.figures is None:
+        return f"{said}: {trial.remark}"
+    times = "".join(f", {timed.median_ms:.3g} ms on {timed.device}" for timed in trial.figures.timed)
+    became = "keeps every bound" if trial.kept else trial.remark or _missed(trial)
+    return f"{said}: {trial.figures.file_bytes:,} bytes, {_loss(trial.figures)}{times}; {became}"
+
+
+def search_view(record: Record, output: Path) -> list[RenderableType]:
+    """What was found, for a terminal."""
+    best = record.chosen or record.nearest
+    shown = [
+        ("source", f"{record.source['path']} ({record.source['format']}, {record.source['bytes']:,} bytes)"),
+        ("judged by", "" if record.score is None else f"{record.metric} {record.score:.4g} of the source"),
+        ("tried", f"{len(record.trials)} recipes in {record.seconds / 60:.1f} min; {record.ended}"),
+        *(_best(record.trial(best), output, chosen=record.chosen is not None) if best else ()),
+        *(("or loosen", one.said) for one in record.loosenings),
+        ("next", f"tinsmith report {output} -o report.html"),
+    ]
+    return [facts([(name, said) for name, said in shown if said]), *_front(record)]
+
+
+def plan_view(known: Sequence[Choices]) -> tuple[dict[str, Any], list[RenderableType]]:
+    """What would be tried first, as a document and for a terminal."""
+    rows = [[number, choices.target, choices.name] for number, choices in enumerate(known, start=1)]
+    document = {"plan": [{"target": choices.target, "name": choices.name} for choices in known]}
+    return document, [table(["trial", "target", "recipe"], rows), "Then what the sampler makes of what came of these."]
+
+
+def _best(trial: Trial, output: Path, *, chosen: bool) -> list[tuple[str, object]]:
+    said = f"{output / f'chosen.{trial.target}'}, by {output / 'recipe.yaml'} (trial {trial.number}: {trial.name})"
+    standings = [("kept" if one.kept else "MISSED", f"--{one.bound}: {one.said}") for one in trial.standings]
+    return [("chosen" if chosen else "nearest", said), *standings]
+
+
+def _front(record: Record) -> list[RenderableType]:
+    if not record.front:
+        return []
+    devices = [device["name"] for device in record.devices]
+    columns = ["", "trial", "recipe", "format", "bytes", "zip", "loses", *(f"ms on {name}" for name in devices)]
+    rows = [_row(record.trial(number), record, devices) for number in record.front]
+    return [table(columns, rows, title="What nothing else beats in everything")]
+
+
+def _row(trial: Trial, record: Record, devices: Sequence[str]) -> list[object]:
+    assert trial.figures is not None
+    figures = trial.figures
+    times = [_time(figures.on(device)) for device in devices]
+    mark = "chosen" if trial.number == record.chosen else ""
+    return [mark, trial.number, trial.name, trial.target, figures.file_bytes, figures.zip_bytes, _loss(figures), *times]
+
+
+def _time(timed: Timed | None) -> str:
+    if timed is None:
+        return "-"
+    if timed.low_ms is None or timed.high_ms is None:
+        return f"{timed.median_ms:.3g}"
+    return f"{timed.median_ms:.3g} [{timed.low_ms:.3g} to {timed.high_ms:.3g}]"
+
+
+def _loss(figures: Figures) -> str:
+    if figures.drop is not None:
+        return f"{100 * figures.drop:.2f} points"
+    if figures.agreement is not None:
+        return f"{figures.agreement:.2%} agree"
+    return "-" if figures.distance is None else f"{math.sqrt(figures.distance):.3g} apart"
+
+
+def _missed(trial: Trial) -> str:
+    return "misses " + ", ".join(f"--{one.bound}: {one.said}" for one in trial.standings if not one.kept)

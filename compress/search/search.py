@@ -1,0 +1,341 @@
+"""From a model and bounds to the artifacts that keep them: what ``tinsmith search`` does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import time
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tinsmith.compress.balance import computes_in_integers
+from tinsmith.compress.compression import Training, compress
+from tinsmith.compress.recipe import Recipe
+from tinsmith.compress.search.folder import Folder
+from tinsmith.compress.search.proposing import Proposer
+from tinsmith.compress.search.record import Record
+from tinsmith.compress.search.searching import Limits, Means, Search
+from tinsmith.compress.search.sensing import MeasuredSensitivities
+from tinsmith.compress.search.space import Scope, Space
+from tinsmith.compress.search.store import Store
+from tinsmith.compress.search.timing import TimedBy, refuse_emulated
+from tinsmith.compress.search.workroom import PASSES_NAME
+from tinsmith.convert.external_data import files_of
+from tinsmith.convert.model import identify
+from tinsmith.convert.tool_versions import tool_versions
+from tinsmith.runtime.files import bytes_of, sha256_of, staged_file, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from tinsmith.compress.planner import Target
+    from tinsmith.compress.search.bounds import Ask
+    from tinsmith.compress.search.proposing import Sampler
+    from tinsmith.compress.search.searching import Found, Watch
+    from tinsmith.compress.search.space import Choices
+    from tinsmith.compress.search.subject import Subject
+    from tinsmith.compress.search.timing import Stopwatch
+    from tinsmith.compress.search.trial import Trial
+    from tinsmith.compress.search.trying import Crew
+
+__all__ = ["Hands", "Hiring", "Settings", "known_first", "search"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a search goes about it.
+
+    Attributes:
+        limits: When it ends.
+        targets: Formats that the artifact may have; empty for the source's own, and TFLite for what is none.
+        threads: CPU threads that artifacts are timed on, the usual first; empty for what the first device's profile
+            says.
+        training: Whether weights may be trained.
+        sampler: Of Optuna.
+        population: Trials of a generation.
+        resume: Go on with what the folder holds.
+        command: How it was called, for the record.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    targets: tuple[Target, ...] = ()
+    threads: tuple[int, ...] = ()
+    training: bool = True
+    sampler: Sampler = "tpe"
+    population: int = 8
+    resume: bool = False
+    command: str = ""
+
+
+class Hiring(Protocol):
+    """Opens what carries recipes out."""
+
+    def __call__(self, subject: Subject, folder: Folder) -> AbstractContextManager[Crew]:
+        """For one search; it is closed when the search is over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hands:
+    """Who does the work of a search.
+
+    Attributes:
+        stopwatch: Measures artifacts on devices.
+        hiring: Opens what carries recipes out.
+    """
+
+    stopwatch: Stopwatch
+    hiring: Hiring
+
+
+def search(
+    subject: Subject,
+    ask: Ask,
+    output: Path,
+    hands: Hands,
+    *,
+    settings: Settings | None = None,
+    watch: Watch | None = None,
+) -> Record:
+    """Look for the recipes whose artifacts keep the bounds, and make the best of them.
+
+    Args:
+        subject: Model, samples, and what judges.
+        ask: The bounds; ``ask.budget`` is the subject's.
+        output: A folder; ``run.json``, ``search.sqlite``, ``artifacts/``, ``chosen.*`` and ``recipe.yaml`` stay there.
+        hands: What measures on the devices of ``ask.devices``, and what carries recipes out.
+        settings: How it goes about it.
+        watch: Told of each trial.
+
+    Returns:
+        Everything that was found; where nothing keeps the bounds, ``chosen`` is None.
+
+    Raises:
+        TinsmithError: As the exit codes say. What was found until then stays in the folder, for ``resume``.
+    """
+    settings = settings or Settings()
+    refuse_emulated(ask, hands.stopwatch.facts)
+    folder = Folder(path=output)
+    identify(subject.model)
+    folder.begin(resume=settings.resume)
+    with hands.hiring(subject, folder) as crew:
+        return _Course(subject, ask, folder, hands.stopwatch, settings, crew).run(watch)
+
+
+def known_first(subject: Subject, ask: Ask, stopwatch: Stopwatch, settings: Settings) -> tuple[Choices, ...]:
+    """The recipes that would be tried first, without opening anything; raises as ``identify``."""
+    trainable = settings.training and subject.data is not None
+    scope = _scope(subject, ask, stopwatch, settings, calibrated=subject.data is not None, trainable=trainable)
+    return Space(scope, _NoOperators()).known()
+
+
+class _NoOperators:
+    """Nobody has measured any; what is not carried out needs none."""
+
+    @staticmethod
+    def narrowing(recipe: Recipe, target: Target) -> Sequence[tuple[str, int]]:  # noqa: ARG004 - as ``Sensitivities``
+        return ()
+
+    @staticmethod
+    def worst(recipe: Recipe, target: Target) -> Sequence[str]:  # noqa: ARG004 - as above
+        return ()
+
+
+class _Course:
+    """One search, from its beginning to its record."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        ask: Ask,
+        folder: Folder,
+        stopwatch: Stopwatch,
+        settings: Settings,
+        crew: Crew,
+    ) -> None:
+        self._subject, self._ask, self._folder, self._stopwatch = subject, ask, folder, stopwatch
+        self._settings, self._crew = settings, crew
+        self._source = identify(subject.model)
+        self._baseline = crew.baseline
+        self._began, self._started_s = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.monotonic()
+        self._before_s = 0.0
+
+    def run(self, watch: Watch | None) -> Record:
+        with Store(self._folder.store, self._run) as store:
+            self._before_s, self._began = store.noted("spent") or (0.0, self._began)
+            space = Space(self._scope, MeasuredSensitivities(self._crew, store))
+            means = Means(spread=self._crew, measure=TimedBy(self._stopwatch), store=store)
+            told = _Told(self, store, watch)
+            found = Search(self._ask, space, self._proposer(space), means, self._settings.limits, watch=told).run()
+        record = self._record(found.trials, found)
+        record.write(self._folder.path)
+        if found.lost is not None:
+            raise type(found.lost).revive(found.lost.message, f"{found.lost.hint}; then go on with --resume")
+        return self._delivered(record, found)
+
+    @property
+    def _run(self) -> str:
+        """Names everything that outcomes depend on."""
+        subject, known = self._subject, self._baseline
+        said = [sha256_of(subject.model), known.data_sha256, subject.seed, known.metric, subject.device]
+        said += [tool_versions()]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def _scope(self) -> Scope:
+        settings, known = self._settings, self._baseline
+        trainable = settings.training and known.trainable
+        return _scope(
+            self._subject, self._ask, self._stopwatch, settings, calibrated=bool(known.data_sha256), trainable=trainable
+        )
+
+    def _proposer(self, space: Space) -> Proposer:
+        return Proposer(
+            space,
+            objectives=2 + len(self._ask.devices),
+            bounds=[bound.name for bound in self._ask.bounds],
+            sampler=self._settings.sampler,
+            population=self._settings.population,
+            seed=self._subject.seed,
+        )
+
+    def seconds(self) -> float:
+        """All goes of a resumed search together."""
+        return self._before_s + time.monotonic() - self._started_s
+
+    def tried(self, trials: Sequence[Trial], store: Store) -> None:
+        """Leave a record of what there is so far."""
+        store.note("spent", [self.seconds(), self._began])
+        self._record(trials, None).write(self._folder.path)
+
+    def _record(self, trials: Sequence[Trial], found: Found | None) -> Record:
+        subject, known = self._subject, self._baseline
+        settings = {
+            **{name: getattr(self._settings, name) for name in ("training", "sampler", "population")},
+            **asdict(self._settings.limits),
+            "seed": subject.seed,
+            "device": subject.device,
+        }
+        data = {
+            "reference": subject.data,
+            "name": known.judged_on,
+            "sha256": known.data_sha256,
+            "judged": known.samples,
+        }
+        return Record(
+            finished=False,
+            command=self._settings.command,
+            source={
+                "path": str(subject.model),
+                "format": self._source.format,
+                "sha256": sha256_of(subject.model),
+                "bytes": sum(bytes_of(file) for file in files_of(self._source)),
+            },
+            data=data if known.data_sha256 else None,
+            metric=known.metric,
+            score=known.score,
+            ask=tuple(self._ask.to_json()),
+            devices=tuple(self._stopwatch.facts),
+            settings=settings,
+            environment=_environment(),
+            began=self._began,
+            seconds=self.seconds(),
+            ended="" if found is None else found.ended,
+            trials=tuple(trials),
+            front=() if found is None else tuple(trial.number for trial in found.front),
+            chosen=None if found is None or found.chosen is None else found.chosen.number,
+            nearest=None if found is None or found.nearest is None else found.nearest.number,
+            loosenings=() if found is None else found.loosenings,
+            artifacts={},
+        )
+
+    def _delivered(self, record: Record, found: Found) -> Record:
+        """Make the artifacts of the Pareto set whole, each proven; the nearest one where there is none."""
+        wanted = found.front or ((found.nearest,) if found.nearest else ())
+        artifacts = {trial.number: self._deliver(trial) for trial in wanted}
+        best = found.chosen or found.nearest
+        if best is not None:
+            self._name(best)
+        done = replace(record, finished=True, seconds=self.seconds(), artifacts=artifacts)
+        done.write(self._folder.path)
+        return done
+
+    def _deliver(self, trial: Trial) -> dict[str, Any]:
+        recipe = Recipe.model_validate(trial.recipe)
+        subject, output = self._subject, self._folder.artifact(trial.number, trial.target)
+        write_text(self._folder.recipe(trial.number), recipe.text(f"Trial {trial.number}: {trial.name}."))
+        made = compress(
+            subject.model,
+            recipe,
+            output,
+            metric=subject.metric,
+            training=Training(kept=self._folder.work / PASSES_NAME),
+            data=subject.data,
+            seed=subject.seed,
+            allow=subject.allow,
+            time_limit_s=subject.time_limit_s,
+            device=subject.device,
+        )
+        if made.delivery.artifact.sha256 != trial.sha256:
+            logger.warning("trial %d: made again, its artifact has other bytes than what was measured", trial.number)
+        below = self._folder.path
+        return {
+            "path": str(output.relative_to(below)),
+            "recipe": str(self._folder.recipe(trial.number).relative_to(below)),
+            "report": made.to_json(),
+        }
+
+    def _name(self, trial: Trial) -> None:
+        """Put the chosen one under names that are the same in every search."""
+        folder = self._folder
+        named = {
+            folder.artifact(trial.number, trial.target): folder.chosen(trial.target),
+            folder.recipe(trial.number): folder.chosen_recipe,
+        }
+        for source, name in named.items():
+            with staged_file(name) as staged:
+                shutil.copyfile(source, staged)
+
+
+def _scope(subject: Subject, ask: Ask, stopwatch: Stopwatch, settings: Settings, **samples: bool) -> Scope:
+    source = identify(subject.model)
+    own: tuple[Target, ...] = ("onnx",) if source.format == "onnx" else ("tflite",)
+    return Scope(
+        targets=settings.targets or own,
+        threads=settings.threads or (int(stopwatch.facts[0]["threads"]),),
+        layered=source.format in ("keras", "hdf5"),
+        answers_stay=ask.budget.min_agreement is not None,
+        downloads=any(bound.kind == "zip" for bound in ask.files),
+        floats=not (source.is_artifact and computes_in_integers(source.path)),
+        **samples,
+    )
+
+
+class _Told:
+    """Tells the record of each trial before it tells whoever watches."""
+
+    def __init__(self, course: _Course, store: Store, watch: Watch | None) -> None:
+        self._course, self._store, self._watch = course, store, watch
+        self._trials: list[Trial] = []
+
+    def tried(self, trial: Trial) -> None:
+        """One more is done."""
+        self._trials.append(trial)
+        self._course.tried(self._trials, self._store)
+        if self._watch:
+            self._watch.tried(trial)
+
+
+def _environment() -> dict[str, str]:
+    machine = {"system": platform.platform(), "machine": platform.machine(), "cores": str(os.cpu_count()),
+               "python": platform.python_version()}  # fmt: skip
+    return {**machine, **tool_versions()}
