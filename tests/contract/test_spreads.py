@@ -150,7 +150,7 @@ def test_who_asks_no_further_leaves_nothing_running(tmp_path):
     with local(tmp_path) as spread:
         outcomes = spread.outcomes([job(HANG), job(WORK)])
         assert next(outcomes)[1].failure == ""
-        wait_until((tmp_path / "started").exists)
+        wait_until(lambda: (tmp_path / "started").exists() and (tmp_path / "started").read_text().endswith("\n"))
         outcomes.close()
         (child,) = (tmp_path / "started").read_text().split()
         wait_until(lambda: not _lives(int(child)))
