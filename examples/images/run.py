@@ -52,7 +52,7 @@ def main() -> None:
     model = learn_new_classes(backbone, new, output, epochs=15 if asked.quick else 25)
     variants = Variants(new, None if asked.quick else measure)
     rows = [variants.judge(model, "float32 (trained)")]
-    for recipe in ("float32", "int8") if asked.quick else ("float32", "dynamic-int8", "int8", "half-int8"):
+    for recipe in ("float32", "int8") if asked.quick else ("float32", "float16", "dynamic-int8", "int8"):
         artifact = output / f"{recipe}.tflite"
         compress(model, load_recipe(recipe), artifact, data=new)
         rows.append(variants.judge(artifact, recipe))
