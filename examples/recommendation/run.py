@@ -64,22 +64,15 @@ def _arguments() -> argparse.Namespace:
 
 
 def visits(count: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Made-up visits to a shop of 400 items in 20 groups.
-
-    Most go on within a group, from an item to the one or two that go with it; some change the group, some do anything.
-    """
+    """Made-up visits to a shop of 400 items: most go on to what goes with the last item, one step in ten is any."""
     drawn = np.random.default_rng(SEED)
-    items, groups = 400, 20
-    goes_with = drawn.permuted(np.arange(items).reshape(groups, -1), axis=1).ravel()
+    items = 400
+    goes_with = drawn.permutation(items)
     path = np.zeros((count, HISTORY + 1), np.int32)
     path[:, 0] = drawn.integers(0, items, count)
     for at in range(1, HISTORY + 1):
-        before = path[:, at - 1]
-        chance = drawn.random(count)
-        path[:, at] = np.where(chance < 0.75, goes_with[before], drawn.integers(0, items, count))
-        path[:, at] = np.where(
-            chance > 0.9, path[:, at], np.where(chance > 0.75, goes_with[path[:, at - 1]], path[:, at])
-        )
+        foreseen = drawn.random(count) < 0.9
+        path[:, at] = np.where(foreseen, goes_with[path[:, at - 1]], drawn.integers(0, items, count))
     history = path[:, :HISTORY] + 1
     short = drawn.integers(0, HISTORY - 1, count)
     history[np.arange(HISTORY) < short[:, None]] = 0
