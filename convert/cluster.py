@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 _SCHEMES = ("tcp", "tls", "ws", "wss", "ucx", "ucxx")
 _CONNECT_S = 10.0
+# A worker that has just been started imports for a while.
+_ARRIVE_S = 30.0
 _LOOK_EVERY_S = 1.0
 # A worker that takes no parcel is asked no more often.
 _TRIES = 2
@@ -113,7 +115,7 @@ class Cluster:
 
     def _check_workers(self) -> None:
         try:
-            self.client.wait_for_workers(1, timeout=min(self.patience_s, _CONNECT_S))
+            self.client.wait_for_workers(1, timeout=min(self.patience_s, _ARRIVE_S))
         except TimeoutError:
             hint = f"start some: dask worker {self.scheduler} --nthreads 1"
             raise HostError(f"the scheduler {self.scheduler} has no workers", hint=hint) from None
