@@ -100,7 +100,7 @@ def test_several_devices_are_flashed_listed_and_gone_on_with(cli, app, boards, t
     assert [one["device"] for one in json.loads(out)["devices"]] == ["gone", "one"]
 
 
-@pytest.mark.parametrize(("where", "number"), [("append", 2), ("run", 3), ("run", 7)])
+@pytest.mark.parametrize(("where", "number"), [("append", 2), ("run", 7)])
 def test_a_host_that_is_killed_goes_on_and_flashes_no_board_twice(cli, app, boards, tmp_path, where, number):
     arguments = flash("-d", "shop", "--parallel", "1")
     killed = subprocess.run([sys.executable, "-c", KILLER, where, str(number), *arguments], check=False)
