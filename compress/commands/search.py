@@ -60,7 +60,7 @@ logger = logging.getLogger(__name__)
 def search(
     wiring: Any, /, model: Path, output: Path, ask: Ask, effort: str, dry_run: bool, output_format: str, **said: Any
 ) -> None:
-    """Say the budget, get the model: the recipe whose artifact keeps every bound and costs least.
+    """Say the budget, get the model: find the recipe that keeps it.
 
     Known recipes are tried first, then what the sampler makes of what came of them; each artifact is measured on every
     device of a bound. Of what keeps the bounds, the one is chosen that is best in what you have not bounded.
