@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import errno
+import functools
 import importlib
 import itertools
 import logging
@@ -86,7 +87,7 @@ SECTIONS = {
         ),
         "report": (
             "tinsmith.compress.commands.report:report",
-            "Show what a search found: a page, Markdown, CSV.",
+            "Show what a search found, finished or not.",
         ),
     },
     "Ship": {
@@ -201,6 +202,13 @@ class Wiring:
         from tinsmith.devices.benchmarking.stopwatch import Stopwatch
 
         return Stopwatch(names, effort=effort, time_limit_s=time_limit_s)
+
+    @staticmethod
+    def measure_by_name(*, effort: str, time_limit_s: float) -> Any:
+        """The same for one device of another machine, which knows it by its name; can be sent there."""
+        from tinsmith.devices.benchmarking.stopwatch import measure_by_name
+
+        return functools.partial(measure_by_name, effort=effort, time_limit_s=time_limit_s)
 
     @staticmethod
     def answers_of(names: Sequence[str], *, time_limit_s: float) -> Any:

@@ -25,6 +25,7 @@ from benchmarks import (
     peer,
     power,
     sampling,
+    scale_out,
     searches,
     serving,
     startup,
@@ -53,6 +54,7 @@ PARTS = {
     "large": large.figures,
     "searches": searches.figures,
     "sampling": sampling.figures,
+    "scale_out": scale_out.figures,
     "serving": serving.figures,
     "swaps": swaps.figures,
     "overload": overload.figures,
@@ -61,7 +63,7 @@ PARTS = {
 # Only when asked for by name.
 _HOURS = (
     "training", "flash", "fleet", "power", "fragile", "honesty", "evaluated", "instructions", "large", "searches",
-    "sampling", "serving", "swaps", "overload", "damaged",
+    "sampling", "scale_out", "serving", "swaps", "overload", "damaged",
 )  # fmt: skip
 
 

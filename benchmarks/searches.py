@@ -180,13 +180,15 @@ def _ms(path):
 
 
 def _images(data, folder):
-    """The validation images are training images of CIFAR-10, which the model has seen."""
+    """Those that judge are training images of CIFAR-10, which the model has seen, as those that it learns from."""
     path = folder / "images.npz"
     with np.load(data / "cifar10_calib_500.npz") as few, np.load(data / "cifar10_train_20000.npz") as many:
-        picked = np.random.default_rng(0).permutation(len(many["x"]))[:_VALIDATION]
-        x, y = (np.concatenate([few[name], many[name][picked]]) for name in ("x", "y"))
-        split = ["calibration"] * len(few["x"]) + ["validation"] * _VALIDATION
-    np.savez(path, x=x, y=y, split=np.array(split))
+        mixed = np.random.default_rng(0).permutation(len(many["x"]))
+        x, y = (np.concatenate([few[name], many[name][mixed]]) for name in ("x", "y"))
+    split = np.full(len(x), "train", "U11")
+    split[: len(few["x"])] = "calibration"
+    split[-_VALIDATION:] = "validation"
+    np.savez(path, x=x, y=y, split=split)
 
     source = data / "mlperf_tiny/ic/pretrainedResnet.h5"
 

@@ -339,12 +339,12 @@ class _Course:
         return Watchers([])
 
     def _open_work(self, workbench: Workbench) -> None:
-        if not self._climbs and not any(isinstance(planned.work, TrainedPass) for planned in self._planned):
-            return
-        Cluster.of()  # what is wrong with TF_CONFIG is said before anything runs
-        run = run_of(self._job, workbench.dataset, self._metric)
+        trains = self._climbs or any(isinstance(planned.work, TrainedPass) for planned in self._planned)
+        if trains:
+            Cluster.of()  # what is wrong with TF_CONFIG is said before anything runs
         if self._training.kept is not None:
-            self._keeper = PassStore(self._training.kept, run)
-            return
-        self._keeper = self._work = WorkFolder(self._job.output, resume=self._training.resume, run=run)
-        self._workbench = replace(workbench, folder=self._work.path)
+            self._keeper = PassStore(self._training.kept, run_of(self._job, workbench.dataset, self._metric))
+        elif trains:
+            run = run_of(self._job, workbench.dataset, self._metric)
+            self._keeper = self._work = WorkFolder(self._job.output, resume=self._training.resume, run=run)
+            self._workbench = replace(workbench, folder=self._work.path)

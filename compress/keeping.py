@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Keeper", "PassStore", "run_of"]
 
 _RECORD = "result.json"
+# Names with a dot in front are for the work; the others are results, which can be sent to other machines.
+_LOCKS = ".locks"
 
 
 class Keeper(Protocol):
@@ -94,16 +96,16 @@ class PassStore:
 
     def __init__(self, folder: Path, run: str) -> None:
         self._run = hashlib.sha256(run.encode()).hexdigest()
-        self._folder, self.shelf = folder, folder / f"shelf-{self._run[:16]}"
+        self._folder, self.shelf = folder, folder / f".shelf-{self._run[:16]}"
         try:
-            for path in (folder, folder / "locks", self.shelf):
+            for path in (folder, folder / _LOCKS, self.shelf):
                 path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError.from_os_error(folder, error) from error
 
     def checkpoints(self, steps: Steps) -> Path:
         """Apart for each training; see ``Keeper``."""
-        folder = self._folder / f"begun-{self._key(steps)}"
+        folder = self._folder / f".begun-{self._key(steps)}"
         folder.mkdir(exist_ok=True)
         return folder
 
@@ -146,14 +148,14 @@ class PassStore:
             measured = dict(result.measured)
             said = {"model": model, "stands_for": stands_for, "modified": result.modified, "measured": measured}
             (staged / _RECORD).write_text(json.dumps(said, indent=2), encoding="utf-8")
-        shutil.rmtree(self._folder / f"begun-{key}", ignore_errors=True)
+        shutil.rmtree(self._folder / f".begun-{key}", ignore_errors=True)
 
     @contextlib.contextmanager
     def _alone(self, key: str) -> Iterator[None]:
         """Keep others from making the same; the system lets go of it when this process ends, however it does."""
         with contextlib.ExitStack() as stack:
             try:
-                lock = stack.enter_context((self._folder / "locks" / key).open("w"))
+                lock = stack.enter_context((self._folder / _LOCKS / key).open("w"))
                 fcntl.flock(lock, fcntl.LOCK_EX)
             except OSError as error:
                 raise OutputError.from_os_error(self._folder, error) from error

@@ -131,9 +131,13 @@ class Runner:
     def _kept(self, one: PlannedPass, steps: list[dict[str, Any]], at: Model, bench: Bench) -> PassResult:
         if self._keeper is None or not _worth_keeping(one, bench):
             return one.work.apply(at, bench)
-        trains = isinstance(one.work, TrainedPass)
-        bench = replace(bench, checkpoints=self._keeper.checkpoints(steps)) if trains else bench
-        return self._keeper.result(steps, at, lambda: one.work.apply(at, bench))
+        keeper = self._keeper
+
+        def make() -> PassResult:
+            trains = isinstance(one.work, TrainedPass)
+            return one.work.apply(at, replace(bench, checkpoints=keeper.checkpoints(steps)) if trains else bench)
+
+        return keeper.result(steps, at, make)
 
 
 def _worth_keeping(one: PlannedPass, bench: Bench) -> bool:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.generic]
 
-__all__ = ["ClassScore", "Evaluation", "Judge", "evaluate", "evaluate_models"]
+__all__ = ["BATCH", "ClassScore", "Evaluation", "Judge", "evaluate", "evaluate_models"]
 
-_BATCH = 64
+BATCH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +181,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, metric: Metric | None = Non
         ModelError: The model answers with NaN.
     """
     judge = Judge(dataset, metric or metric_for(None, dataset))
-    for batch in dataset.batches(_BATCH):
+    for batch in dataset.batches(BATCH):
         judge.update(run_samples(predictor, batch.feeds), batch)
     return judge.evaluation()
 
@@ -208,7 +208,7 @@ class Judge:
         self._tally.update(outputs, batch)
         self._named.update(outputs, batch)
         self._slices.update(outputs, batch)
-        self.samples += len(next(iter(batch.feeds.values())))
+        self.samples += len(outputs[0])
 
     def evaluation(self) -> Evaluation:
         """Of what was taken in, at least one batch; slices only of all samples. Raises as ``evaluate``."""

@@ -38,6 +38,7 @@ _HOME = {
     "PIL": ("Pillow", "images"),
     "h5py": ("h5py", "tensorflow"),
     "sklearn": ("scikit-learn", "demo"),
+    "distributed": ("dask[distributed]", "search"),
     "mlflow": ("mlflow-skinny", "tracking"),
     "sqlalchemy": ("SQLAlchemy", "tracking"),
     "alembic": ("alembic", "tracking"),

@@ -105,7 +105,7 @@ class SliceTallies:
 
     def update(self, outputs: Sequence[Array], batch: Batch) -> None:
         """Take in the next batch; raises as ``Tally``."""
-        size = len(next(iter(batch.feeds.values())))
+        size = len(outputs[0])
         for number, column in enumerate(self._columns):
             places = column.places[self._passed : self._passed + size]
             for place in np.unique(places).tolist():

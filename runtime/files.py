@@ -14,7 +14,7 @@ from tinsmith.runtime.errors import OutputError, UsageError
 from tinsmith.runtime.hashing import sha256_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = [
     "bytes_of",
@@ -25,6 +25,7 @@ __all__ = [
     "staged_file",
     "staged_folder",
     "write_bytes",
+    "write_folder",
     "write_text",
 ]
 
@@ -173,6 +174,19 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     with staged_file(path) as staged:
         staged.write_bytes(content)
+
+
+def write_folder(path: Path, content: Mapping[str, bytes]) -> None:
+    """Write the files of a new folder, by their names below it, whole or not at all; one that is there stays.
+
+    Raises:
+        OutputError: The operating system refused to write.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with staged_folder(path) as staged:
+        for name, held in content.items():
+            (staged / name).parent.mkdir(parents=True, exist_ok=True)
+            (staged / name).write_bytes(held)
 
 
 def write_text(path: Path, content: str) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import http.client
 import json
+import logging
 import subprocess
 import sys
 import zipfile
@@ -122,3 +123,26 @@ def _make_wheel(folder, name, contents, *, record=None):
 
 def _record_hash(text):
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(tmp_path_factory):
+    """A scheduler and two worker processes, of which one has a device and two threads; port 8787 stays free."""
+    dask = pytest.importorskip("dask")
+    distributed = pytest.importorskip("distributed")
+    options = {
+        "env": {"TINSMITH_TEST_NOTES": str(tmp_path_factory.mktemp("notes"))},
+        "silence_logs": logging.CRITICAL,
+        "local_directory": str(tmp_path_factory.mktemp("dask")),
+    }
+    quiet = {"distributed.scheduler.allowed-failures": 1, "distributed.logging.distributed": "critical"}
+    with dask.config.set(quiet), distributed.SpecCluster(
+        scheduler={"cls": distributed.Scheduler, "options": {"dashboard": False, "dashboard_address": ":0",
+                                                             "host": "127.0.0.1"}},
+        workers={
+            "plain": {"cls": distributed.Nanny, "options": {**options, "nthreads": 1}},
+            "board": {"cls": distributed.Nanny, "options": {**options, "nthreads": 2, "resources": {"device:pi4": 1}}},
+        },
+        silence_logs=logging.CRITICAL,
+    ) as cluster:  # fmt: skip
+        yield cluster

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import shlex
 import sys
@@ -14,6 +16,7 @@ from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import print_result
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tinsmith.compress.search.bounds import Ask
@@ -41,6 +44,7 @@ logger = logging.getLogger(__name__)
               help="Who proposes after the known recipes.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Processes on this machine that carry out recipes.")  # fmt: skip
+@options.scheduler_option
 @click.option("--trial-minutes", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True,
               help="After which one recipe is given up.")  # fmt: skip
 @click.option("--trial-memory", metavar="SIZE", help="Memory above which one recipe is given up, such as 4GiB.")
@@ -56,22 +60,23 @@ logger = logging.getLogger(__name__)
 def search(
     wiring: Any, /, model: Path, output: Path, ask: Ask, effort: str, dry_run: bool, output_format: str, **said: Any
 ) -> None:
-    """Say the budget, get the model: the recipe whose artifact keeps every bound and costs least.
+    """Say the budget, get the model: find the recipe that keeps it.
 
     Known recipes are tried first, then what the sampler makes of what came of them; each artifact is measured on every
     device of a bound. Of what keeps the bounds, the one is chosen that is best in what you have not bounded.
     """
     from tinsmith.compress.commands.search_view import plan_view, search_view
-    from tinsmith.compress.search.search import Hands, known_first
+    from tinsmith.compress.search.search import known_first
     from tinsmith.compress.search.search import search as carry_out
 
     subject, settings = _subject(model, ask, said), _settings(said)
     stopwatch = wiring.stopwatch(ask.devices, effort=effort, time_limit_s=said["time_limit_s"])
-    hands = Hands(stopwatch=stopwatch, hiring=_hiring(said))
     if dry_run:
         print_result(output_format, *plan_view(known_first(subject, ask, stopwatch, settings)))
         return
-    record = carry_out(subject, ask, output, hands, settings=settings, watch=_Lines())
+    measure = wiring.measure_by_name(effort=effort, time_limit_s=said["time_limit_s"])
+    with _hands(stopwatch, measure, said) as hands:
+        record = carry_out(subject, ask, output, hands, settings=settings, watch=_Lines())
     print_result(output_format, {"search": record.to_json()}, search_view(record, output))
     _refuse_missed(record, output, as_json=output_format == "json")
 
@@ -109,17 +114,40 @@ def _settings(said: dict[str, Any]) -> Any:
     )
 
 
-def _hiring(said: dict[str, Any]) -> Any:
-    from tinsmith.compress.search.bounds import bytes_of_text
-    from tinsmith.compress.search.spreading import Care, LocalSpread
+@contextlib.contextmanager
+def _hands(stopwatch: Any, measure: Any, said: dict[str, Any]) -> Iterator[Any]:
+    """Who does the work: processes of this machine, or the workers of a cluster."""
+    from tinsmith.compress.search.search import Hands
+    from tinsmith.compress.search.spreading import LocalSpread
 
+    care = _care(said)
+    if said["scheduler"] is None:
+        yield Hands(stopwatch=stopwatch, hiring=lambda subject, folder: LocalSpread(subject, folder.work, care))
+        return
+    from tinsmith.compress.search.cluster import DaskSpread, DaskStopwatch
+    from tinsmith.convert.cluster import Cluster
+
+    opens = functools.partial(LocalSpread, care=care)
+    with Cluster(said["scheduler"]) as cluster:
+        yield Hands(
+            stopwatch=DaskStopwatch(cluster, stopwatch, measure),
+            hiring=lambda subject, folder: DaskSpread(cluster, subject, opens, folder.work),
+        )
+
+
+def _care(said: dict[str, Any]) -> Any:
+    from tinsmith.compress.search.bounds import bytes_of_text
+    from tinsmith.compress.search.spreading import Care
+    from tinsmith.runtime.errors import UsageError
+
+    if said["scheduler"] is not None and said["workers"] > 1:
+        raise UsageError("--workers are those of this machine", hint="with --scheduler, start more with: dask worker")
     memory = said["trial_memory"]
-    care = Care(
+    return Care(
         workers=said["workers"],
         minutes=said["trial_minutes"],
         memory_bytes=None if memory is None else bytes_of_text(memory),
     )
-    return lambda subject, folder: LocalSpread(subject, folder.work, care)
 
 
 def _refuse_missed(record: Record, output: Path, *, as_json: bool) -> None:

@@ -26,6 +26,7 @@ from tinsmith.convert.quantization import (
     choose_quantizer,
     scheme_named,
 )
+from tinsmith.convert.quantization.four_bits import narrowable
 from tinsmith.convert.quantization.grid import FOUR_BITS, Grid
 from tinsmith.convert.quantization.out_of_core import blocks_of, draft
 from tinsmith.convert.quantization.weight_proof import prove_weights
@@ -73,6 +74,10 @@ class QuantizeStep(Step):
     correct_biases: bool = Field(
         default=False, description="Take the mean error of each channel out of its bias; static schemes only."
     )
+    weights: Literal["int8", "int4"] = Field(
+        default="int8",
+        description="Of scheme int8; int4 wherever a kernel takes it and keep says nothing else: smaller, and slower.",
+    )
     keep: dict[str, Kept] = Field(
         default_factory=dict,
         description="Operators of another precision than the scheme's, by the first tensor that each computes; int8x4 "
@@ -106,6 +111,9 @@ class QuantizeStep(Step):
     def _io_belongs_to_int8(self) -> QuantizeStep:
         if self.io == "int8" and self.scheme != "int8":
             message = f"io: int8 goes with scheme: int8, not with {self.scheme}"
+            raise ValueError(message)
+        if self.weights == "int4" and self.scheme != "int8":
+            message = f"weights: int4 goes with scheme: int8, not with {self.scheme}"
             raise ValueError(message)
         if self.block_size != WeightsInt4().block_size and self.scheme != WeightsInt4.name:
             message = f"block_size goes with scheme: weights-int4, not with {self.scheme}"
@@ -153,6 +161,8 @@ class Quantize(Pass):
         self._ranges = None if step.ranges is None else Path(step.ranges)
         self._quantizer = choose_quantizer(target, step.engine)
         self._quantizer.check(self._plan)
+        if step.weights == "int4":  # whatever the operators are named
+            self._quantizer.check(replace(self._plan, kept={"": "int8x4"}))
 
     @property
     def takes(self) -> frozenset[Format]:
@@ -189,9 +199,9 @@ class Quantize(Pass):
         output = self._output(bench)
         with self._source(model, bench) as source:
             calibration = self._calibration(source, bench) if self._plan.scheme.static else None
-            rounded, moved = self._rounded(source, bench)
-            right, said = self._corrected(rounded, calibration, bench)
-            plan = self._plan_for(bench)
+            plan = self._plan_for(source, bench)
+            rounded, moved = self._rounded(source, plan, bench)
+            right, said = self._corrected(rounded, plan, calibration, bench)
             report = self._quantizer.quantize(right, output, plan, calibration)
         layers, seen = self._looked_at(model, output, bench)
         measured: dict[str, float | str] = {"engine": report.engine}
@@ -202,11 +212,11 @@ class Quantize(Pass):
         made = Model(path=output, format=self.gives)
         return PassResult(model=made, modified=True, measured=measured | seen, layers=layers)
 
-    def _rounded(self, source: Path, bench: Bench) -> tuple[Path, dict[str, float | str]]:
+    def _rounded(self, source: Path, plan: Plan, bench: Bench) -> tuple[Path, dict[str, float | str]]:
         """The float model with weights that lie on the grid so that its answers move least, if asked for."""
         if self._step.rounding == "nearest":
             return source, {}
-        steps = self._plan_for(bench).arithmetic.weight_steps
+        steps = plan.arithmetic.weight_steps
         if steps is None:
             raise RecipeError(
                 "unsigned weights have a grid that is not even around 0, on which only rounding to the nearest works",
@@ -216,7 +226,7 @@ class Quantize(Pass):
         whole, found = self._on_grid(source, Grid(steps=steps), bench)
         if found is not None:
             said |= {"layers rounded": len(found.layers), "error left of rounding's": found.left}
-        return self._mixed(whole, source, bench), said
+        return self._mixed(whole, source, plan, bench), said
 
     def _on_grid(self, source: Path, grid: Grid, bench: Bench) -> tuple[Path, Rounded | None]:
         """All of its weights on one grid, and how that went.
@@ -230,11 +240,11 @@ class Quantize(Pass):
             return whole, None
         return whole, round_weights(source, whole, bench.calibrating(), grid=grid)
 
-    def _mixed(self, rounded: Path, source: Path, bench: Bench) -> Path:
+    def _mixed(self, rounded: Path, source: Path, plan: Plan, bench: Bench) -> Path:
         """With the weights of what is kept as they were, and those of what has 4 bits on their own grid."""
         from tinsmith.convert.rounding import exchange
 
-        mixed, narrow, floats = rounded, self._plan.kept_in("int8x4"), self._plan.kept_in("float32")
+        mixed, narrow, floats = rounded, plan.kept_in("int8x4"), plan.kept_in("float32")
         if narrow:
             other, _ = self._on_grid(source, FOUR_BITS, bench)
             before, mixed = mixed, bench.place(f"narrow{source.suffix}")
@@ -245,7 +255,7 @@ class Quantize(Pass):
         return mixed
 
     def _corrected(
-        self, source: Path, calibration: Calibration | None, bench: Bench
+        self, source: Path, plan: Plan, calibration: Calibration | None, bench: Bench
     ) -> tuple[Path, dict[str, float | str]]:
         """The float model with biases that make up for what quantizing does to each channel's mean, if asked for."""
         if calibration is None or not self._step.correct_biases:
@@ -253,7 +263,6 @@ class Quantize(Pass):
         from tinsmith.convert.equalization import correct_biases
 
         output = bench.place(f"corrected{source.suffix}")
-        plan = self._plan_for(bench)
         if isinstance(plan.scheme, Int8):  # the same numbers, and ends that take samples as they are
             plan = replace(plan, scheme=Int8())
 
@@ -297,9 +306,12 @@ class Quantize(Pass):
         folder.mkdir()
         return folder / (bench.artifact or f"{self._plan.scheme.name}.{self.gives}")
 
-    def _plan_for(self, bench: Bench) -> Plan:
-        """With the integers that the device multiplies right."""
-        return replace(self._plan, arithmetic=arithmetic_for(bench.cpu, self.gives))
+    def _plan_for(self, source: Path, bench: Bench) -> Plan:
+        """With the integers that the device multiplies right, and the operators whose weights can be in 4 bits."""
+        kept = self._plan.kept
+        if self._step.weights == "int4":
+            kept = {**dict.fromkeys(narrowable(source), "int8x4"), **kept}
+        return replace(self._plan, kept=kept, arithmetic=arithmetic_for(bench.cpu, self.gives))
 
     def _calibration(self, source: Path, bench: Bench) -> Calibration:
         """The one that was saved, if it is of this model; else a new one, of no more detail than the method needs."""

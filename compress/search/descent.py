@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import signal
 from pathlib import Path
 
-__all__ = ["descendants", "kill_descendants", "resident_bytes"]
+__all__ = ["descendants", "kill_descendants", "resident_bytes", "scratch_of"]
 
 _PARENT = 1  # behind the state in /proc/PID/stat
+
+
+def scratch_of(pid: int) -> str:
+    """How the names of folders begin that a process of this machine works in, where machines share a folder."""
+    return f"trial-{platform.node()}-{pid}-"
 
 
 def descendants(pid: int) -> tuple[int, ...]:

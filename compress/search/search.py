@@ -172,6 +172,7 @@ class _Course:
     def run(self, watch: Watch | None) -> Record:
         with Store(self._folder.store, self._run) as store:
             self._before_s, self._began = store.noted("spent") or (0.0, self._began)
+            self._record((), None).write(self._folder.path)
             space = Space(self._scope, MeasuredSensitivities(self._crew, store))
             means = Means(spread=self._crew, measure=TimedBy(self._stopwatch), store=store)
             told = _Told(self, store, watch)
@@ -270,6 +271,7 @@ class _Course:
         return done
 
     def _deliver(self, trial: Trial) -> dict[str, Any]:
+        logger.info("trial %d is made whole and proven", trial.number)
         recipe = Recipe.model_validate(trial.recipe)
         subject, output = self._subject, self._folder.artifact(trial.number, trial.target)
         write_text(self._folder.recipe(trial.number), recipe.text(f"Trial {trial.number}: {trial.name}."))

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinsmith.compress.search.descent import descendants, resident_bytes
+from tinsmith.compress.search.descent import descendants, resident_bytes, scratch_of
 from tinsmith.compress.search.subject import ARTIFACTS_NAME, Baseline
 from tinsmith.compress.search.trying import Outcome
 from tinsmith.runtime import errors
@@ -157,6 +158,8 @@ class LocalSpread:
         self._selector.unregister(worker.handle)
         del self._workers[worker.number]
         worker.end()
+        for left in self._folder.glob(f"{scratch_of(worker.pid)}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _heard(self) -> list[_Worker]:
         """Those that have said something, or died, after half a second at most."""

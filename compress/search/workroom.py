@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -18,6 +19,7 @@ from tinsmith.compress.recovery.costs import operators_by_cost, worst_operators
 from tinsmith.compress.recovery.judging import Distance, Found, Judge
 from tinsmith.compress.recovery.recovering import can_train, chosen_by
 from tinsmith.compress.running import Runner
+from tinsmith.compress.search.descent import scratch_of
 from tinsmith.compress.search.figures import Figures
 from tinsmith.compress.search.subject import ARTIFACTS_NAME, Baseline, Produced
 from tinsmith.compress.search.trying import Outcome
@@ -105,7 +107,7 @@ class ModelRoom:
         began = time.monotonic()
         clock = _Clocked(self._store)
         try:
-            with tempfile.TemporaryDirectory(prefix="trial-", dir=self._folder) as scratch:
+            with tempfile.TemporaryDirectory(prefix=scratch_of(os.getpid()), dir=self._folder) as scratch:
                 runner = self._runner(job, Path(scratch), clock)
                 produced = self._asked(job, runner) if job.effort in ("narrowing", "worst") else self._made(job, runner)
         except OutputError:

@@ -10,6 +10,7 @@ import rich_click as click
 from tinsmith.convert.commands.class_view import class_losses, slice_losses, worst_classes, worst_slices
 from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import print_result, table
+from tinsmith.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ __all__ = ["evaluate"]
 @click.option("--data", required=True, help=options.DATA_HELP)
 @click.option("-d", "--device", "names", multiple=True,
               help="Run artifacts there as well: a device, a group or a tag.")  # fmt: skip
+@options.scheduler_option
 @options.metric_option
 @options.force_option("unsafe-layers")
 @options.time_limit_option
@@ -38,6 +40,7 @@ def evaluate(
     models: tuple[Path, ...],
     data: str,
     names: tuple[str, ...],
+    scheduler: str | None,
     metric: str | None,
     forced: tuple[str, ...],
     time_limit_s: float,
@@ -52,6 +55,8 @@ def evaluate(
     With --device the samples go there as this machine's preprocessing gives them, and the answers come back: exit code
     5 where a device was lost, and what it had answered is shown.
     """
+    if names and scheduler:
+        raise UsageError("--device and --scheduler say two places to run models at", hint="leave one of them out")
     if names:
         from tinsmith.convert.commands.evaluate_view import elsewhere_document, elsewhere_view
         from tinsmith.convert.elsewhere import evaluate_elsewhere
@@ -60,10 +65,8 @@ def evaluate(
         found = evaluate_elsewhere(models, data, there, metric=metric, time_limit_s=time_limit_s, seed=seed)
         print_result(output_format, elsewhere_document(models, found), elsewhere_view(models, found))
         context.exit(max(one.exit_code for one in found))
-    from tinsmith.convert.evaluation import evaluate_models
-
     limits: Any = {"allow_unsafe": "unsafe-layers" in forced, "time_limit_s": time_limit_s, "seed": seed}
-    evaluations = evaluate_models(models, data, metric=metric, **limits)
+    evaluations = _evaluations(scheduler, models, data, metric=metric, **limits)
     first = evaluations[0]
     document = {
         "evaluations": [
@@ -72,6 +75,18 @@ def evaluate(
         ]
     }
     print_result(output_format, document, _view(models, evaluations))
+
+
+def _evaluations(scheduler: str | None, *asked: Any, **limits: Any) -> list[Evaluation]:
+    if scheduler is None:
+        from tinsmith.convert.evaluation import evaluate_models
+
+        return evaluate_models(*asked, **limits)
+    from tinsmith.convert.cluster import Cluster
+    from tinsmith.convert.divided import evaluate_divided
+
+    with Cluster(scheduler) as cluster:
+        return evaluate_divided(cluster, *asked, **limits)
 
 
 def _view(models: Sequence[Path], evaluations: Sequence[Evaluation]) -> list[RenderableType]:

@@ -76,6 +76,7 @@ class TfliteProbe:
         tensor = self._graph.tensors[self._index[node.weights]]
         dtype = self._types[tensor.type]
         shape, content = tuple(int(n) for n in tensor.shape), bytes(self._model.buffers[tensor.buffer].data)
+        stored: NDArray[Any]
         if dtype == "int4":
             stored = unpack(np.frombuffer(content, np.uint8), math.prod(shape)).reshape(shape)
         elif dtype in ("float32", "int8", "uint8"):

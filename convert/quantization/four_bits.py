@@ -9,20 +9,23 @@ convolution in 4 bits is smaller and slower. ai-edge-quantizer 0.10 has no depth
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinsmith.convert.frameworks import require
 from tinsmith.convert.quantization.grid import FOUR_BITS
+from tinsmith.convert.quantization.tflite_model import read_float_model
 from tinsmith.runtime.errors import RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["pack", "require_kernels", "store_in_four_bits", "unpack"]
+__all__ = ["narrowable", "pack", "require_kernels", "store_in_four_bits", "unpack"]
 
 _NEEDED_FOR = "quantizing a .tflite file"
 _WEIGHTS = 1
@@ -45,6 +48,25 @@ def unpack(packed: NDArray[np.uint8], count: int) -> NDArray[np.int8]:
     return np.asarray(halves[:count], np.int8)
 
 
+def narrowable(source: Path) -> tuple[str, ...]:
+    """The operators of a float .tflite file whose weights can be in 4 bits, by the first tensor that each computes.
+
+    Raises:
+        ModelLoadError: It can't be parsed.
+        RecipeError: It is quantized already.
+    """
+    model = read_float_model(source)
+    readers = defaultdict(list)
+    for operator in model.subgraphs[0].operators:
+        for index in operator.inputs:
+            readers[_buffer(model, index)].append(_takes_four_bits(model, operator))
+    every = [_name(model, operator) for operator in model.subgraphs[0].operators]
+    able = [name for name, operator in _chosen(model, every) if _takes_four_bits(model, operator)]
+    return tuple(
+        name for name, operator in _chosen(model, able) if all(readers[_buffer(model, operator.inputs[_WEIGHTS])])
+    )
+
+
 def require_kernels(model: Any, names: Collection[str]) -> None:
     """See to it that operators have a kernel that takes weights in 4 bits.
 
@@ -57,7 +79,7 @@ def require_kernels(model: Any, names: Collection[str]) -> None:
     """
     chosen = list(_chosen(model, names))
     for name, operator in chosen:
-        if _kind(model, operator) not in _VERSIONS or not _is_stored(model, operator):
+        if not _takes_four_bits(model, operator):
             raise RecipeError(
                 f"no kernel takes weights in 4 bits for what computes {name!r}",
                 hint=f"int8x4 is for {_KINDS} with weights in the file",
@@ -108,11 +130,24 @@ def _narrow(model: Any, tensor: Any, name: str) -> None:
 
 
 def _chosen(model: Any, names: Collection[str]) -> Iterator[tuple[str, Any]]:
-    graph, wanted = model.subgraphs[0], set(names)
-    for operator in graph.operators:
-        name = graph.tensors[operator.outputs[0]].name.decode() if len(operator.outputs) else ""
+    wanted = set(names)
+    for operator in model.subgraphs[0].operators:
+        name = _name(model, operator)
         if name in wanted:
             yield name, operator
+
+
+def _name(model: Any, operator: Any) -> str:
+    """The first tensor that it computes."""
+    tensors = model.subgraphs[0].tensors
+    return str(tensors[operator.outputs[0]].name.decode()) if len(operator.outputs) else ""
+
+
+def _takes_four_bits(model: Any, operator: Any) -> bool:
+    if _kind(model, operator) not in _VERSIONS:
+        return False
+    data = model.buffers[_buffer(model, operator.inputs[_WEIGHTS])].data
+    return data is not None and len(data) > 0
 
 
 def _kind(model: Any, operator: Any) -> int:
@@ -131,11 +166,6 @@ def _code(model: Any, kind: int) -> int:
     code.version = _VERSIONS[kind]
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
-
-
-def _is_stored(model: Any, operator: Any) -> bool:
-    data = model.buffers[_buffer(model, operator.inputs[_WEIGHTS])].data
-    return data is not None and len(data) > 0
 
 
 def _buffer(model: Any, index: int) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tinsmith.devices.device import Device
     from tinsmith.runtime.measurement import Measurement
 
-__all__ = ["Stopwatch"]
+__all__ = ["Stopwatch", "measure_by_name"]
 
 
 class Stopwatch:
@@ -52,6 +52,11 @@ class Stopwatch:
     def facts(self) -> tuple[dict[str, Any], ...]:
         """Of each device: its name, profile and cores, and whether it is emulated."""
         return tuple(_facts(name, device) for name, device in self._devices.items())
+
+
+def measure_by_name(artifact: Path, device: str, threads: int, *, effort: str, time_limit_s: float) -> Measurement:
+    """One measurement on a device that this machine's inventory knows; raises as ``Stopwatch``."""
+    return Stopwatch([device], effort=effort, time_limit_s=time_limit_s)(artifact, device, threads)
 
 
 def _only(name: str) -> Device:

@@ -31,6 +31,7 @@ __all__ = [
     "metric_option",
     "model_argument",
     "output_option",
+    "scheduler_option",
     "seed_option",
     "threads_option",
     "time_limit_option",
@@ -87,6 +88,9 @@ time_limit_option = click.option(
     default=60.0,
     show_default=True,
     help="Seconds that a model may take to load and to answer.",
+)
+scheduler_option = click.option(
+    "--scheduler", metavar="tcp://HOST:PORT", help="Divide the work among the workers of this Dask scheduler."
 )
 seed_option = click.option(
     "--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True, help="Seed of all chance."

@@ -43,9 +43,9 @@ def device(ssh_board):
 
 
 def impatient(board):
-    """Finds out within a second that the cable is out."""
+    """Finds out within seconds that the cable is out; an emulated processor that measures takes its time to answer."""
     address = parse_address(f"{board.address}&hostkey={board.host_key}")
-    return SshTransport(address, SshSettings(connect_limit_s=2.0, keepalive_s=0.3))
+    return SshTransport(address, SshSettings(connect_limit_s=5.0, keepalive_s=1.0))
 
 
 class Pulling:

@@ -15,11 +15,15 @@ from tinsmith.runtime.errors import DeviceError, NoRoomError
 LIMIT_S = 30.0
 
 
+def reached(board, settings):
+    address = parse_address(f"{board.address}&hostkey={board.host_key}")
+    return contextlib.closing(SshTransport(address, settings))
+
+
 @pytest.fixture
 def transport(ssh_board):
-    address = parse_address(f"{ssh_board.address}&hostkey={ssh_board.host_key}")
-    settings = SshSettings(connect_limit_s=2.0, keepalive_s=0.3)
-    with contextlib.closing(SshTransport(address, settings)) as transport:
+    """One that waits for a board whose processor is emulated, and for a slow link."""
+    with reached(ssh_board, SshSettings()) as transport:
         yield transport
 
 
@@ -27,16 +31,17 @@ def runs(transport, line):
     return transport.run(["sh", "-c", line], time_limit_s=LIMIT_S)
 
 
-def test_a_cable_that_is_out_loses_the_board_until_it_is_in(ssh_board, transport):
-    assert runs(transport, "true").code == 0
-    faults.link_down(ssh_board)
-    try:
-        with pytest.raises(DeviceError):
-            transport.run(["true"], time_limit_s=2.0)
-    finally:
-        faults.link_up(ssh_board)
+def test_a_cable_that_is_out_loses_the_board_until_it_is_in(ssh_board):
+    with reached(ssh_board, SshSettings(keepalive_s=0.3)) as transport:
+        assert runs(transport, "true").code == 0
+        faults.link_down(ssh_board)
+        try:
+            with pytest.raises(DeviceError):
+                transport.run(["true"], time_limit_s=2.0)
+        finally:
+            faults.link_up(ssh_board)
 
-    assert runs(transport, "true").code == 0
+        assert runs(transport, "true").code == 0
 
 
 def test_a_slow_link_takes_its_time(ssh_board, transport, tmp_path):

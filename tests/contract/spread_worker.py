@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+from tinsmith.compress.search.descent import scratch_of
 from tinsmith.compress.search.figures import Figures
 from tinsmith.compress.search.subject import Baseline, Produced
 from tinsmith.compress.search.trying import Outcome
@@ -56,6 +58,7 @@ class Room:
         """For ever, with a process of its own that holds memory where it grows."""
         mebibytes = 200 if deed == GROW else 0
         code = f"import time; held = b'1' * ({mebibytes} << 20); time.sleep(600)"
+        tempfile.mkdtemp(prefix=scratch_of(os.getpid()), dir=self._folder)
         child = subprocess.Popen([sys.executable, "-c", code])
         with (self._folder / "started").open("a") as stream:
             stream.write(f"{child.pid}\n")

@@ -114,7 +114,8 @@ def test_what_hangs_is_stopped_with_all_that_it_started(tmp_path):
     assert outcomes[HANG].seconds >= 0.3
     assert outcomes[WORK].failure == ""
     assert len(begun(tmp_path)) == 2, "what takes too long once does so again"
-    assert all_gone(tmp_path)
+    assert list(tmp_path.glob("trial-*")) == []
+    wait_until(lambda: all_gone(tmp_path))
 
 
 def test_what_grows_is_stopped(tmp_path):
@@ -149,9 +150,10 @@ def test_who_asks_no_further_leaves_nothing_running(tmp_path):
     with local(tmp_path) as spread:
         outcomes = spread.outcomes([job(HANG), job(WORK)])
         assert next(outcomes)[1].failure == ""
-        wait_until((tmp_path / "started").exists)
+        wait_until(lambda: (tmp_path / "started").exists() and (tmp_path / "started").read_text().endswith("\n"))
         outcomes.close()
-        assert not any(_lives(int(pid)) for pid in (tmp_path / "started").read_text().split())
+        (child,) = (tmp_path / "started").read_text().split()
+        wait_until(lambda: not _lives(int(child)))
         assert [outcome.failure for _, outcome in spread.outcomes([job(WORK, 1)])] == [""]
 
 

@@ -325,9 +325,40 @@ def settled(model):
     return model
 
 
-@pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50", "EfficientNetV2B0", "DenseNet121"])
+def _resnet(**given):
+    from keras.src.applications.resnet import ResNet, stack_residual_blocks_v1
+
+    def stack(x):
+        return stack_residual_blocks_v1(stack_residual_blocks_v1(x, 16, 2, stride1=1, name="a"), 32, 2, name="b")
+
+    return ResNet(stack, preact=False, use_bias=True, **given)
+
+
+def _densenet(**given):
+    from keras.src.applications.densenet import DenseNet
+
+    return DenseNet([2, 2, 2, 2], **given)
+
+
+def _efficientnet(**given):
+    from keras.src.applications.efficientnet_v2 import EfficientNetV2
+
+    # by its name it gets the normalization of the small ones
+    return EfficientNetV2(1.0, 0.3, default_size=224, name="efficientnetv2-b0", **given)
+
+
+# Of the deep families, every kind of block once or twice instead of dozens of times.
+APPLICATIONS = {
+    "MobileNetV2": keras.applications.MobileNetV2,
+    "EfficientNetV2": _efficientnet,
+    "ResNet": _resnet,
+    "DenseNet": _densenet,
+}
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
 def test_an_application_of_keras_crosses(name):
-    make = getattr(keras.applications, name)
+    make = APPLICATIONS[name]
     source = settled(make(weights=None, input_shape=(64, 64, 3), include_top=False, pooling="avg"))
 
     target = to_tf_keras(source)

@@ -13,7 +13,7 @@ from tinsmith.convert.equalization.opening import opened
 from tinsmith.convert.inspection import inspect_model
 from tinsmith.convert.layers.tflite_probe import TfliteProbe
 from tinsmith.convert.quantization import DynamicInt8, Int8, Int16x8, Plan, choose_quantizer
-from tinsmith.convert.quantization.four_bits import pack, unpack
+from tinsmith.convert.quantization.four_bits import narrowable, pack, unpack
 from tinsmith.convert.quantization.grid import FOUR_BITS, Grid
 from tinsmith.convert.slimming import slim_file
 from tinsmith.runtime.engine_tables import table_of
@@ -190,6 +190,7 @@ class TestKernels:
         with pytest.raises(RecipeError, match="are another operator's too"):
             quantized(source, tmp_path / "narrow.tflite", ["y"])
 
+        assert narrowable(source) == ("y", "y0")
         both = inspect_model(quantized(source, tmp_path / "narrow.tflite", ["y", "y0"])).operators
         assert [(use.count, use.precision) for use in both if use.name == kind] == [(2, "int4")]
 
@@ -229,6 +230,7 @@ class TestRefusals:
         graph = flatbuffer_utils.read_model(str(golden / "cnn.tflite")).subgraphs[0]
         others = [graph.tensors[o.outputs[0]].name.decode() for o in graph.operators]
         (name, *_) = [name for name in others if name not in names]
+        assert set(narrowable(golden / "cnn.tflite")) == names
         with pytest.raises(RecipeError, match="no kernel takes weights in 4 bits"):
             quantized(golden / "cnn.tflite", tmp_path / "x.tflite", [name])
         assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tinsmith.compress.compression import compress
+from tinsmith.compress.passes.quantization import Quantize, QuantizeStep
 from tinsmith.compress.planner import plan
 from tinsmith.compress.recipe import Recipe
 from tinsmith.compress.recovery import operators_by_cost
@@ -12,6 +13,7 @@ from tinsmith.compress.running import Runner
 from tinsmith.convert.data import open_dataset
 from tinsmith.convert.delivery import Job, Workbench
 from tinsmith.convert.inspection import operator_precisions
+from tinsmith.runtime.errors import RecipeError
 from tinsmith.runtime.tensors import TensorSpec
 
 SPECS = (TensorSpec(name="x", dtype="float32", shape=(None, 64)),)
@@ -73,6 +75,25 @@ def test_a_recipe_with_4_bits_is_carried_out_and_proven(source, tmp_path, sample
 
     found = [use.precision for use in operator_precisions(tmp_path / "small.tflite") if use.name == "FULLY_CONNECTED"]
     assert sorted(found) == ["int4", "int8"]
+
+
+def test_all_that_can_be_in_4_bits_is_and_what_is_kept_stays(source, tmp_path, samples):
+    sizes = []
+    for keep in ({}, {"y": "float32"}):
+        recipe = recipe_of(weights="int4", rounding="second-order", keep=keep)
+        compress(source, recipe, tmp_path / "small.tflite", data=samples)
+        uses = [use for use in operator_precisions(tmp_path / "small.tflite") if use.name == "FULLY_CONNECTED"]
+        assert {use.precision: use.count for use in uses} == ({"int4": 1, "float32": 1} if keep else {"int4": 2})
+        sizes.append((tmp_path / "small.tflite").stat().st_size)
+
+    assert sizes[0] < sizes[1]
+
+
+def test_4_bits_everywhere_go_with_int8_and_tflite():
+    with pytest.raises(ValueError, match="weights: int4 goes with scheme: int8"):
+        QuantizeStep(scheme="int16x8", weights="int4")
+    with pytest.raises(RecipeError, match="no weights in 4 bits"):
+        Quantize(QuantizeStep(scheme="int8", weights="int4"), target="onnx")
 
 
 def test_other_operators_keep_the_precision_that_they_have():

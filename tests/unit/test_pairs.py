@@ -36,7 +36,7 @@ def test_the_ratio_is_found_and_each_goes_first_in_turn(one_ns, factor):
     assert found.ratio == pytest.approx(factor, rel=1e-3)
     assert (found.low, found.high) == (found.ratio, found.ratio)
     rounds = "".join(asked)
-    looks = [name * (1 if ns >= 4e6 else 2) for name, ns in (("a", one_ns), ("b", round(one_ns * factor)))]
+    looks = [name * (1 if ns >= 250e6 else 2) for name, ns in (("a", one_ns), ("b", round(one_ns * factor)))]
     assert rounds.startswith("".join(looks) + "abbaab")  # the looks tell how many runs a round has
     assert all(1 <= runs <= 50 for runs in found.runs)
 

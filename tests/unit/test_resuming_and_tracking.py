@@ -64,12 +64,21 @@ def runs(studio, tmp_path_factory):
 
     with gate() as (env, came):
         shared = {"cwd": folder, "env": env, "text": True}
-        straight = subprocess.run(command("straight.tflite", "-q"), check=True, capture_output=True, **shared)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        straight = subprocess.Popen(command("straight.tflite", "-q"), **pipes, **shared)  # beside the other
         killed = _killed(command("killed.tflite", *TRACKED), folder / "killed.tflite.work" / "2-distill.npz", shared)
         left = sorted(path.name for path in folder.glob("killed.tflite*"))
         resumed, drawn = _on_a_terminal(command("killed.tflite", "--resume", "--format", "json", *TRACKED), shared)
+        _, said_straight = straight.communicate(timeout=300)
+        assert straight.returncode == 0, said_straight
         yield SimpleNamespace(
-            folder=folder, straight=straight, killed=killed, left=left, resumed=resumed, drawn=drawn, came=list(came)
+            folder=folder,
+            said_straight=said_straight,
+            killed=killed,
+            left=left,
+            resumed=resumed,
+            drawn=drawn,
+            came=list(came),
         )
 
 
@@ -121,7 +130,7 @@ def test_in_a_pipe_each_epoch_is_a_line_and_quiet_is_silent(runs):
         line,
     )
     assert "\x1b" not in runs.killed
-    assert runs.straight.stderr == ""
+    assert runs.said_straight == ""
 
 
 def test_on_a_terminal_a_bar_is_drawn_and_stdout_stays_one_document(runs):

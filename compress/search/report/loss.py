@@ -42,7 +42,7 @@ class Loss:
         amount = self.amount(figures)
         if not math.isfinite(amount):
             return "all"
-        return f"{amount:.3g}" if self.factor == 1 else f"{amount:.2f}"
+        return f"{amount:.3g}" if self.factor == 1 else f"{amount:z.2f}"
 
     def allowed(self, record: Record) -> float | None:
         """The bound in the unit; None where it was not bounded."""

@@ -188,7 +188,7 @@ def _commands(record: Record, run: Path, subject: Trial | None) -> Iterator[str]
 
 
 def _step(step: Mapping[str, Any]) -> str:
-    said = {name: value for name, value in step.items() if name != "kind" and value is not None}
+    said = {name: value for name, value in step.items() if name != "kind" and value not in (None, {}, [])}
     options = "; ".join(f"{name.replace('_', ' ')}: {_said(value)}" for name, value in said.items())
     return f"<b>{escape(step['kind'])}</b> {escape(options)}"
 

@@ -12,13 +12,11 @@ from tinsmith.compress.search.report.quantities import Bytes, LossQuantity, Time
 from tinsmith.compress.search.report.standing import WORDS, rank_of
 from tinsmith.convert.layers.wording import shortened
 from tinsmith.runtime.axes import Axes
-from tinsmith.runtime.intervals import figure
 from tinsmith.runtime.svg import BLUE, GREY, ORANGE, PALE, bar, line, svg, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tinsmith.compress.search.figures import Figures
     from tinsmith.compress.search.record import Record
     from tinsmith.compress.search.report.made import Made, Moved
     from tinsmith.compress.search.report.quantities import Quantity
@@ -92,7 +90,7 @@ def _plot(record: Record, along: Quantity, upward: Quantity) -> str:
         *_grid(axes, along, upward),
         *_bounds(record, axes, along, upward),
         *_front_line(points, axes),
-        *(_mark(point, axes, record) for rank in _LAYERS for point in points if point.rank == rank),
+        *(_mark(point, axes, along, upward) for rank in _LAYERS for point in points if point.rank == rank),
     ]
     said = f"trials: {along.name} to the right, {upward.name} upward"
     return svg(parts, _TOP + _HEIGHT + _BOTTOM, said, width=_WIDTH)
@@ -170,12 +168,13 @@ def _front_line(points: Sequence[_Point], axes: Axes) -> Iterator[str]:
         yield axes.path(steps, BLUE, width=1.5)
 
 
-def _mark(point: _Point, axes: Axes, record: Record) -> str:
+def _mark(point: _Point, axes: Axes, along: Quantity, upward: Quantity) -> str:
     x, y = axes.x(point.x), axes.y(min(max(point.y, axes.ys[0]), axes.ys[1]))
     shape = _shape(point, x, y, above=point.y > axes.ys[1])
     trial = point.trial
     assert trial.figures is not None
-    said = f"{trial.number}: {shortened(trial.name, _NAME)}: {_told(trial.figures, record)}; {WORDS[point.rank]}"
+    figures = f"{along.said(trial.figures)}, {upward.said(trial.figures)}"
+    said = f"{trial.number}: {shortened(trial.name, _NAME)}: {figures}; {WORDS[point.rank]}"
     return f'<a href="#t{trial.number}">{shape}<title>{escape(said)}</title></{_tag(shape)}></a>'
 
 
@@ -191,11 +190,6 @@ def _shape(point: _Point, x: float, y: float, *, above: bool) -> str:
 
 def _tag(shape: str) -> str:
     return shape[1:].partition(" ")[0]
-
-
-def _told(figures: Figures, record: Record) -> str:
-    times = "".join(f", {figure(timed.median_ms)} ms on {timed.device}" for timed in figures.timed)
-    return f"{figures.flash_bytes:,} bytes, {loss_of(record).text(figures)}{times}"
 
 
 def _pair(moved: Moved, y: float, most: int) -> Iterator[str]:

@@ -37,6 +37,10 @@ class Quantity(Protocol):
         """Where an artifact lies; None where the figure is not known."""
         ...
 
+    def said(self, figures: Figures) -> str:
+        """For people, of an artifact that has a place."""
+        ...
+
     def ends(self, places: Sequence[float], counting: Sequence[float]) -> tuple[float, float]:
         """What the axis shows.
 
@@ -71,6 +75,11 @@ class Bytes:
     def place(figures: Figures) -> float | None:
         """As ``Quantity``."""
         return math.log2(figures.flash_bytes)
+
+    @staticmethod
+    def said(figures: Figures) -> str:
+        """As ``Quantity``."""
+        return f"{figures.flash_bytes:,} bytes"
 
     @staticmethod
     def ends(places: Sequence[float], counting: Sequence[float]) -> tuple[float, float]:  # noqa: ARG004 - as Quantity
@@ -110,6 +119,11 @@ class Time:
         timed = figures.on(self.device)
         return None if timed is None else math.log2(timed.median_ms)
 
+    def said(self, figures: Figures) -> str:
+        """As ``Quantity``."""
+        timed = figures.on(self.device)
+        return "" if timed is None else f"{figure(timed.median_ms)} ms"
+
     @staticmethod
     def ends(places: Sequence[float], counting: Sequence[float]) -> tuple[float, float]:  # noqa: ARG004 - as Quantity
         """As ``Quantity``."""
@@ -146,6 +160,10 @@ class LossQuantity:
     def place(self, figures: Figures) -> float | None:
         """As ``Quantity``."""
         return self.loss.amount(figures)
+
+    def said(self, figures: Figures) -> str:
+        """As ``Quantity``."""
+        return self.loss.text(figures)
 
     @staticmethod
     def ends(places: Sequence[float], counting: Sequence[float]) -> tuple[float, float]:

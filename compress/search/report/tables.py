@@ -170,7 +170,7 @@ def _trial(record: Record, trial: Trial, devices: Sequence[str], more: Sequence[
 def _points(drop: float | None, of: str) -> Number:
     if drop is None:
         return Number(said=ABSENT)
-    said = f"{100 * drop:.2f}" if math.isfinite(drop) else "all"
+    said = f"{100 * drop:z.2f}" if math.isfinite(drop) else "all"
     return Number(said=f"{said} ({of})" if of else said, value=100 * drop)
 
 

@@ -42,5 +42,7 @@ def tried(record: Record) -> str:
 def _lost(record: Record, subject: Trial) -> str:
     assert subject.figures is not None
     loss = loss_of(record)
-    said = loss.text(subject.figures)
-    return f"{said} lost" if loss.unit == "points" else said
+    if loss.unit != "points":
+        return loss.text(subject.figures)
+    lost = loss.amount(subject.figures)
+    return f"{abs(lost):.2f} points {'gained' if lost < 0 else 'lost'}"

@@ -33,7 +33,7 @@ def never():
 
 
 def folders(store):
-    return sorted(path.name for path in store.shelf.parent.iterdir() if path.name != "locks")
+    return sorted(path.name for path in store.shelf.parent.iterdir() if path.name != ".locks")
 
 
 def test_what_was_made_is_not_made_again(store):
