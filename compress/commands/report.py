@@ -25,15 +25,17 @@ def report(run: Path, outputs: tuple[Path, ...], output_format: str) -> None:
     accuracy by class and slice, layers, operators, and the commands that do it again.
     """
     from tinsmith.compress.commands.search_view import search_view
-    from tinsmith.compress.search.record import read_record
+    from tinsmith.compress.search.record import read_record, understood
     from tinsmith.compress.search.report.output import FORMS, write_report
     from tinsmith.compress.search.report.standing import so_far
     from tinsmith.runtime.files import check_outputs
 
     check_outputs(outputs, FORMS)
     record = read_record(run)
-    for output in outputs:
-        write_report(output, record, run)
+    with understood(run):
+        for output in outputs:
+            write_report(output, record, run)
+        view = search_view(so_far(record), run)
     written = [f"written: {output}" for output in outputs]
     state = [] if record.finished else ["not finished; figures so far:"]
-    print_result(output_format, {"search": record.to_json()}, [*state, *search_view(so_far(record), run), *written])
+    print_result(output_format, {"search": record.to_json()}, [*state, *view, *written])

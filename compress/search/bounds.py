@@ -262,16 +262,16 @@ def bytes_of_text(text: str) -> int:
     """Read an amount of bytes: ``100KiB``, ``100kB``, ``1.5MiB`` or ``102400``.
 
     Raises:
-        UsageError: It is something else, or less than one byte.
+        UsageError: It is something else, less than one byte, or more than a number can be.
     """
     found = _BYTES.fullmatch(text)
     unit = "" if found is None else found["unit"].rstrip("bB").replace("K", "k")
     if found is None or unit not in _UNITS:
         raise UsageError(f"{text!r} is no amount of bytes", hint="write it like 100KiB, 100kB or 102400")
-    amount = int(float(found["number"]) * _UNITS[unit])
-    if amount < 1:
-        raise UsageError(f"{text.strip()} is less than one byte", hint="write it like 100KiB")
-    return amount
+    amount = float(found["number"]) * _UNITS[unit]
+    if not 1 <= amount < math.inf:
+        raise UsageError(f"{text.strip()} is no amount that a file can have", hint="write it like 100KiB")
+    return int(amount)
 
 
 def latency_of_text(text: str) -> LatencyBound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,12 @@ from tinsmith.runtime.errors import DataError, first_line
 from tinsmith.runtime.files import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from typing_extensions import Self
 
-__all__ = ["RECORD_NAME", "Record", "read_record"]
+__all__ = ["RECORD_NAME", "Record", "read_record", "understood"]
 
 RECORD_NAME = "run.json"
 RECORD_SCHEMA = 1
@@ -71,8 +72,11 @@ class Record:
     artifacts: Mapping[int, Mapping[str, Any]]
 
     def trial(self, number: int) -> Trial:
-        """By its number."""
-        return self.trials[number - 1]
+        """By its number; raises ``LookupError`` where there is none."""
+        found = self.trials[number - 1]
+        if found.number != number:
+            raise LookupError(f"there is no trial {number}")
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """For the file, and for machines."""
@@ -109,13 +113,29 @@ def read_record(folder: Path) -> Record:
         DataError: There is none, or it is damaged, or of a newer tinsmith.
     """
     path = folder / RECORD_NAME
-    hint = "name the folder that `tinsmith search --output` has written"
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+    except OSError as error:
+        hint = "name the folder that `tinsmith search --output` has written"
+        raise DataError(f"{folder} holds no search: {first_line(error)}", hint=hint) from error
+    with understood(folder):
+        said = json.loads(content)
         if said["schema"] > RECORD_SCHEMA:
             raise DataError(f"{path} is of schema {said['schema']}, newer than this tinsmith knows", hint="update it")
         return Record.from_json(said)
-    except OSError as error:
-        raise DataError(f"{folder} holds no search: {first_line(error)}", hint=hint) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged: {first_line(error)}", hint=hint) from error
+
+
+@contextlib.contextmanager
+def understood(folder: Path) -> Iterator[None]:
+    """Whoever reads or shows a record does it in here: somebody may have changed it by hand.
+
+    Raises:
+        DataError: Something in the record is not what it must be.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{folder / RECORD_NAME} is damaged: {type(error).__name__}: {first_line(error)}",
+            hint="the same search with --resume writes it anew from what it has kept",
+        ) from error
