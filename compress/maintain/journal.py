@@ -25,7 +25,8 @@ from tinsmith.compress.maintain.results import (
 )
 from tinsmith.compress.maintain.rounds import Round
 from tinsmith.runtime.audit import AuditLog, verify_log
-from tinsmith.runtime.errors import BusyError, DataError, OutputError
+from tinsmith.runtime.errors import DataError, OutputError
+from tinsmith.runtime.locking import alone_in
 
 if TYPE_CHECKING:
     import datetime
@@ -126,21 +127,12 @@ def open_journal(folder: Path, *, now: Callable[[], datetime.datetime] | None = 
         DataError: It is damaged.
         OutputError: It can't be written.
     """
-    import fcntl
-
     path = folder / _NAME
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        stream = os.fdopen(os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600), "r+b")
     except OSError as error:
         raise OutputError.from_os_error(path, error) from error
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that dies
-        except BlockingIOError:
-            raise BusyError(
-                f"{folder} is being maintained by another process", hint="wait until it has ended"
-            ) from None
+    with alone_in(folder, busy=f"{folder} is being maintained by another process"):
         _cut_torn(path)
         yield Journal(path, read_rounds(folder), now=now)
 

@@ -15,12 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from tinsmith.compress.search.subject import ARTIFACTS_NAME
+from tinsmith.compress.search.subject import ARTIFACTS_NAME, artifact_in
 from tinsmith.compress.search.trying import Crew, Outcome
 from tinsmith.compress.search.workroom import PASSES_NAME
 from tinsmith.convert.parcels import parcel_of_data, parcel_of_model
 from tinsmith.convert.workers import Errand, Lost, Raised, Returned, results
-from tinsmith.runtime.errors import HostError
 from tinsmith.runtime.files import write_bytes, write_folder, write_text
 
 if TYPE_CHECKING:
@@ -154,12 +153,7 @@ class DaskSpread:
 
     def artifact(self, sha256: str) -> Path:
         """See ``Spread``."""
-        found = next((self._folder / ARTIFACTS_NAME).glob(f"{sha256}.*"), None)
-        if found is None:
-            raise HostError(
-                f"{self._folder / ARTIFACTS_NAME} has lost {sha256[:12]}…", hint="search again without --resume"
-            )
-        return found
+        return artifact_in(self._folder, sha256)
 
     @property
     def _order(self) -> _Order:

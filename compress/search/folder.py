@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tinsmith.compress.search.record import RECORD_NAME
 from tinsmith.runtime.errors import OutputError, UsageError
+from tinsmith.runtime.locking import LOCK_NAME, alone_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tinsmith.compress.planner import Target
 
 __all__ = ["Folder"]
+
+_WORK, _ARTIFACTS = "work", "artifacts"
+# What a search that could not even open its model leaves.
+_EMPTY = frozenset({LOCK_NAME, _WORK, _ARTIFACTS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,16 +40,16 @@ class Folder:
 
     @property
     def work(self) -> Path:
-        """What trials share; it may be removed once the search is done."""
-        return self.path / "work"
+        """What trials share."""
+        return self.path / _WORK
 
     def artifact(self, number: int, target: Target) -> Path:
         """Where an artifact of the Pareto set is put."""
-        return self.path / "artifacts" / f"{number:03d}.{target}"
+        return self.path / _ARTIFACTS / f"{number:03d}.{target}"
 
     def recipe(self, number: int) -> Path:
         """The recipe that makes it again."""
-        return self.path / "artifacts" / f"{number:03d}.yaml"
+        return self.path / _ARTIFACTS / f"{number:03d}.yaml"
 
     def chosen(self, target: Target) -> Path:
         """The one that was chosen, under a name of its own."""
@@ -54,25 +60,31 @@ class Folder:
         """The recipe that makes the chosen one again."""
         return self.path / "recipe.yaml"
 
-    def begin(self, *, resume: bool) -> None:
-        """Make the folder; nothing that a search has found is ever thrown away by beginning another.
+    @contextlib.contextmanager
+    def taken(self, *, resume: bool) -> Iterator[None]:
+        """Make the folder, and have it alone; nothing that a search has found is thrown away by beginning another.
 
         Raises:
             UsageError: It holds a search already, or something else.
+            BusyError: Another search is at it.
             OutputError: It can't be made.
         """
-        if self.path.is_dir() and any(self.path.iterdir()) and not resume:
-            what = "a search" if (self.path / RECORD_NAME).exists() or self.store.exists() else "something else"
-            raise UsageError(
-                f"{self.path} holds {what} already",
-                hint="go on with --resume, or name another --output" if what == "a search" else "name another --output",
-            )
         try:
-            for folder in (self.path, self.work, self.path / "artifacts"):
+            self._refuse_held(resume=resume)
+            for folder in (self.path, self.work, self.path / _ARTIFACTS):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError.from_os_error(self.path, error) from error
+        with alone_in(self.path, busy=f"another search is at {self.path}"):
+            yield
 
-    def forget_work(self) -> None:
-        """Remove what only an unfinished search needs."""
-        shutil.rmtree(self.work, ignore_errors=True)
+    def _refuse_held(self, *, resume: bool) -> None:
+        held = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
+        if not held or (LOCK_NAME in held and held <= _EMPTY):
+            return
+        if RECORD_NAME not in held and self.store.name not in held:
+            raise UsageError(f"{self.path} holds something else already", hint="name another --output")
+        if not resume:
+            raise UsageError(
+                f"{self.path} holds a search already", hint="go on with --resume, or name another --output"
+            )

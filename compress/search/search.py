@@ -11,10 +11,11 @@ import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from tinsmith.compress.balance import computes_in_integers
 from tinsmith.compress.compression import Training, compress
+from tinsmith.compress.planner import Target
 from tinsmith.compress.recipe import Recipe
 from tinsmith.compress.search.folder import Folder
 from tinsmith.compress.search.proposing import Proposer
@@ -28,6 +29,7 @@ from tinsmith.compress.search.workroom import PASSES_NAME
 from tinsmith.convert.external_data import files_of
 from tinsmith.convert.model import identify
 from tinsmith.convert.tool_versions import tool_versions
+from tinsmith.runtime.errors import ModelError, VerificationError
 from tinsmith.runtime.files import bytes_of, sha256_of, staged_file, write_text
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tinsmith.compress.planner import Target
     from tinsmith.compress.search.bounds import Ask
     from tinsmith.compress.search.proposing import Sampler
     from tinsmith.compress.search.searching import Found, Watch
@@ -120,14 +121,14 @@ def search(
         Everything that was found; where nothing keeps the bounds, ``chosen`` is None.
 
     Raises:
+        BusyError: Another search is at the folder.
         TinsmithError: As the exit codes say. What was found until then stays in the folder, for ``resume``.
     """
     settings = settings or Settings()
     refuse_emulated(ask, hands.stopwatch.facts)
     folder = Folder(path=output)
     identify(subject.model)
-    folder.begin(resume=settings.resume)
-    with hands.hiring(subject, folder) as crew:
+    with folder.taken(resume=settings.resume), hands.hiring(subject, folder) as crew:
         return _Course(subject, ask, folder, hands.stopwatch, settings, crew).run(watch)
 
 
@@ -165,6 +166,7 @@ class _Course:
         self._subject, self._ask, self._folder, self._stopwatch = subject, ask, folder, stopwatch
         self._settings, self._crew = settings, crew
         self._source = identify(subject.model)
+        self._sha256 = sha256_of(*files_of(self._source))
         self._baseline = crew.baseline
         self._began, self._started_s = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.monotonic()
         self._before_s = 0.0
@@ -177,17 +179,17 @@ class _Course:
             means = Means(spread=self._crew, measure=TimedBy(self._stopwatch), store=store)
             told = _Told(self, store, watch)
             found = Search(self._ask, space, self._proposer(space), means, self._settings.limits, watch=told).run()
-        record = self._record(found.trials, found)
-        record.write(self._folder.path)
+        self._record(found.trials, found).write(self._folder.path)
         if found.lost is not None:
-            raise type(found.lost).revive(found.lost.message, f"{found.lost.hint}; then go on with --resume")
-        return self._delivered(record, found)
+            hint = "; then ".join(filter(None, (found.lost.hint, "go on with --resume")))
+            raise type(found.lost).revive(found.lost.message, hint)
+        return self._delivered(found)
 
     @property
     def _run(self) -> str:
         """Names everything that outcomes depend on."""
         subject, known = self._subject, self._baseline
-        said = [sha256_of(subject.model), known.data_sha256, subject.seed, known.metric, subject.device]
+        said: list[Any] = [self._sha256, known.data_sha256, subject.seed, known.metric, subject.device]
         said += [tool_versions()]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
@@ -238,7 +240,7 @@ class _Course:
             source={
                 "path": str(subject.model),
                 "format": self._source.format,
-                "sha256": sha256_of(subject.model),
+                "sha256": self._sha256,
                 "bytes": sum(bytes_of(file) for file in files_of(self._source)),
             },
             data=data if known.data_sha256 else None,
@@ -259,16 +261,30 @@ class _Course:
             artifacts={},
         )
 
-    def _delivered(self, record: Record, found: Found) -> Record:
-        """Make the artifacts of the Pareto set whole, each proven; the nearest one where there is none."""
-        wanted = found.front or ((found.nearest,) if found.nearest else ())
-        artifacts = {trial.number: self._deliver(trial) for trial in wanted}
+    def _delivered(self, found: Found) -> Record:
+        """Make the artifacts of the Pareto set whole, each proven; the nearest one where there is none.
+
+        What does not stand the proof is no find: without it there may be others in the Pareto set.
+        """
+        artifacts: dict[int, dict[str, Any]] = {}
+        while missing := [trial for trial in _wanted(found) if trial.number not in artifacts]:
+            found = self._proven(missing[0], found, artifacts)
         best = found.chosen or found.nearest
         if best is not None:
             self._name(best)
-        done = replace(record, finished=True, seconds=self.seconds(), artifacts=artifacts)
+        kept = {trial.number: artifacts[trial.number] for trial in _wanted(found)}
+        done = replace(self._record(found.trials, found), finished=True, artifacts=kept)
         done.write(self._folder.path)
         return done
+
+    def _proven(self, trial: Trial, found: Found, artifacts: dict[int, dict[str, Any]]) -> Found:
+        """Add an artifact to the others; what is found without it where it does not stand the proof."""
+        try:
+            artifacts[trial.number] = self._deliver(trial)
+        except (ModelError, VerificationError) as error:
+            logger.warning("trial %d does not stand the proof: %s", trial.number, error.message)
+            return found.without(trial, f"made whole, it does not stand the proof: {error.message}", self._ask)
+        return found
 
     def _deliver(self, trial: Trial) -> dict[str, Any]:
         logger.info("trial %d is made whole and proven", trial.number)
@@ -306,6 +322,13 @@ class _Course:
         for source, name in named.items():
             with staged_file(name) as staged:
                 shutil.copyfile(source, staged)
+        for target in get_args(Target):
+            if target != trial.target:  # of an earlier go
+                folder.chosen(target).unlink(missing_ok=True)
+
+
+def _wanted(found: Found) -> tuple[Trial, ...]:
+    return found.front or ((found.nearest,) if found.nearest else ())
 
 
 def _scope(subject: Subject, ask: Ask, stopwatch: Stopwatch, settings: Settings, **samples: bool) -> Scope:

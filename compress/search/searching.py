@@ -16,6 +16,8 @@ from tinsmith.runtime.errors import DeviceError, ModelError, RecipeError, Tinsmi
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from typing_extensions import Self
+
     from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.search.bounds import Ask
     from tinsmith.compress.search.figures import Timed
@@ -74,6 +76,25 @@ class Found:
     loosenings: tuple[Loosening, ...]
     ended: str
     lost: DeviceError | None = None
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial], ask: Ask, ended: str, lost: DeviceError | None = None) -> Self:
+        """What trials come to."""
+        front = front_of(trials, ask.devices)
+        return cls(
+            trials=tuple(trials),
+            front=front,
+            chosen=chosen_of(front, ask),
+            nearest=nearest_of(trials),
+            loosenings=() if front else loosenings(trials, ask),
+            ended=ended,
+            lost=lost,
+        )
+
+    def without(self, failed: Trial, remark: str, ask: Ask) -> Self:
+        """The same, where a trial turns out to have failed."""
+        trials = [replace(one, state="failed", remark=remark) if one is failed else one for one in self.trials]
+        return self.of(trials, ask, self.ended, self.lost)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,17 +191,7 @@ class Search:
                 stale = 0 if len(self._trials) > before else stale + 1
         except DeviceError as error:
             ended, lost = error.message, error
-        trials = tuple(self._trials)
-        front = front_of(trials, self._ask.devices)
-        return Found(
-            trials=trials,
-            front=front,
-            chosen=chosen_of(front, self._ask),
-            nearest=nearest_of(trials),
-            loosenings=() if front else loosenings(trials, self._ask),
-            ended=ended,
-            lost=lost,
-        )
+        return Found.of(self._trials, self._ask, ended, lost)
 
     def _spent(self, stale: int) -> str:
         if len(self._trials) >= self._limits.trials:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.compress.search.descent import descendants, resident_bytes, scratch_of
-from tinsmith.compress.search.subject import ARTIFACTS_NAME, Baseline
+from tinsmith.compress.search.subject import ARTIFACTS_NAME, Baseline, artifact_in
 from tinsmith.compress.search.trying import Outcome
 from tinsmith.runtime import errors
 from tinsmith.runtime.errors import HostError, ModelError, OutputError
@@ -126,7 +126,7 @@ class LocalSpread:
 
     def artifact(self, sha256: str) -> Path:
         """See ``Spread``."""
-        return next((self._folder / ARTIFACTS_NAME).glob(f"{sha256}.*"))
+        return artifact_in(self._folder, sha256)
 
     def close(self) -> None:
         """End all workers, whatever they do."""

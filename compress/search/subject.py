@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tinsmith.compress.budget import Budget
 from tinsmith.convert.delivery import Allowances
+from tinsmith.runtime.errors import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from tinsmith.compress.search.trying import Job, Outcome
 
-__all__ = ["ARTIFACTS_NAME", "Baseline", "Produced", "Subject", "Workroom"]
+__all__ = ["ARTIFACTS_NAME", "Baseline", "Produced", "Subject", "Workroom", "artifact_in"]
 
 # Below the folder that workers share: artifacts by their sha256.
 ARTIFACTS_NAME = "artifacts"
@@ -121,3 +122,15 @@ class Workroom(Protocol):
             TinsmithError: No recipe can be carried out here.
         """
         ...
+
+
+def artifact_in(folder: Path, sha256: str) -> Path:
+    """Where an artifact lies below the folder that workers share.
+
+    Raises:
+        HostError: Somebody has removed it.
+    """
+    found = next((folder / ARTIFACTS_NAME).glob(f"{sha256}.*"), None)
+    if found is None:
+        raise HostError(f"{folder / ARTIFACTS_NAME} has lost {sha256[:12]}…", hint="begin anew, with another --output")
+    return found
