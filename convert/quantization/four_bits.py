@@ -59,7 +59,8 @@ def narrowable(source: Path) -> tuple[str, ...]:
     readers = defaultdict(list)
     for operator in model.subgraphs[0].operators:
         for index in operator.inputs:
-            readers[_buffer(model, index)].append(_takes_four_bits(model, operator))
+            if index >= 0:  # an optional input may be left out
+                readers[_buffer(model, index)].append(_takes_four_bits(model, operator))
     every = [_name(model, operator) for operator in model.subgraphs[0].operators]
     able = [name for name, operator in _chosen(model, every) if _takes_four_bits(model, operator)]
     return tuple(
@@ -107,25 +108,29 @@ def store_in_four_bits(content: bytes, names: Collection[str]) -> bytes:
     """
     flatbuffers = require("ai_edge_litert.tools.flatbuffer_utils", needed_for=_NEEDED_FOR)
     model = flatbuffers.read_model_from_bytearray(bytearray(content))
+    packed: set[int] = set()
     for name, operator in _chosen(model, names):
         tensor = model.subgraphs[0].tensors[operator.inputs[_WEIGHTS]]
-        _narrow(model, tensor, name)
+        _narrow(model, tensor, name, packed)
         operator.opcodeIndex = _code(model, _kind(model, operator))
     return bytes(flatbuffers.convert_object_to_bytearray(model))
 
 
-def _narrow(model: Any, tensor: Any, name: str) -> None:
+def _narrow(model: Any, tensor: Any, name: str, packed: set[int]) -> None:
+    """Several operators may read one tensor, and several tensors one buffer, which is packed once."""
     schema = require("ai_edge_litert.schema_py_generated", needed_for=_NEEDED_FOR)
-    if tensor.type == schema.TensorType.INT4:  # shared with an operator that came before
+    if tensor.type == schema.TensorType.INT4:
         return
     if tensor.type != _INT8:
         raise RecipeError(
             f"the weights of what computes {name!r} are not in 8 bits, so they can't be in 4",
             hint="leave it out of keep",
         )
-    values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.int8)
-    steps = FOUR_BITS.steps
-    model.buffers[tensor.buffer].data = pack(np.clip(values, -steps, steps))
+    if tensor.buffer not in packed:
+        values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.int8)
+        steps = FOUR_BITS.steps
+        model.buffers[tensor.buffer].data = pack(np.clip(values, -steps, steps))
+        packed.add(tensor.buffer)
     tensor.type = schema.TensorType.INT4
 
 

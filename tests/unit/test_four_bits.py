@@ -1,5 +1,7 @@
 """Weights in 4 bits beside activations in 8: the answers of the same integers in 8 bits, in half the bytes."""
 
+import copy
+
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -47,6 +49,18 @@ def model_of(kind, path, *, shares=0):
     graph.operators, code = [operator(kind, 3 + n) for n in range(len(outputs))], schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = getattr(OP, kind)
     model.version, model.subgraphs, model.operatorCodes = 3, [graph], [code]
+    path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+    return path
+
+
+def with_tensors_apart(path):
+    """The same, where operators that share weights have a tensor each, on one buffer."""
+    model = flatbuffer_utils.read_model(str(path))
+    graph = model.subgraphs[0]
+    again = copy.deepcopy(graph.tensors[1])
+    again.name = b"w again"
+    graph.tensors.append(again)
+    graph.operators[1].inputs[1] = len(graph.tensors) - 1
     path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
     return path
 
@@ -193,6 +207,17 @@ class TestKernels:
         assert narrowable(source) == ("y", "y0")
         both = inspect_model(quantized(source, tmp_path / "narrow.tflite", ["y", "y0"])).operators
         assert [(use.count, use.precision) for use in both if use.name == kind] == [(2, "int4")]
+
+    def test_tensors_that_share_weights_are_packed_once(self, tmp_path, kind):
+        source = with_tensors_apart(model_of(kind, tmp_path / "m.tflite", shares=1))
+        assert narrowable(source) == ("y", "y0")
+
+        narrow = Interpreter(str(quantized(source, tmp_path / "narrow.tflite", ["y", "y0"])))
+        narrow.allocate_tensors()
+        narrow.invoke()
+
+        y, again = (narrow.get_tensor(one["index"]) for one in narrow.get_output_details())
+        np.testing.assert_array_equal(y, again)
 
 
 def step_of(path):
