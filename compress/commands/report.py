@@ -35,7 +35,7 @@ def report(run: Path, outputs: tuple[Path, ...], output_format: str) -> None:
     with understood(run):
         for output in outputs:
             write_report(output, record, run)
-        view = search_view(so_far(record), run)
-    written = [f"written: {output}" for output in outputs]
-    state = [] if record.finished else ["not finished; figures so far:"]
-    print_result(output_format, {"search": record.to_json()}, [*state, *view, *written])
+        written = [f"written: {output}" for output in outputs]
+        state = [] if record.finished else ["not finished; figures so far:"]
+        view = [*state, *search_view(so_far(record), run), *written]
+        print_result(output_format, {"search": record.to_json()}, view)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.compress.search.folder import Folder
 from tinsmith.runtime.commands.output import facts, table
 
 if TYPE_CHECKING:
@@ -33,12 +34,12 @@ def line_of(trial: Trial) -> str:
 
 def search_view(record: Record, output: Path) -> list[RenderableType]:
     """What was found, for a terminal."""
-    best = record.chosen or record.nearest
+    best = record.best
     shown = [
         ("source", f"{record.source['path']} ({record.source['format']}, {record.source['bytes']:,} bytes)"),
         ("judged by", "" if record.score is None else f"{record.metric} {record.score:.4g} of the source"),
         ("tried", f"{len(record.trials)} recipes in {record.seconds / 60:.1f} min; {record.ended}"),
-        *(_best(record.trial(best), output, chosen=record.chosen is not None) if best else ()),
+        *(() if best is None else _best(record, best, output)),
         *(("or loosen", one.said) for one in record.loosenings),
         ("next", f"tinsmith report {output} -o report.html"),
     ]
@@ -52,10 +53,12 @@ def plan_view(known: Sequence[Choices]) -> tuple[dict[str, Any], list[Renderable
     return document, [table(["trial", "target", "recipe"], rows), "Then what the sampler makes of what came of these."]
 
 
-def _best(trial: Trial, output: Path, *, chosen: bool) -> list[tuple[str, object]]:
-    said = f"{output / f'chosen.{trial.target}'}, by {output / 'recipe.yaml'} (trial {trial.number}: {trial.name})"
+def _best(record: Record, trial: Trial, output: Path) -> list[tuple[str, object]]:
+    folder, named = Folder(path=output), f"trial {trial.number}: {trial.name}"
+    said = f"{folder.chosen(trial.target)}, by {folder.chosen_recipe} ({named})"
     standings = [("kept" if one.kept else "MISSED", f"--{one.bound}: {one.said}") for one in trial.standings]
-    return [("chosen" if chosen else "nearest", said), *standings]
+    found = said if record.finished else f"{named}; not made yet, go on with --resume"
+    return [("nearest" if record.chosen is None else "chosen", found), *standings]
 
 
 def _front(record: Record) -> list[RenderableType]:

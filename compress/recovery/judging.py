@@ -62,6 +62,11 @@ class Distance:
         self._answers = run_samples(reference, feeds)
         self._time_limit_s = time_limit_s
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether that model answers with nothing but numbers, so that others have no reason not to."""
+        return all(np.isfinite(answers).all() for answers in self._answers)
+
     def __call__(self, artifact: Path) -> float:
         """Of one artifact; raises as what opens and runs it."""
         with SandboxedArtifact(artifact, Sandbox(time_limit_s=self._time_limit_s)) as opened:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from tinsmith.compress.planner import Target
 from tinsmith.compress.search.record import RECORD_NAME
 from tinsmith.runtime.errors import OutputError, UsageError
 from tinsmith.runtime.locking import LOCK_NAME, alone_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from tinsmith.compress.planner import Target
+    from tinsmith.compress.search.trial import Trial
 
 __all__ = ["Folder"]
 
@@ -77,6 +78,19 @@ class Folder:
             raise OutputError.from_os_error(self.path, error) from error
         with alone_in(self.path, busy=f"another search is at {self.path}"):
             yield
+
+    def forget_others(self, trials: Collection[Trial], best: Trial | None) -> None:
+        """Remove artifacts of an earlier go, whose numbers mean other trials by now."""
+        kept = {
+            path.name for one in trials for path in (self.artifact(one.number, one.target), self.recipe(one.number))
+        }
+        kept |= {f"{name}.json" for name in kept}
+        for path in (self.path / _ARTIFACTS).glob("[0-9][0-9][0-9]*.*"):
+            if path.name not in kept:
+                path.unlink()
+        for target in get_args(Target):
+            if best is not None and target != best.target:
+                self.chosen(target).unlink(missing_ok=True)
 
     def _refuse_held(self, *, resume: bool) -> None:
         held = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()

@@ -36,7 +36,7 @@ class Record:
         metric: What judged; empty where nothing did.
         score: The source's, of the metric; None as above.
         ask: The bounds: name, allowed, said.
-        devices: Those that were measured on: name, profile, engine.
+        devices: Those that were measured on: name, profile, threads, whether emulated.
         settings: Seed, sampler, limits, training or not.
         environment: Versions of tools, the machine.
         began: When, ISO 8601.
@@ -77,6 +77,12 @@ class Record:
         if found.number != number:
             raise LookupError(f"there is no trial {number}")
         return found
+
+    @property
+    def best(self) -> Trial | None:
+        """The chosen one, or where nothing keeps the bounds the nearest; None where there is neither."""
+        number = self.nearest if self.chosen is None else self.chosen
+        return None if number is None else self.trial(number)
 
     def to_json(self) -> dict[str, Any]:
         """For the file, and for machines."""

@@ -11,11 +11,10 @@ import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tinsmith.compress.balance import computes_in_integers
 from tinsmith.compress.compression import Training, compress
-from tinsmith.compress.planner import Target
 from tinsmith.compress.recipe import Recipe
 from tinsmith.compress.search.folder import Folder
 from tinsmith.compress.search.proposing import Proposer
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from tinsmith.compress.planner import Target
     from tinsmith.compress.search.bounds import Ask
     from tinsmith.compress.search.proposing import Sampler
     from tinsmith.compress.search.searching import Found, Watch
@@ -272,6 +272,7 @@ class _Course:
         best = found.chosen or found.nearest
         if best is not None:
             self._name(best)
+        self._folder.forget_others(_wanted(found), best)
         kept = {trial.number: artifacts[trial.number] for trial in _wanted(found)}
         done = replace(self._record(found.trials, found), finished=True, artifacts=kept)
         done.write(self._folder.path)
@@ -322,9 +323,6 @@ class _Course:
         for source, name in named.items():
             with staged_file(name) as staged:
                 shutil.copyfile(source, staged)
-        for target in get_args(Target):
-            if target != trial.target:  # of an earlier go
-                folder.chosen(target).unlink(missing_ok=True)
 
 
 def _wanted(found: Found) -> tuple[Trial, ...]:

@@ -7,6 +7,7 @@ and takes with it whatever it started, so that nothing is left of a search that 
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tinsmith.compress.search.descent import kill_descendants
 from tinsmith.compress.search.subject import Subject
 from tinsmith.compress.search.trying import Job, Outcome
-from tinsmith.runtime.errors import TinsmithError, first_line
+from tinsmith.runtime.errors import OutputError, TinsmithError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["main", "serve"]
 
 logger = logging.getLogger(__name__)
+
+# No fault of a recipe, and not to be kept as one.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 def serve(open_room: Opener) -> None:
@@ -62,7 +66,10 @@ def _outcome(room: Workroom, job: Job) -> Outcome:
         raise
     except MemoryError:
         return Outcome(figures=None, failure="memory ran out")
-    except Exception as error:  # whatever a framework raises on a recipe that nobody has tried
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise OutputError.from_os_error(Path(error.filename or "what trials share"), error) from error
+        # a framework may raise anything on a recipe that nobody has tried
         logger.exception("a job failed in a way that nobody has foreseen")
         return Outcome(figures=None, failure=f"a defect: {type(error).__name__}: {first_line(error)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import tempfile
@@ -163,9 +164,13 @@ class ModelRoom:
 
     def _found(self, artifact: Path, sandbox: Sandbox) -> Found:
         if self._judge is not None:
-            return self._judge(artifact, sandbox)
-        with SandboxedArtifact(artifact, sandbox) as opened:
-            return Found(after=None, agreement=None, misses=(), distance=self._distance.of(opened))
+            found = self._judge(artifact, sandbox)
+        else:
+            with SandboxedArtifact(artifact, sandbox) as opened:
+                found = Found(after=None, agreement=None, misses=(), distance=self._distance.of(opened))
+        if self._distance.is_finite and not math.isfinite(found.distance):
+            raise ModelError("it answers NaN or infinity, and its source does not")
+        return found
 
     def _figures(self, artifact: Path, found: Found) -> Figures:
         size = artifact.stat().st_size

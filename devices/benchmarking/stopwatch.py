@@ -50,7 +50,7 @@ class Stopwatch:
 
     @property
     def facts(self) -> tuple[dict[str, Any], ...]:
-        """Of each device: its name, profile and cores, and whether it is emulated."""
+        """Of each device: its name, profile and usual threads, and whether it is emulated."""
         return tuple(_facts(name, device) for name, device in self._devices.items())
 
 

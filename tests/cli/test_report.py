@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -75,6 +76,34 @@ def test_what_is_no_run_is_refused(cli, tmp_path, damage, said):
     assert code == 2
     assert said in err
     assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("where", "damage"),
+    [
+        (["front"], [99]), (["front"], "x"), (["chosen"], 0), (["chosen"], -1), (["trials"], []), (["source"], None),
+        (["artifacts"], []), (["seconds"], None), (["trials", 0, "target"], None), (["trials", 0, "threads"], []),
+        (["trials", 0, "recipe"], None), (["devices"], "x"), (["ask"], "x"), (["settings"], None),
+    ],
+)  # fmt: skip
+def test_a_record_that_was_changed_by_hand_is_refused(cli, run, where, damage):
+    said = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    *path, last = where
+    functools.reduce(lambda at, name: at[name], path, said)[last] = damage
+    (run / "run.json").write_text(json.dumps(said))
+
+    code, _, err = cli("report", run, "-o", run / "r.html")
+
+    assert code == 2
+    assert "is damaged" in err
+
+
+def test_what_was_chosen_and_not_made_yet_is_said(cli, run, record):
+    replace(record, finished=False, artifacts={}).write(run)
+
+    _, out, _ = cli("report", run)
+
+    assert "not made yet" in " ".join(out.split())
 
 
 def test_a_form_that_there_is_not_is_refused_before_anything_is_written(cli, run):

@@ -1,5 +1,6 @@
 """A worker whose jobs do what they are named after; see ``spread_jobs``."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from tinsmith.compress.search.worker import serve
 from tinsmith.runtime.errors import DataError, OutputError
 
 # A job says what it does by its step's largest_input, the one number that a recipe may hold for nothing.
-WORK, FAIL, DIE, DIE_ONCE, HANG, BREAK, GROW, REFUSE = range(1, 9)
+WORK, FAIL, DIE, DIE_ONCE, HANG, BREAK, GROW, REFUSE, FILL = range(1, 10)
 
 
 def deed_of(job):
@@ -49,6 +50,8 @@ class Room:
             raise ZeroDivisionError("of all things")
         if deed == REFUSE:
             raise OutputError("the disk is full", hint="free some")
+        if deed == FILL:
+            raise OSError(errno.ENOSPC, "No space left on device", "m.tflite")
         path = self._folder / "artifacts" / f"{job.key}.{job.target}"
         path.write_bytes(b"artifact")
         figures = Figures(file_bytes=8, zip_bytes=8, flash_bytes=8)

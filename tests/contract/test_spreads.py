@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.spread_worker import BREAK, DIE, DIE_ONCE, FAIL, GROW, HANG, REFUSE, WORK, deed_of
+from tests.contract.spread_worker import BREAK, DIE, DIE_ONCE, FAIL, FILL, GROW, HANG, REFUSE, WORK, deed_of
 from tinsmith.compress.recipe import Recipe
 from tinsmith.compress.search.figures import Figures
 from tinsmith.compress.search.spreading import Care, LocalSpread
@@ -37,7 +37,7 @@ class FakeSpread:
     def outcomes(self, jobs):
         for one in jobs:
             deed = deed_of(one)
-            if deed == REFUSE:
+            if deed in (REFUSE, FILL):
                 raise OutputError("the disk is full", hint="free some")
             if deed in SAID:
                 yield one, Outcome(figures=None, failure=SAID[deed])
@@ -85,9 +85,10 @@ def test_each_job_has_one_outcome(spread):
             assert said in outcome.failure
 
 
-def test_what_no_recipe_can_change_ends_it(spread):
-    with pytest.raises(OutputError, match="disk is full"):
-        list(spread.outcomes([job(REFUSE)]))
+@pytest.mark.parametrize("deed", [REFUSE, FILL])
+def test_what_no_recipe_can_change_ends_it(spread, deed):
+    with pytest.raises(OutputError, match=r"disk is full|No space left"):
+        list(spread.outcomes([job(deed)]))
 
 
 def test_it_can_be_asked_again(spread):

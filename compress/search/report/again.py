@@ -57,8 +57,7 @@ def resuming(record: Record) -> str:
 
 
 def _of_artifact(record: Record, folder: Folder, trial: Trial) -> Iterator[Line]:
-    best = record.nearest if record.chosen is None else record.chosen
-    chosen = trial.number == best
+    chosen = trial == record.best
     recipe = folder.chosen_recipe if chosen else folder.recipe(trial.number)
     artifact = folder.chosen(trial.target) if chosen else folder.artifact(trial.number, trial.target)
     again = ["compress", record.source["path"], "--recipe", recipe, *_samples(record), *_settings(record)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tinsmith.compress.search.report.again import lines_of, resuming
 from tinsmith.compress.search.report.made import made_of
 from tinsmith.compress.search.report.plots import MOST_DEVICES, pareto_plots, size_plot
-from tinsmith.compress.search.report.standing import rank_of, so_far, subject_of
+from tinsmith.compress.search.report.standing import rank_of, so_far
 from tinsmith.compress.search.report.style import SCRIPT, STYLE_OF_PAGE
 from tinsmith.compress.search.report.tables import (
     bounds_table,
@@ -56,7 +56,7 @@ def page(record: Record, run: Path) -> str:
         DataError: The record is damaged.
     """
     record = so_far(record)
-    subject = subject_of(record)
+    subject = record.best
     made = None if subject is None else made_of(record, subject.number)
     title = f"Search on {Path(record.source['path']).name}"
     parts = [

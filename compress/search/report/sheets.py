@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tinsmith.compress.search.report.again import lines_of, resuming
 from tinsmith.compress.search.report.loss import loss_of
-from tinsmith.compress.search.report.standing import WORDS, rank_of, remark_of, so_far, subject_of
+from tinsmith.compress.search.report.standing import WORDS, rank_of, remark_of, so_far
 from tinsmith.compress.search.report.wording import headline, tried
 from tinsmith.runtime.intervals import figure
 from tinsmith.runtime.markdown import escaped, markdown_table
@@ -51,7 +51,7 @@ def markdown(record: Record, run: Path) -> str:
         run: Its folder, for command lines.
     """
     record = so_far(record)
-    subject = subject_of(record)
+    subject = record.best
     parts = [
         "### Search",
         *_warnings(record),

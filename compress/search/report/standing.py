@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.search.record import Record
     from tinsmith.compress.search.trial import Trial
 
-__all__ = ["WORDS", "Rank", "rank_of", "remark_of", "so_far", "subject_of"]
+__all__ = ["WORDS", "Rank", "rank_of", "remark_of", "so_far"]
 
 # The one to take; not beaten; keeps the bounds and is beaten; what misses them by least; misses them; the rest as in
 # ``State``.
@@ -51,12 +51,6 @@ def rank_of(trial: Trial, record: Record) -> Rank:
     if trial.state == "done":
         return "kept" if trial.kept else "nearest" if _is_nearest(trial, record) else "misses"
     return trial.state
-
-
-def subject_of(record: Record) -> Trial | None:
-    """What the report is about: the chosen one, or the nearest; None where no recipe could be carried out."""
-    number = record.nearest if record.chosen is None else record.chosen
-    return None if number is None else record.trial(number)
 
 
 def remark_of(trial: Trial) -> str:

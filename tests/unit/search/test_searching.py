@@ -23,6 +23,19 @@ def test_the_chosen_one_keeps_every_bound(searched):
     assert all(trial.kept for trial in found.front)
 
 
+def test_what_turns_out_to_have_failed_makes_room(searched):
+    found = searched(_SMALL)
+    left = found.without(found.chosen, "NaN", _SMALL)
+    assert left.trials[found.chosen.number - 1].remark == "NaN"
+    assert left.chosen not in (None, found.chosen)
+    assert {trial.number for trial in left.front} >= {trial.number for trial in found.front} - {found.chosen.number}
+    while left.front:
+        left = left.without(left.front[0], "NaN", _SMALL)
+    assert left.chosen is None
+    assert left.nearest is not None
+    assert left.loosenings
+
+
 def test_nothing_in_the_front_beats_another(searched):
     found = searched(Ask())
     values = [point[1:] for point in points(found, Ask())]
