@@ -140,7 +140,7 @@ def understood(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise DataError(
             f"{folder / RECORD_NAME} is damaged: {type(error).__name__}: {first_line(error)}",
             hint="the same search with --resume writes it anew from what it has kept",

@@ -83,7 +83,7 @@ def test_what_is_no_run_is_refused(cli, tmp_path, damage, said):
     [
         (["front"], [99]), (["front"], "x"), (["chosen"], 0), (["chosen"], -1), (["trials"], []), (["source"], None),
         (["artifacts"], []), (["seconds"], None), (["trials", 0, "target"], None), (["trials", 0, "threads"], []),
-        (["trials", 0, "recipe"], None), (["devices"], "x"), (["ask"], "x"), (["settings"], None),
+        (["devices"], "x"), (["ask"], "x"), (["settings"], None),
     ],
 )  # fmt: skip
 def test_a_record_that_was_changed_by_hand_is_refused(cli, run, where, damage):
