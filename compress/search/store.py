@@ -46,12 +46,7 @@ class Store:
     def __init__(self, path: Path, run: str) -> None:
         self._path = path
         try:
-            # whoever calls it takes turns: measurements come from other threads
-            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._database.execute("pragma journal_mode=wal")
-            self._database.execute("pragma synchronous=full")
-            self._database.executescript(_SCHEMA)
-            self._own(run)
+            self._open(run)
         except sqlite3.DatabaseError as error:
             raise _damaged(path, error) from error
 
@@ -91,6 +86,18 @@ class Store:
         """Let go of the file."""
         self._database.close()
 
+    def _open(self, run: str) -> None:
+        # whoever calls it takes turns: measurements come from other threads
+        self._database = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+        try:
+            self._database.execute("pragma journal_mode=wal")
+            self._database.execute("pragma synchronous=full")
+            self._database.executescript(_SCHEMA)
+            self._own(run)
+        except BaseException:
+            self._database.close()
+            raise
+
     def _own(self, run: str) -> None:
         known = self._database.execute("select run from about").fetchone()
         if known is None:
@@ -99,17 +106,20 @@ class Store:
             raise DataError(
                 f"{self._path} belongs to a search on another model, on other samples, with another seed, or by other "
                 "versions of tools",
-                hint="name another --output, or leave --resume out to begin anew",
+                hint="name another --output",
             )
 
     def _find(self, kind: str, name: str) -> Any | None:
-        row = self._database.execute("select said from found where kind = ? and name = ?", (kind, name)).fetchone()
-        return None if row is None else json.loads(row[0])
+        try:
+            row = self._database.execute("select said from found where kind = ? and name = ?", (kind, name)).fetchone()
+            return None if row is None else json.loads(row[0])
+        except (sqlite3.DatabaseError, ValueError) as error:
+            raise DataError(f"{self._path} is damaged: {error}", hint="begin anew, with another --output") from error
 
     def _keep(self, kind: str, name: str, said: Any) -> None:
         try:
             self._database.execute("insert or replace into found values (?, ?, ?)", (kind, name, json.dumps(said)))
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise OutputError(f"{self._path} can't be written: {error}", hint="is the disk full?") from error
 
 

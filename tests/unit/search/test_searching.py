@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
+import sqlite3
 
 import pytest
 
@@ -152,3 +154,12 @@ def test_every_device_is_measured(searched):
     for trial in found.front:
         assert math.isclose(trial.figures.on("b").median_ms, 10 * trial.figures.on("a").median_ms)
         assert trial.figures.on("a").median_ms <= 1.5
+
+
+def test_a_store_that_was_damaged_is_said(searched, tmp_path):
+    searched(trials=4)
+    with contextlib.closing(sqlite3.connect(tmp_path / "search.sqlite")) as database:
+        database.execute("update found set said = '{'")
+        database.commit()
+    with pytest.raises(DataError, match="is damaged"):
+        searched(trials=4)
