@@ -22,7 +22,7 @@ from benchmarks.subjects import BUILD, data_folder
 from tinsmith.compress.search.record import read_record
 
 _SEEDS = range(5)
-_TRIALS = 40
+_TRIALS = 24
 _KILLS = 10
 _LOST = 0.05
 
