@@ -66,32 +66,37 @@ class TensorBoard:
         self._search = self._folder / f"{search.name}-{search.search}"
         self._search.mkdir(exist_ok=True)
         if not any(self._search.glob("*tfevents*.settings")):
-            self._put("settings", 0, [self._table("settings", search.settings)])
+            self._put(_file_name("settings"), 0, [self._table("settings", search.settings)])
         trials = (path.name.split(".trial-")[1].split("-") for path in self._search.glob("*tfevents*.trial-*"))
         return {int(number): mark for number, mark in trials}
 
     def tried(self, trial: TrialRun) -> None:
         """Write a file: scalars, and a table for the tab Text."""
+        name = _file_name(f"trial-{trial.number}-{trial.mark}")
         for outdated in self._search.glob(f"*tfevents*.trial-{trial.number}-*"):
+            # files are read in the order of their names, and it keeps its place among the trials
+            name = f"{outdated.name.rpartition('-')[0]}-{trial.mark}"
             outdated.unlink()
         became = {"name": trial.name, "state": trial.state, "remark": trial.remark, "chosen": trial.chosen}
         table = self._table("trial", {**became, **trial.settings})
-        self._put(f"trial-{trial.number}-{trial.mark}", trial.number, [*self._scalars(trial.figures), table])
+        self._put(name, trial.number, [*self._scalars(trial.figures), table])
 
     def end_search(self, end: SearchEnd) -> None:
         """Say why, and what was chosen."""
         if end.ended:
             for outdated in self._search.glob("*tfevents*.ended"):
                 outdated.unlink()
-            self._put("ended", end.chosen or 0, [self._table("ended", {"why": end.ended, "chosen": end.chosen})])
+            self._put(
+                _file_name("ended"), end.chosen or 0, [self._table("ended", {"why": end.ended, "chosen": end.chosen})]
+            )
 
     def _put(self, name: str, step: int, values: list[Any]) -> None:
-        """Write a whole file, or none: TensorBoard reads no other names, and the last thing is to give it that."""
-        staged = self._search / f"{name}.part"
+        """Write a whole file, or none: TensorBoard does not read it before it has its name."""
+        staged = self._search / "part"
         self._begin(staged)
         self._write(step=step, summary=self._summary(values))
         self.close(finished=True)
-        staged.replace(self._search / _file_name(name))
+        staged.replace(self._search / name)
 
     def _begin(self, path: Path) -> None:
         self._writer = self._tf.io.TFRecordWriter(str(path))

@@ -151,7 +151,7 @@ TWICE = [trial(1), trial(2, failed=True, figures={"seconds": 1.0}, remark="no ro
 
 
 def told_twice(trackers):
-    """A search that broke off after two trials, went on, and ended with the third; gives what is held then."""
+    """A search that broke off after two trials, went on, and ended with the first; gives what is held then."""
     for trials in (TWICE[:2], TWICE):
         (tracker,) = open_trial_trackers(Trackers(**trackers))
         tracked = TrackedTrials(tracker, SEARCH)
@@ -160,9 +160,9 @@ def told_twice(trackers):
         if one.number == 2:
             tracked.broke_off()
         else:
-            tracked.ended(SearchEnd(finished=True, ended="so many were tried", chosen=3))
+            tracked.ended(SearchEnd(finished=True, ended="so many were tried", chosen=1))
     (tracker,) = open_trial_trackers(Trackers(**trackers))
-    marks = [replace(one, chosen=one.number == 3).mark for one in TWICE]
+    marks = [replace(one, chosen=one.number == 1).mark for one in TWICE]
     assert tracker.open_search(SEARCH) == dict(enumerate(marks, start=1))
     return tracker
 
@@ -178,11 +178,11 @@ def test_mlflow_nests_each_trial_once_below_its_search(database):
     runs = client.search_runs([client.get_experiment_by_name("tinsmith").experiment_id])
     (search,) = [run for run in runs if run.data.tags.get("tinsmith.search") == SEARCH.search]
     assert (search.info.run_name, search.data.params["max-size"]) == ("small-search", "60,000 bytes")
-    assert search.data.tags["tinsmith.chosen"] == "3"
+    assert search.data.tags["tinsmith.chosen"] == "1"
     nested = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == search.info.run_id]
     trials = sorted(nested, key=lambda run: run.info.run_name)
     assert [run.info.status for run in trials] == ["FINISHED", "FAILED", "FINISHED"]
-    assert [run.data.tags["tinsmith.chosen"] for run in trials] == ["no", "no", "yes"]
+    assert [run.data.tags["tinsmith.chosen"] for run in trials] == ["yes", "no", "no"]
     assert trials[1].data.tags["tinsmith.remark"] == "no room"
     assert trials[2].data.metrics == {"file_bytes": 300.0, "latency_ms.pi": 0.1}
     assert trials[2].data.params["quantize.scheme"] == "int8"
@@ -220,8 +220,8 @@ def test_tensorboard_has_the_figures_of_each_trial_once_at_its_number(tmp_path):
         (value.tag, step): value.tensor.string_val[0].decode() for step, value in found if value.metadata.ByteSize()
     }
     assert texts.keys() == {(f"{tag}/text_summary", step) for tag, step in
-                            [("settings", 0), ("trial", 1), ("trial", 2), ("trial", 3), ("ended", 3)]}  # fmt: skip
-    assert "| chosen | `true` |" in texts["trial/text_summary", 3]
+                            [("settings", 0), ("trial", 1), ("trial", 2), ("trial", 3), ("ended", 1)]}  # fmt: skip
+    assert "| chosen | `true` |" in texts["trial/text_summary", 1]
     assert '| remark | `"no room"` |' in texts["trial/text_summary", 2]
 
 
@@ -242,5 +242,5 @@ def test_wandb_groups_each_trial_once_offline(tmp_path):
         "0a1b2c3d": [0], "0a1b2c3d-1": [0], "0a1b2c3d-2": [1], "0a1b2c3d-3": [0],
     }  # fmt: skip
     assert {run.run_group for run, _ in begun.values()} == {"0a1b2c3d"}
-    assert list(begun["0a1b2c3d-3"][0].tags) == ["done", "chosen"]
+    assert list(begun["0a1b2c3d-1"][0].tags) == ["done", "chosen"]
     assert begun["0a1b2c3d-2"][0].notes == "no room"
