@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 
@@ -9,13 +10,16 @@ import pytest
 
 from tests.unit.search.conftest import Arithmetic, Stopwatch
 from tests.unit.search.recorded import record_of
+from tinsmith.__main__ import run
 from tinsmith.compress.budget import Budget
 from tinsmith.compress.search.bounds import Ask, FileBound, LatencyBound
-from tinsmith.compress.search.searching import Found
+from tinsmith.compress.search.search import Hands, Settings, search
+from tinsmith.compress.search.searching import Found, Limits
+from tinsmith.compress.search.subject import Baseline, Subject
 from tinsmith.compress.search.tracking import SearchTracking, search_run, trial_run
 from tinsmith.compress.training.tracking import Trackers, open_trial_trackers
 from tinsmith.compress.training.tracking.trials import SearchEnd, SearchRun, TrackedTrials, TrialRun
-from tinsmith.runtime.errors import OutputError
+from tinsmith.runtime.errors import OutputError, UsageError
 
 _ASK = Ask(
     budget=Budget(max_drop=0.01),
@@ -145,6 +149,43 @@ def test_a_search_is_told_with_what_it_keeps_and_how():
     assert told.settings["max-latency-ssh-me-pi-22"] == "5 ms"
     assert told.settings["seed"] == 3
     assert "device" not in told.settings
+
+
+class Failing(Arithmetic):
+    """A crew for which nothing can be carried out."""
+
+    baseline = Baseline()
+
+    def __init__(self):
+        super().__init__(fails=lambda job: "no room")
+
+
+class Timer:
+    """A stopwatch with nothing to measure."""
+
+    facts = ({"name": "local", "profile": "local", "threads": 1, "emulated": False},)
+
+
+def test_a_search_that_goes_on_does_so_in_its_own_run(golden, tmp_path, monkeypatch):
+    tracker, names = Kept(), []
+    monkeypatch.setattr(
+        tracker, "open_search", lambda said: names.append(said.search) or Kept.open_search(tracker, said)
+    )
+    monkeypatch.setattr("tinsmith.compress.search.search.open_trial_trackers", lambda trackers: (tracker,))
+    hands = Hands(stopwatch=Timer(), hiring=lambda subject, folder: contextlib.nullcontext(Failing()))
+    subject = Subject(model=golden / "cnn.tflite", data=None)
+    for resume in (False, True):
+        search(subject, Ask(), tmp_path / "run", hands, settings=Settings(limits=Limits(trials=3), resume=resume))
+    assert len(names) == 2
+    assert len(set(names)) == 1
+    assert [run.number for run in tracker.told] == [1, 2, 3]
+
+
+def test_a_tracker_that_can_t_be_used_is_found_out_before_anything_is_made(golden, tmp_path, capsys):
+    command = ["search", str(golden / "cnn.tflite"), "--max-size", "20KiB", "-o", "run", "--mlflow", "runs.db"]
+    assert run(command) == UsageError.exit_code
+    assert "no tracking address" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 TWICE = [trial(1), trial(2, failed=True, figures={"seconds": 1.0}, remark="no room"), trial(3)]
