@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import platform
+import secrets
 import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -24,7 +25,9 @@ from tinsmith.compress.search.sensing import MeasuredSensitivities
 from tinsmith.compress.search.space import Scope, Space
 from tinsmith.compress.search.store import Store
 from tinsmith.compress.search.timing import TimedBy, refuse_emulated
+from tinsmith.compress.search.tracking import SearchTracking, search_run
 from tinsmith.compress.search.workroom import PASSES_NAME
+from tinsmith.compress.training.tracking import Trackers, open_trial_trackers
 from tinsmith.convert.external_data import files_of
 from tinsmith.convert.model import identify
 from tinsmith.convert.tool_versions import tool_versions
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.search.timing import Stopwatch
     from tinsmith.compress.search.trial import Trial
     from tinsmith.compress.search.trying import Crew
+    from tinsmith.compress.training.tracking.trials import TrialTracker
 
 __all__ = ["Hands", "Hiring", "Settings", "known_first", "search"]
 
@@ -64,6 +68,7 @@ class Settings:
         population: Trials of a generation.
         resume: Go on with what the folder holds.
         command: How it was called, for the record.
+        trackers: Keep each trial as a run.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -74,6 +79,7 @@ class Settings:
     population: int = 8
     resume: bool = False
     command: str = ""
+    trackers: Trackers = field(default_factory=Trackers)
 
 
 class Hiring(Protocol):
@@ -126,9 +132,10 @@ def search(
     refuse_emulated(ask, hands.stopwatch.facts)
     folder = Folder(path=output)
     identify(subject.model)
+    trackers = open_trial_trackers(settings.trackers)
     folder.begin(resume=settings.resume)
     with hands.hiring(subject, folder) as crew:
-        return _Course(subject, ask, folder, hands.stopwatch, settings, crew).run(watch)
+        return _Course(subject, ask, folder, hands.stopwatch, settings, crew).run(watch, trackers)
 
 
 def known_first(subject: Subject, ask: Ask, stopwatch: Stopwatch, settings: Settings) -> tuple[Choices, ...]:
@@ -169,14 +176,15 @@ class _Course:
         self._began, self._started_s = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.monotonic()
         self._before_s = 0.0
 
-    def run(self, watch: Watch | None) -> Record:
-        with Store(self._folder.store, self._run) as store:
+    def run(self, watch: Watch | None, trackers: Sequence[TrialTracker]) -> Record:
+        with Store(self._folder.store, self._run) as store, self._tracking(trackers, store) as tracking:
             self._before_s, self._began = store.noted("spent") or (0.0, self._began)
             self._record((), None).write(self._folder.path)
             space = Space(self._scope, MeasuredSensitivities(self._crew, store))
             means = Means(spread=self._crew, measure=TimedBy(self._stopwatch), store=store)
-            told = _Told(self, store, watch)
+            told = _Told(self, store, [tracking, *((watch,) if watch else ())])
             found = Search(self._ask, space, self._proposer(space), means, self._settings.limits, watch=told).run()
+            tracking.ended(found)
         record = self._record(found.trials, found)
         record.write(self._folder.path)
         if found.lost is not None:
@@ -190,6 +198,12 @@ class _Course:
         said = [sha256_of(subject.model), known.data_sha256, subject.seed, known.metric, subject.device]
         said += [tool_versions()]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def _tracking(self, trackers: Sequence[TrialTracker], store: Store) -> SearchTracking:
+        """What goes on after a kill goes on in the same runs."""
+        name = store.noted("tracked") or secrets.token_hex(4)
+        store.note("tracked", name)
+        return SearchTracking(trackers, search_run(self._record((), None), name))
 
     @property
     def _scope(self) -> Scope:
@@ -325,16 +339,16 @@ def _scope(subject: Subject, ask: Ask, stopwatch: Stopwatch, settings: Settings,
 class _Told:
     """Tells the record of each trial before it tells whoever watches."""
 
-    def __init__(self, course: _Course, store: Store, watch: Watch | None) -> None:
-        self._course, self._store, self._watch = course, store, watch
+    def __init__(self, course: _Course, store: Store, watches: Sequence[Watch]) -> None:
+        self._course, self._store, self._watches = course, store, watches
         self._trials: list[Trial] = []
 
     def tried(self, trial: Trial) -> None:
         """One more is done."""
         self._trials.append(trial)
         self._course.tried(self._trials, self._store)
-        if self._watch:
-            self._watch.tried(trial)
+        for watch in self._watches:
+            watch.tried(trial)
 
 
 def _environment() -> dict[str, str]:
