@@ -69,7 +69,7 @@ class Proposer:
         self._asked: dict[int, Any] = {}
 
     def generation(self) -> tuple[Proposal, ...]:
-        """The next ones: first the known ones, those at once that are equally dear, then as many as a generation has."""
+        """The next ones: first the known ones, all that are equally dear at once, then as many as a generation has."""
         if self._known:
             dearness = self._known[0].dearness
             known = [choices for choices in self._known if choices.dearness == dearness]
