@@ -180,16 +180,7 @@ def _ms(path):
 
 
 def _images(data, folder):
-    """Those that judge are training images of CIFAR-10, which the model has seen, as those that it learns from."""
-    path = folder / "images.npz"
-    with np.load(data / "cifar10_calib_500.npz") as few, np.load(data / "cifar10_train_20000.npz") as many:
-        mixed = np.random.default_rng(0).permutation(len(many["x"]))
-        x, y = (np.concatenate([few[name], many[name][mixed]]) for name in ("x", "y"))
-    split = np.full(len(x), "train", "U11")
-    split[: len(few["x"])] = "calibration"
-    split[-_VALIDATION:] = "validation"
-    np.savez(path, x=x, y=y, split=split)
-
+    path = images_to_search_on(data, folder, learned=None, judged=_VALIDATION)
     source = data / "mlperf_tiny/ic/pretrainedResnet.h5"
 
     def scored(chosen):
@@ -207,6 +198,25 @@ def _images(data, folder):
         trained=source,
         losses=lambda paths: _lost(paths, data / "cifar10_test_2000.npz"),
     )
+
+
+def images_to_search_on(data, folder, *, learned, judged):
+    """Images that are no test images; those that judge are such as the model has learned from, as none else are left.
+
+    Args:
+        data: The folder of real data.
+        folder: Where the file is written.
+        learned: How many there are to learn from; None for all that are left.
+        judged: How many judge.
+    """
+    path = folder / "images.npz"
+    with np.load(data / "cifar10_calib_500.npz") as few, np.load(data / "cifar10_train_20000.npz") as many:
+        left = len(many["x"]) - judged if learned is None else learned
+        mixed = np.random.default_rng(0).permutation(len(many["x"]))[: left + judged]
+        x, y = (np.concatenate([few[name], many[name][mixed]]) for name in ("x", "y"))
+        split = ["calibration"] * len(few["x"]) + ["train"] * left + ["validation"] * judged
+    np.savez(path, x=x, y=y, split=np.array(split))
+    return path
 
 
 def _keywords(data, folder):

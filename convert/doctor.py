@@ -30,8 +30,8 @@ _PACKAGES = (
     ("onnx", "onnx", "ONNX in and out"),
     ("Pillow", "images", "datasets of images"),
     ("scikit-learn", "demo", "the demo's data"),
-    ("mlflow-skinny", "tracking", "compress --mlflow"),
-    ("wandb", "tracking", "compress --wandb"),
+    ("mlflow-skinny", "tracking", "compress --mlflow, search --mlflow"),
+    ("wandb", "tracking", "compress --wandb, search --wandb"),
 )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from tinsmith.compress.commands.search_options import ask_options
+from tinsmith.compress.commands.training import tracker_options
 from tinsmith.runtime.commands import options
 from tinsmith.runtime.commands.output import print_result
 
@@ -51,6 +52,7 @@ logger = logging.getLogger(__name__)
 @click.option("--effort", type=click.Choice(["rapid", "quick", "normal", "full"]), default="rapid",
               show_default=True, help="How much is measured of each artifact.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on where a killed search stood, to the same result.")
+@tracker_options("trial")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be tried first, and do nothing.")
 @options.force_option("unsafe-layers")
 @options.time_limit_option
@@ -110,7 +112,7 @@ def _settings(said: dict[str, Any]) -> Any:
     return Settings(
         limits=said["limits"],
         command=shlex.join(["tinsmith", *sys.argv[1:]]),
-        **{name: said[name] for name in ("targets", "threads", "training", "sampler", "resume")},
+        **{name: said[name] for name in ("targets", "threads", "training", "sampler", "resume", "trackers")},
     )
 
 
@@ -160,6 +162,9 @@ def _refuse_missed(record: Record, output: Path, *, as_json: bool) -> None:
         return
     if as_json:
         raise Exit(BudgetMissedError.exit_code)
+    if record.nearest is None:
+        why = f"`tinsmith report {output} -o report.html` says why of each"
+        raise BudgetMissedError(f"no recipe could be carried out: {record.ended}", hint=why)
     if record.loosenings:
         hint = "loosen " + "; or ".join(one.said for one in record.loosenings)
     else:

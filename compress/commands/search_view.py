@@ -50,6 +50,8 @@ def plan_view(known: Sequence[Choices]) -> tuple[dict[str, Any], list[Renderable
     """What would be tried first, as a document and for a terminal."""
     rows = [[number, choices.target, choices.name] for number, choices in enumerate(known, start=1)]
     document = {"plan": [{"target": choices.target, "name": choices.name} for choices in known]}
+    if not rows:
+        return document, ["The random sampler tries no known recipes first."]
     return document, [table(["trial", "target", "recipe"], rows), "Then what the sampler makes of what came of these."]
 
 

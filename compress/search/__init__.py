@@ -13,6 +13,7 @@ workroom      jobs carried out on a model, and what comes of them
 spreading     the same in worker processes of this machine (worker, descent)
 sensing       what single operators cost in fewer bits
 store         everything that was found, in SQLite, so that a killed search goes on
+tracking      what experiment trackers are told
 searching     the loop: propose, try, measure, learn
 ============  ====================================================================================================
 """

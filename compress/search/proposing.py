@@ -69,9 +69,11 @@ class Proposer:
         self._asked: dict[int, Any] = {}
 
     def generation(self) -> tuple[Proposal, ...]:
-        """The next ones: first the known ones, all of them at once, then as many as a generation has."""
-        known, self._known = self._known, []
-        if known:
+        """The next ones: first the known ones, all that are equally dear at once, then as many as a generation has."""
+        if self._known:
+            dearness = self._known[0].dearness
+            known = [choices for choices in self._known if choices.dearness == dearness]
+            self._known = self._known[len(known) :]
             return tuple(self._propose("known", choices) for choices in known)
         return tuple(self._propose("sampled", None) for _ in range(self._population))
 

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import platform
+import secrets
 import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -24,7 +25,9 @@ from tinsmith.compress.search.sensing import MeasuredSensitivities
 from tinsmith.compress.search.space import Scope, Space
 from tinsmith.compress.search.store import Store
 from tinsmith.compress.search.timing import TimedBy, refuse_emulated
+from tinsmith.compress.search.tracking import SearchTracking, search_run
 from tinsmith.compress.search.workroom import PASSES_NAME
+from tinsmith.compress.training.tracking import Trackers, open_trial_trackers
 from tinsmith.convert.external_data import files_of
 from tinsmith.convert.model import identify
 from tinsmith.convert.tool_versions import tool_versions
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.search.timing import Stopwatch
     from tinsmith.compress.search.trial import Trial
     from tinsmith.compress.search.trying import Crew
+    from tinsmith.compress.training.tracking.trials import TrialTracker
 
 __all__ = ["Hands", "Hiring", "Settings", "known_first", "search"]
 
@@ -65,6 +69,7 @@ class Settings:
         population: Trials of a generation.
         resume: Go on with what the folder holds.
         command: How it was called, for the record.
+        trackers: Keep each trial as a run.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -75,6 +80,7 @@ class Settings:
     population: int = 8
     resume: bool = False
     command: str = ""
+    trackers: Trackers = field(default_factory=Trackers)
 
 
 class Hiring(Protocol):
@@ -128,15 +134,19 @@ def search(
     refuse_emulated(ask, hands.stopwatch.facts)
     folder = Folder(path=output)
     identify(subject.model)
+    trackers = open_trial_trackers(settings.trackers)
     with folder.taken(resume=settings.resume), hands.hiring(subject, folder) as crew:
-        return _Course(subject, ask, folder, hands.stopwatch, settings, crew).run(watch)
+        return _Course(subject, ask, folder, hands.stopwatch, settings, crew).run(watch, trackers)
 
 
 def known_first(subject: Subject, ask: Ask, stopwatch: Stopwatch, settings: Settings) -> tuple[Choices, ...]:
-    """The recipes that would be tried first, without opening anything; raises as ``identify``."""
+    """The known recipes that would be tried first, without opening anything; raises as ``identify``.
+
+    The random sampler begins by itself.
+    """
     trainable = settings.training and subject.data is not None
     scope = _scope(subject, ask, stopwatch, settings, calibrated=subject.data is not None, trainable=trainable)
-    return Space(scope, _NoOperators()).known()
+    return () if settings.sampler == "random" else Space(scope, _NoOperators()).known()
 
 
 class _NoOperators:
@@ -171,19 +181,27 @@ class _Course:
         self._began, self._started_s = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.monotonic()
         self._before_s = 0.0
 
-    def run(self, watch: Watch | None) -> Record:
-        with Store(self._folder.store, self._run) as store:
+    def run(self, watch: Watch | None, trackers: Sequence[TrialTracker]) -> Record:
+        with Store(self._folder.store, self._run) as store, self._tracking(trackers, store) as tracking:
             self._before_s, self._began = store.noted("spent") or (0.0, self._began)
             self._record((), None).write(self._folder.path)
             space = Space(self._scope, MeasuredSensitivities(self._crew, store))
             means = Means(spread=self._crew, measure=TimedBy(self._stopwatch), store=store)
-            told = _Told(self, store, watch)
+            watches = [tracking, *((watch,) if watch else ())]
+            told = _Told(self, store, watches)
             found = Search(self._ask, space, self._proposer(space), means, self._settings.limits, watch=told).run()
-        self._record(found.trials, found).write(self._folder.path)
+            self._record(found.trials, found).write(self._folder.path)
+            artifacts: dict[int, dict[str, Any]] = {}
+            if found.lost is None:
+                found = self._delivered(found, artifacts, watches)
+            tracking.ended(found)
         if found.lost is not None:
             hint = "; then ".join(filter(None, (found.lost.hint, "go on with --resume")))
             raise type(found.lost).revive(found.lost.message, hint)
-        return self._delivered(found)
+        kept = {trial.number: artifacts[trial.number] for trial in _wanted(found)}
+        done = replace(self._record(found.trials, found), finished=True, artifacts=kept)
+        done.write(self._folder.path)
+        return done
 
     @property
     def _run(self) -> str:
@@ -192,6 +210,12 @@ class _Course:
         said: list[Any] = [self._sha256, known.data_sha256, subject.seed, known.metric, subject.device]
         said += [tool_versions()]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def _tracking(self, trackers: Sequence[TrialTracker], store: Store) -> SearchTracking:
+        """What goes on after a kill goes on in the same runs."""
+        name = store.noted("tracked") or secrets.token_hex(4)
+        store.note("tracked", name)
+        return SearchTracking(trackers, search_run(self._record((), None), name))
 
     @property
     def _scope(self) -> Scope:
@@ -261,30 +285,23 @@ class _Course:
             artifacts={},
         )
 
-    def _delivered(self, found: Found) -> Record:
+    def _delivered(self, found: Found, artifacts: dict[int, dict[str, Any]], watches: Sequence[Watch]) -> Found:
         """Make the artifacts of the Pareto set whole, each proven; the nearest one where there is none.
 
         What does not stand the proof is no find: without it there may be others in the Pareto set.
         """
-        artifacts: dict[int, dict[str, Any]] = {}
         while missing := [trial for trial in _wanted(found) if trial.number not in artifacts]:
-            found = self._proven(missing[0], found, artifacts)
+            trial = missing[0]
+            try:
+                artifacts[trial.number] = self._deliver(trial)
+            except (ModelError, VerificationError) as error:
+                found = found.without(trial, f"made whole, it does not stand the proof: {error.message}", self._ask)
+                for watch in watches:
+                    watch.tried(found.trials[trial.number - 1])
         best = found.chosen or found.nearest
         if best is not None:
             self._name(best)
         self._folder.forget_others(_wanted(found), best)
-        kept = {trial.number: artifacts[trial.number] for trial in _wanted(found)}
-        done = replace(self._record(found.trials, found), finished=True, artifacts=kept)
-        done.write(self._folder.path)
-        return done
-
-    def _proven(self, trial: Trial, found: Found, artifacts: dict[int, dict[str, Any]]) -> Found:
-        """Add an artifact to the others; what is found without it where it does not stand the proof."""
-        try:
-            artifacts[trial.number] = self._deliver(trial)
-        except (ModelError, VerificationError) as error:
-            logger.warning("trial %d does not stand the proof: %s", trial.number, error.message)
-            return found.without(trial, f"made whole, it does not stand the proof: {error.message}", self._ask)
         return found
 
     def _deliver(self, trial: Trial) -> dict[str, Any]:
@@ -346,16 +363,16 @@ def _scope(subject: Subject, ask: Ask, stopwatch: Stopwatch, settings: Settings,
 class _Told:
     """Tells the record of each trial before it tells whoever watches."""
 
-    def __init__(self, course: _Course, store: Store, watch: Watch | None) -> None:
-        self._course, self._store, self._watch = course, store, watch
+    def __init__(self, course: _Course, store: Store, watches: Sequence[Watch]) -> None:
+        self._course, self._store, self._watches = course, store, watches
         self._trials: list[Trial] = []
 
     def tried(self, trial: Trial) -> None:
         """One more is done."""
         self._trials.append(trial)
         self._course.tried(self._trials, self._store)
-        if self._watch:
-            self._watch.tried(trial)
+        for watch in self._watches:
+            watch.tried(trial)
 
 
 def _environment() -> dict[str, str]:

@@ -118,7 +118,7 @@ class Watch(Protocol):
     """Told how a search goes on."""
 
     def tried(self, trial: Trial) -> None:
-        """One more is done."""
+        """One more is done, or one of those that were turns out to have failed."""
         ...
 
 

@@ -71,6 +71,13 @@ class Choices:
         return self.scheme in _STATIC and not self.aware
 
     @property
+    def dearness(self) -> int:
+        """0 where the model is only converted and rounded, 1 where operators are measured first, 2 where it trains."""
+        if self.aware or not (self.macs is self.sparsity is self.clusters is None):
+            return 2
+        return int(self.narrowed > 0 or self.kept > 0)
+
+    @property
     def name(self) -> str:
         """In a few words."""
         return ", ".join(self._words())
@@ -180,14 +187,14 @@ class Space:
         return answered
 
     def known(self) -> tuple[Choices, ...]:
-        """Those that are good for many models, the cheapest first, in every format."""
+        """Those that are good for many models, in every format; what is dearer to carry out comes later."""
         found: dict[Choices, None] = {}
         for wanted in self._known():
             for target in self.scope.targets:
                 asked = self.parameters_of(replace(wanted, target=target, threads=self.scope.threads[0]))
                 drawn = self.draw(functools.partial(_answered, asked))
                 found[drawn] = None
-        return tuple(found)
+        return tuple(sorted(found, key=lambda choices: choices.dearness))
 
     def recipe(self, choices: Choices) -> Recipe:
         """The recipe that the choices make; asks what operators cost where it has to."""

@@ -20,7 +20,7 @@ _UNRUN = re.compile(r"<!-- not run: (\S.*) -->")
 # What pages call the models of the shelf.
 _MODELS = {
     "signs.keras": ("model.keras", "m.keras", "demo-output/digits.keras"),
-    "signs.tflite": ("small.tflite", "m.tflite", "digits.tflite", "found/chosen.tflite"),
+    "signs.tflite": ("small.tflite", "m.tflite", "digits.tflite"),
     "signs.onnx": ("m.onnx", "big.onnx", "small.onnx"),
 }
 _CLASSES = ("level", "upright", "aslant")

@@ -106,7 +106,7 @@ def test_an_epoch_that_a_run_holds_is_not_told_again_and_one_that_it_lacks_is():
 
 def test_a_tracker_that_fails_says_where_and_never_hides_why_a_training_broke_off(caplog):
     tracked = Tracked(Kept(fails=True))
-    with pytest.raises(OutputError, match="course to here: the disk is gone") as caught:
+    with pytest.raises(OutputError, match="cannot keep runs in here: the disk is gone") as caught:
         tracked.ended(finished=True)
     assert "--resume" in caught.value.hint
     tracked.ended(finished=False)

@@ -85,9 +85,11 @@ def _banners(record: Record) -> Iterator[str]:
     elif record.chosen is None:
         near = "" if record.nearest is None else f" Trial {record.nearest} comes nearest."
         give = "".join(f"<li><code>{escape(one.said)}</code></li>" for one in record.loosenings)
-        what = f"<p>Any one of these would be enough:</p><ul>{give}</ul>" if give else (
-            "<p>More than one bound would have to give; the table of bounds says by how much.</p>"
-        )  # fmt: skip
+        what = "<p>No recipe could be carried out; the table of trials says why.</p>"
+        if give:
+            what = f"<p>Any one of these would be enough:</p><ul>{give}</ul>"
+        elif record.nearest is not None:
+            what = "<p>More than one bound would have to give; the table of bounds says by how much.</p>"
         yield f'<div class="banner"><p><b>Nothing keeps every bound.</b>{near}</p>{what}</div>'
 
 

@@ -17,12 +17,19 @@ from tinsmith.runtime.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tinsmith.compress.training.tracking.trials import SearchEnd, SearchRun, TrialRun
     from tinsmith.compress.training.watching import Beginning
 
 __all__ = ["MLflow", "open_mlflow"]
 
 _EXPERIMENT = "tinsmith"
 _TAG = "tinsmith.training"
+_SEARCH_TAG = "tinsmith.search"
+_TRIAL_TAG = "tinsmith.trial"
+_MARK_TAG = "tinsmith.mark"
+_CHOSEN_TAG = "tinsmith.chosen"
+_PARENT_TAG = "mlflow.parentRunId"
+_MOST_TRIALS = 10_000
 _NEEDED_FOR = "--mlflow"
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https")
@@ -30,7 +37,9 @@ _VALUE_CHARACTERS = 6000
 
 
 class MLflow:
-    """One run a training, in the experiment ``tinsmith``; see ``Tracker``.
+    """One run a training or a search, in the experiment ``tinsmith``; see ``Tracker`` and ``TrialTracker``.
+
+    Trials are runs nested under that of their search.
 
     Args:
         client: An ``MlflowClient``.
@@ -44,16 +53,13 @@ class MLflow:
         found = client.get_experiment_by_name(_EXPERIMENT)
         self._experiment = found.experiment_id if found else client.create_experiment(_EXPERIMENT)
         self._run = ""
+        self._trials: dict[int, str] = {}
 
     def open(self, beginning: Beginning) -> set[int]:
         """Find the run of a training that goes on, or make one."""
-        named = f"tags.`{_TAG}` = '{beginning.training}'"
-        found = self._client.search_runs([self._experiment], named) if beginning.history else []
-        if not found:
-            self._run = self._create(beginning)
+        if not (beginning.history and self._found(_TAG, beginning.training)):
+            self._run = self._create(beginning.name, {_TAG: beginning.training}, beginning.settings)
             return set()
-        self._run = found[0].info.run_id
-        self._client.update_run(self._run, status="RUNNING")
         return {metric.step for metric in self._client.get_metric_history(self._run, "loss")}
 
     def log(self, epoch: int, figures: Mapping[str, float]) -> None:
@@ -68,10 +74,62 @@ class MLflow:
             self._client.set_terminated(self._run, "FINISHED" if finished else "FAILED")
             self._run = ""
 
-    def _create(self, beginning: Beginning) -> str:
-        tags = {_TAG: beginning.training, "mlflow.source.name": "tinsmith"}
-        run: str = self._client.create_run(self._experiment, run_name=beginning.name, tags=tags).info.run_id
-        params = [self._entities.Param(name, _text(value)) for name, value in beginning.settings.items()]
+    def open_search(self, search: SearchRun) -> dict[int, str]:
+        """Find the run of a search that goes on, or make one."""
+        if not self._found(_SEARCH_TAG, search.search):
+            self._run = self._create(search.name, {_SEARCH_TAG: search.search}, search.settings)
+        named = f"tags.`{_PARENT_TAG}` = '{self._run}'"
+        runs = self._client.search_runs([self._experiment], named, max_results=_MOST_TRIALS)
+        tags = {run.info.run_id: run.data.tags for run in runs}
+        self._trials = {int(tags[run][_TRIAL_TAG]): run for run in tags}
+        return {number: tags[run][_MARK_TAG] for number, run in self._trials.items() if _MARK_TAG in tags[run]}
+
+    def tried(self, trial: TrialRun) -> None:
+        """Write a run, or change what is said of it; its mark comes last, so that a kill leaves none to be believed."""
+        run = self._alike(trial) or self._written(trial)
+        tags = {"tinsmith.state": trial.state, "tinsmith.remark": trial.remark, _CHOSEN_TAG: _yes_or_no(trial.chosen)}
+        for name, value in {**tags, _MARK_TAG: trial.mark}.items():
+            self._client.set_tag(run, name, value[:_VALUE_CHARACTERS])
+
+    def end_search(self, end: SearchEnd) -> None:
+        """Say how it ended, and with which trial."""
+        said = {"tinsmith.ended": end.ended, _CHOSEN_TAG: "none" if end.chosen is None else str(end.chosen)}
+        for name, value in said.items() if end.ended else ():
+            self._client.set_tag(self._run, name, value[:_VALUE_CHARACTERS])
+        self.close(finished=end.finished)
+
+    def _alike(self, trial: TrialRun) -> str:
+        """The run of a trial, if it holds the same choices and figures; what holds others is deleted."""
+        run = self._trials.get(trial.number, "")
+        if run:
+            held = self._client.get_run(run)
+            texts = {name: _text(value) for name, value in trial.settings.items()}
+            if (held.data.params, held.data.metrics) == (texts, dict(trial.figures)):
+                return run
+            self._client.delete_run(run)
+        return ""
+
+    def _written(self, trial: TrialRun) -> str:
+        tags = {_PARENT_TAG: self._run, _TRIAL_TAG: str(trial.number)}
+        run = self._trials[trial.number] = self._create(trial.name, tags, trial.settings)
+        now_ms = int(time.time() * 1e3)
+        metrics = [self._entities.Metric(name, figure, now_ms, 0) for name, figure in trial.figures.items()]
+        self._client.log_batch(run, metrics=metrics)
+        self._client.set_terminated(run, "FAILED" if trial.failed else "FINISHED")
+        return run
+
+    def _found(self, tag: str, value: str) -> bool:
+        """Whether there is a run of that name; it is the present one then, and runs."""
+        found = self._client.search_runs([self._experiment], f"tags.`{tag}` = '{value}'")
+        if found:
+            self._run = found[0].info.run_id
+            self._client.update_run(self._run, status="RUNNING")
+        return bool(found)
+
+    def _create(self, name: str, tags: Mapping[str, str], settings: Mapping[str, Any]) -> str:
+        tags = {**tags, "mlflow.source.name": "tinsmith"}
+        run: str = self._client.create_run(self._experiment, run_name=name, tags=tags).info.run_id
+        params = [self._entities.Param(name, _text(value)) for name, value in settings.items()]
         self._client.log_batch(run, params=params)
         return run
 
@@ -117,3 +175,7 @@ def _check_sqlite(path: Path) -> None:
 
 def _text(value: Any) -> str:
     return (value if isinstance(value, str) else json.dumps(value))[:_VALUE_CHARACTERS]
+
+
+def _yes_or_no(said: bool) -> str:
+    return "yes" if said else "no"

@@ -94,4 +94,4 @@ def translated(place: str) -> Iterator[None]:
         raise
     except Exception as error:  # the trackers' errors share no base of their own
         hint = "once that is mended, run it again with --resume; or leave this tracker out"
-        raise OutputError(f"cannot write the training's course to {place}: {first_line(error)}", hint=hint) from error
+        raise OutputError(f"cannot keep runs in {place}: {first_line(error)}", hint=hint) from error

@@ -5,11 +5,16 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-from tinsmith.compress.training.tracking.tracker import Tracked
+from tinsmith.compress.training.tracking.tracker import Tracked, Tracker
+from tinsmith.compress.training.tracking.trials import TrialTracker
 from tinsmith.runtime.errors import OutputError
 
-__all__ = ["Trackers", "open_trackers"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Trackers", "open_trackers", "open_trial_trackers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +37,10 @@ class Trackers:
         return any((self.tensorboard, self.mlflow, self.wandb))
 
 
+class _Tracker(Tracker, TrialTracker, Protocol):
+    """What each of them is."""
+
+
 def open_trackers(trackers: Trackers) -> tuple[Tracked, ...]:
     """Find out before hours of training whether each tracker can keep them.
 
@@ -40,20 +49,27 @@ def open_trackers(trackers: Trackers) -> tuple[Tracked, ...]:
         UsageError: The address for MLflow is none.
         OutputError: A folder can't be written, a database can't be used, a server can't be reached.
     """
-    opened: list[Tracked] = []
+    return tuple(Tracked(tracker) for tracker in _opened(trackers))
+
+
+def open_trial_trackers(trackers: Trackers) -> tuple[TrialTracker, ...]:
+    """Find out before a search whether each tracker can keep its trials; raises as ``open_trackers``."""
+    return tuple(_opened(trackers))
+
+
+def _opened(trackers: Trackers) -> Iterator[_Tracker]:
     if trackers.tensorboard:
         from tinsmith.compress.training.tracking.tensorboard import TensorBoard
 
-        opened.append(Tracked(TensorBoard(_folder("tensorboard", trackers.tensorboard))))
+        yield TensorBoard(_folder("tensorboard", trackers.tensorboard))
     if trackers.mlflow:
         from tinsmith.compress.training.tracking.mlflow import open_mlflow
 
-        opened.append(Tracked(open_mlflow(trackers.mlflow)))
+        yield open_mlflow(trackers.mlflow)
     if trackers.wandb:
         from tinsmith.compress.training.tracking.wandb import open_wandb
 
-        opened.append(Tracked(open_wandb(_folder("wandb", trackers.wandb))))
-    return tuple(opened)
+        yield open_wandb(_folder("wandb", trackers.wandb))
 
 
 def _folder(option: str, name: str) -> Path:

@@ -98,7 +98,9 @@ class Stopwatch:
         return Timed(device=device, threads=threads, median_ms=ms, low_ms=ms, high_ms=ms, peak_memory_bytes=10**7)
 
 
-def search_in(folder, ask=None, *, spread=None, measure=None, scope=None, sampler="tpe", seed=0, clock=None, **limits):
+def search_in(
+    folder, ask=None, *, spread=None, measure=None, scope=None, sampler="tpe", seed=0, clock=None, watch=None, **limits
+):
     """Run a search; a second one in the same folder goes on."""
     ask, limits = ask or Ask(), Limits(**{"trials": 40, "minutes": 1e9, **limits})
     scope = scope or Scope(targets=("tflite",), layered=True, calibrated=True, trainable=True)
@@ -114,7 +116,7 @@ def search_in(folder, ask=None, *, spread=None, measure=None, scope=None, sample
     with Store(folder / "search.sqlite", f"seed {seed}") as store:
         ticking = {"clock": clock} if clock else {}
         means = Means(spread=spread or Arithmetic(), measure=measure or Stopwatch(), store=store, **ticking)
-        return Search(ask, space, proposer, means, limits).run()
+        return Search(ask, space, proposer, means, limits, watch=watch).run()
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import sqlite3
 
 import pytest
 
-from tests.unit.search.conftest import Arithmetic, Stopwatch, points
+from tests.unit.search.conftest import Arithmetic, Operators, Stopwatch, points
 from tinsmith.compress.budget import Budget
 from tinsmith.compress.search.bounds import Ask, FileBound, LatencyBound
-from tinsmith.compress.search.space import Scope
+from tinsmith.compress.search.proposing import Proposer
+from tinsmith.compress.search.space import Scope, Space
 from tinsmith.runtime.errors import DataError
 
 _SMALL = Ask(budget=Budget(max_drop=0.01), files=(FileBound(kind="size", most=60_000),))
@@ -163,3 +164,11 @@ def test_a_store_that_was_damaged_is_said(searched, tmp_path):
         database.commit()
     with pytest.raises(DataError, match="is damaged"):
         searched(trials=4)
+
+
+def test_known_recipes_come_the_cheapest_first_and_at_once_what_is_equally_dear():
+    space = Space(Scope(targets=("tflite",), layered=True, calibrated=True, trainable=True), Operators())
+    proposer = Proposer(space, objectives=3, bounds=(), sampler="tpe", population=4, seed=0)
+    generations = [[proposal.choices.dearness for proposal in proposer.generation()] for _ in range(3)]
+    assert [set(dearness) for dearness in generations] == [{0}, {1}, {2}]
+    assert {proposal.origin for proposal in proposer.generation()} == {"sampled"}
