@@ -1,5 +1,6 @@
 """Recipes carried out on a trained model, by this process and by workers, and delivered afterwards."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from tinsmith.compress.budget import Budget
 from tinsmith.compress.compression import Training, compress
 from tinsmith.compress.passes.base import Pass
 from tinsmith.compress.recipe import Recipe
+from tinsmith.compress.recovery.judging import Found
 from tinsmith.compress.search.sensing import MeasuredSensitivities
 from tinsmith.compress.search.spreading import Care, LocalSpread
 from tinsmith.compress.search.store import Store
@@ -88,6 +90,14 @@ def test_a_recipe_that_can_not_be_carried_out_says_why(room):
     outcome = room.carry_out(job({**INT8, "keep": {"nobody": "float32"}})).outcome
     assert outcome.figures is None
     assert "nobody" in outcome.failure
+
+
+def test_what_answers_nan_is_no_artifact(room, monkeypatch):
+    broken = Found(after=None, agreement=None, misses=(), distance=math.nan)
+    monkeypatch.setattr(room, "_judge", lambda *_: broken)
+    outcome = room.carry_out(job(AGAIN, INT8)).outcome
+    assert outcome.figures is None
+    assert "NaN" in outcome.failure
 
 
 def test_a_training_counts_its_epochs_once_and_whenever_it_is_asked_for(room, ran):
