@@ -53,7 +53,9 @@ def init(
     context: click.Context, /, *, model: str | None, data: str | None, device: str | None, output: Path | None,
     run: bool, yes: bool, output_format: str, **bounds: Any,
 ) -> None:  # fmt: skip
-    """Ask for model, data, device and budgets, and print the command that follows; write its recipe, or run it.
+    """Ask for model, data and budgets, and say the command.
+
+    With --output its recipe is written, with --run the command is run.
 
     Every question has an option of the same name, and every answer is checked at once.
     """

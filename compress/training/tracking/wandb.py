@@ -80,10 +80,13 @@ class Wandb:
         run = self._begun(search.search, search.settings, name=search.name, group=search.search, job_type="search")
         run.summary.update({"ended": end.ended, "chosen": end.chosen})
         run.finish(exit_code=0 if end.finished else 1)
+        self._wandb.teardown()
 
     def _begun(self, run: str, settings: Mapping[str, Any], **named: Any) -> Any:
         """A new run, in the place of any that has its id."""
         for broken_off in (self._folder / "wandb").glob(f"offline-run-*-{run}"):
+            # its service lets go of an id some time after the run's end, but when it is stopped
+            self._wandb.teardown()
             shutil.rmtree(broken_off)
         return self._wandb.init(
             project=_PROJECT,
