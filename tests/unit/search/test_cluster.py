@@ -218,7 +218,9 @@ time.sleep(60)
 def test_a_scheduler_that_dies_is_said_with_the_way_to_go_on():
     command = [sys.executable, "-c", _ONE_PROCESS]
     errands = [Errand(work=die, task=None, parcels={})]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    # its worker imports this file
+    root, quiet = Path(__file__).parents[3], subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet, text=True, cwd=root) as process:
         cluster = Cluster(process.stdout.readline().strip())
         # its only worker lives in the same process
         with pytest.raises(HostError, match="is gone") as caught:
