@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tinsmith.compress.search.front import chosen_of, front_of, loosenings, nearest_of, objectives
 from tinsmith.compress.search.trial import Trial
 from tinsmith.compress.search.trying import Job
-from tinsmith.runtime.errors import DeviceError, ModelError, RecipeError, TinsmithError
+from tinsmith.runtime.errors import DeviceError, ModelError, RecipeError, TinsmithError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,6 +53,14 @@ class Limits:
 
     trials: int = 60
     minutes: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Refuse what never ends, or never begins; raises ``UsageError``."""
+        if self.trials < 1 or not self.minutes > 0:
+            raise UsageError(
+                f"a search of {self.trials} trials in {self.minutes:g} minutes can't be",
+                hint="give more than 0 of both",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

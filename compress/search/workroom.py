@@ -59,6 +59,8 @@ PASSES_NAME = "passes"
 # A larger file takes longer to deflate than a trial should wait for; it is told from a sample.
 _DEFLATED_WHOLE_BYTES = 16 << 20
 _EPOCHS_S = "seconds in epochs"
+# A perfect error of 0 that was lost is infinitely worse, which JSON can't say.
+_LOST_ALL = 1e6
 _ANY = Budget(max_drop=1.0)
 _ANY_CLASS = Budget(max_class_drop=1.0)
 
@@ -280,10 +282,10 @@ def _refuse_unseen(budget: Budget, roles: Roles, samples: Dataset) -> None:
 
 def _with_losses(figures: Figures, before: Evaluation, after: Evaluation) -> Figures:
     drop = _ANY.verdicts(before, after, None)[0].reached
-    figures = replace(figures, score=after.score, drop=drop)
+    figures = replace(figures, score=after.score, drop=min(drop, _LOST_ALL))
     with contextlib.suppress(DataError):  # there are neither classes nor slices
         worst = _ANY_CLASS.verdicts(before, after, None)[0]
-        return replace(figures, class_drop=worst.reached, worst=worst.of)
+        return replace(figures, class_drop=min(worst.reached, _LOST_ALL), worst=worst.of)
     return figures
 
 

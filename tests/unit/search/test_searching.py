@@ -11,8 +11,9 @@ from tests.unit.search.conftest import Arithmetic, Operators, Stopwatch, points
 from tinsmith.compress.budget import Budget
 from tinsmith.compress.search.bounds import Ask, FileBound, LatencyBound
 from tinsmith.compress.search.proposing import Proposer
+from tinsmith.compress.search.searching import Limits
 from tinsmith.compress.search.space import Scope, Space
-from tinsmith.runtime.errors import DataError
+from tinsmith.runtime.errors import DataError, UsageError
 
 _SMALL = Ask(budget=Budget(max_drop=0.01), files=(FileBound(kind="size", most=60_000),))
 
@@ -172,3 +173,9 @@ def test_known_recipes_come_the_cheapest_first_and_at_once_what_is_equally_dear(
     generations = [[proposal.choices.dearness for proposal in proposer.generation()] for _ in range(3)]
     assert [set(dearness) for dearness in generations] == [{0}, {1}, {2}]
     assert {proposal.origin for proposal in proposer.generation()} == {"sampled"}
+
+
+@pytest.mark.parametrize("limits", [{"trials": 0}, {"minutes": 0}, {"minutes": math.nan}])
+def test_limits_that_no_search_keeps_are_refused(limits):
+    with pytest.raises(UsageError):
+        Limits(**limits)
