@@ -54,6 +54,7 @@ PARTS = {
     "large": large.figures,
     "searches": searches.figures,
     "sampling": sampling.figures,
+    "killed": sampling.killed,
     "scale_out": scale_out.figures,
     "serving": serving.figures,
     "swaps": swaps.figures,

@@ -32,19 +32,26 @@ _JUDGED = 1_000
 
 
 def figures():
+    yield from _measured(_against_random, "search against random trials")
+
+
+def killed():
+    yield from _measured(_killed, "a search that is killed ten times")
+
+
+def _measured(part, what):
     data = data_folder()
     if data is None:
-        yield Figure(name="search against random trials", value=None, bar=0, seen="set TINSMITH_DATA")
+        yield Figure(name=what, value=None, bar=0, seen="set TINSMITH_DATA")
         return
-    folder = BUILD / "sampling"
+    folder = BUILD / part.__name__.strip("_")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     source = folder / "resnet8.tflite"
     recipe = load_recipe(str(Path(__file__).parent / "recipes" / "ic-bn-recalibrate.yaml"))
     compress(data / "mlperf_tiny/ic/pretrainedResnet.h5", recipe, source, data=data / "cifar10_train_20000.npz")
     samples = images_to_search_on(data, folder, learned=0, judged=_JUDGED)
-    yield from _against_random(source, samples, folder)
-    yield from _killed(source, samples, folder)
+    yield from part(source, samples, folder)
 
 
 def _against_random(source, samples, folder):
