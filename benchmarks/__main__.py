@@ -64,7 +64,7 @@ PARTS = {
 # Only when asked for by name.
 _HOURS = (
     "training", "flash", "fleet", "power", "fragile", "honesty", "evaluated", "instructions", "large", "searches",
-    "sampling", "scale_out", "serving", "swaps", "overload", "damaged",
+    "sampling", "killed", "scale_out", "serving", "swaps", "overload", "damaged",
 )  # fmt: skip
 
 
