@@ -25,7 +25,7 @@ def test_only_what_was_synced_outlives_a_cut(start):
     assert said(again, "cat /proc/sys/kernel/random/boot_id") != first
 
 
-def test_a_file_that_was_not_synced_is_empty_where_its_name_was(start):
+def test_a_file_that_was_not_synced_is_not_whole_where_its_name_is(start):
     """The machine shows the mistake that an update must not make: a name that is on the disk before its bytes are."""
     board = start("careless", "vm")
     # what syncs another file brings all names to the disk (ext4, data=ordered), and no bytes that have no place yet
@@ -33,4 +33,6 @@ def test_a_file_that_was_not_synced_is_empty_where_its_name_was(start):
     cut(board)
     again = boot(board)
 
-    assert said(again, "readlink /data/current && wc -c < /data/new") == "new\n0\n"
+    name, size = said(again, "readlink /data/current && wc -c < /data/new").split()
+    assert name == "new"
+    assert int(size) < 1_000_000  # none of it, or what a slow machine has written back by then
