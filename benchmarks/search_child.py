@@ -12,7 +12,7 @@ from tinsmith.compress.search.spreading import Care, LocalSpread
 from tinsmith.compress.search.subject import Subject
 from tinsmith.runtime.files import sha256_of
 
-_TRIALS = 24
+_TRIALS = 16
 
 
 class _Bytes:
