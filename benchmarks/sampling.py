@@ -92,7 +92,7 @@ def _points(record):
 def _killed(source, samples, folder):
     undisturbed, killed = folder / "undisturbed", folder / "killed"
     began = time.monotonic()
-    _child(source, samples, undisturbed).wait()
+    _ended(_child(source, samples, undisturbed))
     whole_s = time.monotonic() - began
     drawing, kills = random.Random(0), 0
     while kills < _KILLS:
@@ -104,12 +104,17 @@ def _killed(source, samples, folder):
             child.send_signal(signal.SIGKILL)
             child.wait()
             kills += 1
-    _child(source, samples, killed).wait()
+    _ended(_child(source, samples, killed))
     one, other = ([(trial.sha256, trial.name) for trial in map(record.trial, record.front)]
                   for record in map(read_record, (undisturbed, killed)))  # fmt: skip
     seen = f"[killed {kills} times; {len(one)} artifacts in the set]"
     yield Figure(name="artifacts of the Pareto set that differ after ten kills",
                  value=len(set(one) ^ set(other)), bar=0, seen=seen)  # fmt: skip
+
+
+def _ended(child):
+    if child.wait():
+        raise RuntimeError(f"the search ended with {child.returncode}")
 
 
 def _child(source, samples, output):

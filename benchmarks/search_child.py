@@ -11,6 +11,7 @@ from tinsmith.compress.search.searching import Limits
 from tinsmith.compress.search.spreading import Care, LocalSpread
 from tinsmith.compress.search.subject import Subject
 from tinsmith.runtime.files import sha256_of
+from tinsmith.runtime.placement import Placement
 
 _TRIALS = 16
 
@@ -27,6 +28,7 @@ class _Bytes:
 class _Measured:
     def __init__(self, ms):
         self.median_ms, self.interval_ms, self.peak_memory_bytes = ms, None, 1 << 20
+        self.placement = Placement(units={})
 
 
 def main(model, data, output):
