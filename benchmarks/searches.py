@@ -1,8 +1,8 @@
 """What `tinsmith search` finds on the MLPerf Tiny models within half an hour, beside the stock recipes of the engines.
 
 Nothing is searched on what is evaluated: ResNet8 is calibrated and chosen on images that are no test images; keywords
-on 200 samples, and evaluated on the other 800; persons by the float model's answers to training images. The commands are those
-that a user would type.
+on 200 samples, and evaluated on the other 800; persons by the float model's answers to training images. The commands
+are those that a user would type.
 """
 
 from __future__ import annotations
