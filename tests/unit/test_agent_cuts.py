@@ -140,7 +140,7 @@ class CutFileSystem(FileSystem):
         if path.exists() and not path.is_dir():
             spare = Path(tempfile.mkdtemp(dir=self._spare)) / "kept"
             os.link(path, spare)
-            return lambda: (path.parent.mkdir(exist_ok=True), os.link(spare, path))
+            return lambda: (path.parent.mkdir(parents=True, exist_ok=True), os.link(spare, path))
         return lambda: None
 
 
