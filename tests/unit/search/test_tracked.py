@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from dataclasses import replace
 
 import pytest
@@ -115,6 +116,7 @@ def test_a_device_that_went_away_leaves_the_run_open(searched):
 
 
 def test_a_tracker_that_fails_ends_the_search_and_never_hides_why_it_broke_off(searched, caplog):
+    caplog.set_level(logging.WARNING, logger="tinsmith")  # a command with -q has left it at errors
     tracker = Kept()
     tracker.fails = True
     with pytest.raises(KeyboardInterrupt):
