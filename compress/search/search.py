@@ -177,6 +177,7 @@ class _Course:
         self._settings, self._crew = settings, crew
         self._source = identify(subject.model)
         self._sha256 = sha256_of(*files_of(self._source))
+        self._source_bytes, self._environment = sum(bytes_of(file) for file in files_of(self._source)), _environment()
         self._baseline = crew.baseline
         self._began, self._started_s = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.monotonic()
         self._before_s = 0.0
@@ -265,7 +266,7 @@ class _Course:
                 "path": str(subject.model),
                 "format": self._source.format,
                 "sha256": self._sha256,
-                "bytes": sum(bytes_of(file) for file in files_of(self._source)),
+                "bytes": self._source_bytes,
             },
             data=data if known.data_sha256 else None,
             metric=known.metric,
@@ -273,7 +274,7 @@ class _Course:
             ask=tuple(self._ask.to_json()),
             devices=tuple(self._stopwatch.facts),
             settings=settings,
-            environment=_environment(),
+            environment=self._environment,
             began=self._began,
             seconds=self.seconds(),
             ended="" if found is None else found.ended,
