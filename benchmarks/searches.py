@@ -183,21 +183,16 @@ def _ms(path):
 def _images(data, folder):
     path = images_to_search_on(data, folder, learned=None, judged=_VALIDATION)
     source = data / "mlperf_tiny/ic/pretrainedResnet.h5"
-
-    def scored(chosen):
-        before, after = evaluate_models([source, chosen], data / "cifar10_test_2000.npz")
-        seen = f"[{after.accuracy:.2%} of the test images, float as it ships {before.accuracy:.2%}]"
-        yield Figure(name="points it loses", value=_points(before, after), bar=0.5, seen=seen)
-
+    test = data / "cifar10_test_2000.npz"
     return _Case(
         name="ResNet8",
         source=source,
         data=path,
         options=("--max-drop", "0.5%", "--max-minutes", "15"),
         most_bytes=55_000,
-        scored=scored,
+        scored=lambda chosen: _scored(source, chosen, test),
         trained=source,
-        losses=lambda paths: _lost(paths, data / "cifar10_test_2000.npz"),
+        losses=lambda paths: _lost(paths, test),
     )
 
 
@@ -223,19 +218,13 @@ def images_to_search_on(data, folder, *, learned, judged):
 def _keywords(data, folder):
     source = data / "mlperf_tiny/kws/kws_ref_model"
     calibration, evaluation = keywords_apart(data, folder)
-
-    def scored(chosen):
-        before, after = evaluate_models([source, chosen], evaluation)
-        seen = f"[{after.accuracy:.2%} of 800 other samples, float {before.accuracy:.2%}]"
-        yield Figure(name="points it loses", value=_points(before, after), bar=0.5, seen=seen)
-
     return _Case(
         name="keywords",
         source=source,
         data=calibration,
         options=("--max-drop", "0.5%", "--max-minutes", "6"),
         most_bytes=33_600,
-        scored=scored,
+        scored=lambda chosen: _scored(source, chosen, evaluation),
         trained=source,
         losses=lambda paths: _lost(paths, evaluation),
     )
@@ -289,13 +278,16 @@ def _persons_to_search_on(data, folder, source):
     return path
 
 
+def _scored(source, chosen, samples):
+    before, after = evaluate_models([source, chosen], samples)
+    seen = f"[{after.accuracy:.2%} of {after.samples} samples, float {before.accuracy:.2%}]"
+    lost = round(100 * (before.accuracy - after.accuracy), 2)
+    yield Figure(name="points it loses", value=lost, bar=0.5, seen=seen)
+
+
 def _lost(paths, samples):
     first, *rest = evaluate_models(paths, samples)
     return [0.0, *(first.accuracy - found.accuracy for found in rest)]
-
-
-def _points(before, after):
-    return round(100 * (before.accuracy - after.accuracy), 2)
 
 
 def _named(path, images):
