@@ -33,6 +33,7 @@ class Standing:
         variables: Of the model, in its own order.
         optimizer: Of the optimizer, in its own order.
         best: The model's variables where they scored best; None where the last ones are kept.
+        average: Of the model's variables over the last steps; None where none has been counted in.
         history: One record an epoch.
     """
 
@@ -40,6 +41,7 @@ class Standing:
     variables: Arrays
     optimizer: Arrays
     best: Arrays | None
+    average: Arrays | None
     history: tuple[EpochRecord, ...]
 
 
@@ -62,9 +64,15 @@ class Checkpoint:
             "training": standing.training,
             "history": [record.to_json() for record in standing.history],
             "best": standing.best is not None,
+            "average": standing.average is not None,
         }
         arrays: dict[str, Any] = {"said": np.frombuffer(json.dumps(said).encode(), np.uint8)}
-        groups = {"variable": standing.variables, "optimizer": standing.optimizer, "best": standing.best or ()}
+        groups = {
+            "variable": standing.variables,
+            "optimizer": standing.optimizer,
+            "best": standing.best or (),
+            "average": standing.average or (),
+        }
         for name, group in groups.items():
             arrays |= {f"{name}{at}": array for at, array in enumerate(group)}
         with staged_file(self._path) as staged, staged.open("wb") as stream:
@@ -96,6 +104,7 @@ class Checkpoint:
             variables=_group(arrays, "variable"),
             optimizer=_group(arrays, "optimizer"),
             best=_group(arrays, "best") if said["best"] else None,
+            average=_group(arrays, "average") if said["average"] else None,
             history=tuple(EpochRecord(**record) for record in said["history"]),
         )
 

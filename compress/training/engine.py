@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinsmith.compress.training.augmentation import augmented
+from tinsmith.compress.training.averaging import WeightAverage
 from tinsmith.compress.training.checkpoint import Standing
 from tinsmith.compress.training.losses import TaughtLoss, check_heads
 from tinsmith.compress.training.schedule import CosineSchedule
@@ -99,7 +100,8 @@ def fit(model: TrainedModel, step: TrainingStep, course: Course) -> Fitted:
         course: On what.
 
     Returns:
-        How it went. The model has the weights of the last epoch; with ``patience``, those of the best one.
+        How it went. The model has the weights of the last epoch, or their mean over the last steps where the settings
+        say ``average``; with ``patience``, those of the best epoch.
 
     Raises:
         DataError: The samples don't say what is right, or say what the model has no answer for.
@@ -189,6 +191,8 @@ class _Loop:
         self._beginning = course.beginning
         self._history: list[EpochRecord] = []
         self._best: tuple[int, float, list[Any]] | None = None
+        first = round(self._steps * step.epochs * (1 - step.average))
+        self._average = WeightAverage(model.native.variables, first=first)
 
     @property
     def ended(self) -> bool:
@@ -209,6 +213,7 @@ class _Loop:
     def _stand(self, standing: Standing) -> None:
         _assign(self._model.native.variables, standing.variables)
         _assign(_variables(self._optimizer), standing.optimizer)
+        self._average.numbers = None if standing.average is None else list(standing.average)
         for record in standing.history:
             self._history.append(record)
             if standing.best is not None:
@@ -231,6 +236,8 @@ class _Loop:
             )
         course = self._course
         course.workers.level(self._model.native.variables)
+        reached = _numbers(self._model.native.variables)
+        self._take_average()
         score = course.judge(self._model, course.validation) if course.judge and course.validation else None
         record = EpochRecord(
             epoch=number + 1,
@@ -242,16 +249,25 @@ class _Loop:
         )
         self._history.append(record)
         self._consider(record, None)
+        if self._average.numbers is not None:
+            _assign(self._model.native.variables, reached)
         self._keep()
         course.watcher.epoch_done(record)
 
     def finish(self) -> Fitted:
         """Take the best weights where the settings ask for them."""
         kept = len(self._history)
+        self._take_average()
         if self._best is not None:
             kept = self._best[0]
             _assign(self._model.native.variables, self._best[2])
         return Fitted(history=tuple(self._history), kept_epoch=kept)
+
+    def _take_average(self) -> None:
+        """Give the model the mean of its weights, as far as there is one."""
+        if self._average.numbers is not None:
+            _assign(self._model.native.variables, self._average.numbers)
+            self._course.workers.level(self._model.native.variables)
 
     def _consider(self, record: EpochRecord, best: Any) -> None:
         """Whether this epoch's weights are the best so far; ties go to the later one, which has trained longer."""
@@ -270,6 +286,7 @@ class _Loop:
                 variables=_numbers(self._model.native.variables),
                 optimizer=_numbers(_variables(self._optimizer)),
                 best=self._best[2] if self._best else None,
+                average=self._average.numbers,
                 history=tuple(self._history),
             )
             self._course.checkpoint.save(standing)
@@ -291,6 +308,7 @@ class _Loop:
         feeds = {spec.name: self._tf.constant(batch.feeds[spec.name], dtype=spec.dtype) for spec in self._model.inputs}
         truth = truth_of(self._head, batch)
         loss = float(self._learn(feeds, None if truth is None else self._tf.constant(truth)))
+        self._average.take(overall)
         self._course.watcher.stepped(StepRecord(epoch=number + 1, step=at + 1, loss=loss, learning_rate=rate))
         return loss
 
@@ -366,7 +384,7 @@ def _variables(optimizer: Any) -> list[Any]:
 
 
 def _numbers(variables: Any) -> list[Any]:
-    return [np.array(variable) for variable in variables]
+    return [np.array(variable.numpy()) for variable in variables]
 
 
 def _assign(variables: Any, numbers: Any) -> None:

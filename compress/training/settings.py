@@ -25,6 +25,12 @@ class TrainingStep(Step):
     patience: int | None = Field(
         default=None, ge=1, description="Stop after so many epochs that brought nothing on the validation samples."
     )
+    average: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of all steps, the last ones, over which weights are averaged; 0 keeps the last weights.",
+    )
     augment: tuple[Augmentation, ...] = Field(
         default=(), description="Images only: flip left and right; shift by up to an eighth of the edge."
     )

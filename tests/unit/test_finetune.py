@@ -381,12 +381,17 @@ def test_an_output_that_is_no_keras_file_or_the_source_is_refused_before_anythin
 def test_a_checkpoint_that_finds_the_disk_full_leaves_the_last_one(small_disk):
     path = small_disk / "finetune.npz"
     checkpoint = Checkpoint(path, "run")
-    small = Standing(variables=[np.ones(1000, "f4")], optimizer=[], training="a", best=None, history=())
+    small = Standing(variables=[np.ones(1000, "f4")], optimizer=[], training="a", best=None, average=None, history=())
     checkpoint.save(small)
     before = path.read_bytes()
     for size in (4_000, 8_000, 100_000):
         large = Standing(
-            variables=[np.ones(1000, "f4")], optimizer=[np.ones(size, "f4")], training="a", best=None, history=()
+            variables=[np.ones(1000, "f4")],
+            optimizer=[np.ones(size, "f4")],
+            training="a",
+            best=None,
+            average=None,
+            history=(),
         )
         with pytest.raises(OutputError, match="No space left"):
             checkpoint.save(large)

@@ -22,7 +22,7 @@ import pytest
 pytestmark = pytest.mark.tensorflow
 
 EPOCHS = 6
-STEPS = [{"kind": "channels", "ratio": 0.3, "samples": 256}, {"kind": "distill", "epochs": EPOCHS}]
+STEPS = [{"kind": "channels", "ratio": 0.3, "samples": 256}, {"kind": "distill", "epochs": EPOCHS, "average": 0.9}]
 TRACKED = ["--tensorboard", "boards", "--mlflow", "sqlite:///runs.db", "--wandb", "offline"]
 # MLflow reports nothing where it finds these
 QUIETENED = {"CI", "PYTEST_CURRENT_TEST"}

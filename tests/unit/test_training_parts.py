@@ -268,6 +268,40 @@ def test_a_training_takes_the_teachers_head_for_what_it_is(tmp_path, head, other
 
 
 @pytest.mark.tensorflow
+@pytest.mark.parametrize("patience", [None, 9])
+def test_the_weights_are_the_mean_of_those_after_the_last_steps(tmp_path, patience):
+    from tinsmith.compress.passes.finetune import FinetuneStep
+    from tinsmith.compress.training.engine import Course, fit
+    from tinsmith.compress.training.watching import Beginning, Watchers
+    from tinsmith.convert.data import open_dataset
+
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "d.npz", x=rng.normal(size=(32, 8, 8, 3)).astype("f4"), y=rng.integers(0, 3, 32))
+
+    def trained(average):
+        model, seen, judged = network(), [], []
+        samples = open_dataset(tmp_path / "d.npz", model.inputs)
+        course = Course(
+            train=samples, validation=samples, judge=lambda one, _: judged.append(one.native.get_weights()) or 0.5,
+            seed=0, watcher=Watchers([]), before_step=lambda _: seen.append(model.native.get_weights()),
+            beginning=Beginning(training="", kind="", artifact="", metric="", epochs=2, steps=4, settings={}),
+        )  # fmt: skip
+        step = FinetuneStep(epochs=2, batch_size=8, learning_rate=0.01, average=average, patience=patience)
+        fit(model, step, course)
+        return [*seen[1:], model.native.get_weights()], judged
+
+    (after, _), (_, judged) = trained(0), trained(0.4)
+    found = trained(0.4)[0][-1]
+    mean = [np.mean(arrays, axis=0) for arrays in zip(*after[5:], strict=True)]
+    assert len(after) == 8
+    for wanted, of_model, judged_by in zip(mean, found, judged[1], strict=True):
+        assert of_model == pytest.approx(wanted, abs=1e-6)
+        assert judged_by == pytest.approx(wanted, abs=1e-6)
+    assert not np.allclose(found[0], after[-1][0], atol=1e-5)
+    assert all(np.array_equal(*pair) for pair in zip(judged[0], after[3], strict=True))
+
+
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("head", ["probabilities", "probability"])
 def test_an_answer_that_is_quite_sure_and_wrong_has_a_loss_that_is_a_number(head):
     answers = np.array([[1.0, 0.0]]) if head == "probabilities" else np.array([[0.0]])
