@@ -22,8 +22,9 @@ check: $(VENV)/.ready
 	$(BIN)/mypy -p tinsmith
 	$(BIN)/lint-imports
 
+# A process a core, four at most: each that trains holds a gigabyte. Tests of one file share what the first of them made.
 unit: $(VENV)/.ready
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 # Boards of every kind and the shells of phones: what needs root or a machine of its own takes minutes.
 test-boards: $(VENV)/.ready

@@ -32,7 +32,7 @@ def answers(path, x):
 def savedmodel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("savedmodel")
     program = (
-        "import sys, tensorflow as tf; from tensorflow import keras; keras.utils.set_random_seed(0); "
+        "import sys, keras; keras.utils.set_random_seed(0); "
         "keras.Sequential([keras.Input((8, 8, 1), name='image'), keras.layers.Conv2D(4, 3, activation='relu'), "
         "keras.layers.Flatten(), keras.layers.Dense(3)]).export(sys.argv[1], verbose=False)"
     )
