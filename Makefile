@@ -13,6 +13,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 
 demo: $(VENV)/.ready
 	$(BIN)/tinsmith demo --output demo-output
+	@echo ". $(BIN)/activate makes tinsmith a command of your shell"
 
 test: check unit tflite-runtime
 
@@ -41,13 +42,13 @@ tflite-runtime: $(OLD)/.ready
 # CPUs that this machine does not have: tests and benchmarks that need them are left out without it.
 emulator:
 	@command -v qemu-x86_64-static >/dev/null \
-		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends qemu-user-static; }
+		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends qemu-user-static >/dev/null; }
 
 # Programs that judge the server and its bundles; their tests are left out without them.
 JUDGES := minisign wrk chromium chromium-driver curl
 judges:
 	@(for program in minisign wrk chromium chromedriver curl; do command -v $$program >/dev/null || exit 1; done) \
-		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(JUDGES); }
+		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(JUDGES) >/dev/null; }
 
 # Virtual boards, for tests and `tinsmith devices up`: their programs from Debian, and the systems they boot. What can't
 # be had is said, and the boards that need it are left out. mksh, toybox and busybox are what phones have for a shell.
@@ -60,7 +61,7 @@ boards: board-programs $(VENV)/.ready
 board-programs:
 	@dpkg --status $(BOARDS) >/dev/null 2>&1 \
 		|| { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
-			apt-get install -y -qq --no-install-recommends $(BOARDS); } \
+			apt-get install -y -qq --no-install-recommends $(BOARDS) >/dev/null; } \
 		|| echo "left out: the programs of some boards were not installed; apt and root are needed for: $(BOARDS)"
 
 bench: $(VENV)/.ready

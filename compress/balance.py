@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from tinsmith.compress.passes.base import Quantity
+    from tinsmith.compress.passes.base import Needs, Quantity
     from tinsmith.convert.data import Dataset, Roles
     from tinsmith.convert.delivery import Proven
     from tinsmith.convert.evaluation import Evaluation
@@ -191,18 +191,24 @@ class Scales:
         self._pool.shutdown(cancel_futures=True)
 
 
-def judged_on(roles: Roles | None, *, trains: bool) -> Dataset | None:
-    """Samples that no pass has learned from or calibrated on, at most 2,000.
+def judged_on(roles: Roles | None, needs: Needs) -> Dataset | None:
+    """Samples that no pass has learned from, at most 2,000.
 
-    Those for validation, or else those for testing: the artifact is made by now, and nothing is chosen by them.
+    Those for validation, or else those for testing: the artifact is made by now, and nothing is chosen by them. Where
+    nothing learns and the user has not split them, all serve, those that ranges were found on as well; their name says.
 
     Args:
         roles: Of the user's samples; None where there are none.
-        trains: Whether a pass learns from samples. If not, and where the user has not split them, all serve.
+        needs: Of the recipe.
     """
     if roles is None:
         return None
-    found = roles.validation or roles.test if trains or roles.split_by_user else roles.report
+    if needs.training or roles.split_by_user:
+        found = roles.validation or roles.test
+    else:
+        found = roles.report
+        if needs.data:
+            found = found.called(f"{found.name} (calibrated on as well)")
     return None if found is None else at_most(found, roles.seed)
 
 

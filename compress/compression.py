@@ -315,7 +315,7 @@ class _Course:
         roles = self._workbench.roles
         if self._ground is not None and roles is not None and not roles.split_by_user:
             return self._ground.samples
-        return judged_on(self._workbench.roles, trains=self._recipe.needs.training)
+        return judged_on(self._workbench.roles, self._recipe.needs)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:

@@ -17,12 +17,12 @@ from tinsmith.compress.compression import compress
 from tinsmith.compress.recipe import builtin_recipes, load_recipe
 from tinsmith.compress.variants import Variants
 from tinsmith.convert.frameworks import require
-from tinsmith.runtime.errors import RecipeError
 from tinsmith.runtime.files import staged_file, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tinsmith.compress.recipe import BuiltinRecipe
     from tinsmith.compress.variants import Measure, Variant
 
 __all__ = ["DemoReport", "run_demo"]
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 _TEST_SHARE = 0.25
 _CALIBRATION_SAMPLES = 200
 _EPOCHS = 15
+_TARGETS = ("tflite", "onnx")
 # A variant may lose this much accuracy and still be chosen.
 _ALLOWED_DROP = 0.005
 
@@ -43,13 +44,13 @@ class DemoReport:
     Attributes:
         rows: The float model first, then each variant.
         best: The file that lost next to nothing and is the smallest.
-        skipped: Variants that a target does not have, with the reason.
+        only: Recipes for one format alone, by that format.
         test_samples: How many digits the accuracy stands on.
     """
 
     rows: tuple[Variant, ...]
     best: str
-    skipped: tuple[str, ...]
+    only: dict[str, tuple[str, ...]]
     test_samples: int
 
     def to_json(self) -> dict[str, Any]:
@@ -76,33 +77,35 @@ def run_demo(output: Path, measure: Measure, *, seed: int = 0) -> DemoReport:
     variants = Variants(output / "test.npz", measure, seed=seed)
     trained = variants.judge(output / "digits.keras", "float32 (trained)")
     rows: list[Variant] = []
-    skipped: list[str] = []
-    for target in ("tflite", "onnx"):
+    for target in _TARGETS:
         compress(output / "digits.keras", load_recipe("float32"), output / f"digits-float32.{target}", seed=seed)
-        made = _compressed(target, output, variants, seed, skipped)
+        made = _compressed(target, output, variants, seed)
         rows += sorted(made, key=lambda row: -row.size_bytes)
-    report = DemoReport(
-        rows=(trained, *rows), best=_best(trained, rows), skipped=tuple(skipped), test_samples=variants.samples
-    )
+    report = DemoReport(rows=(trained, *rows), best=_best(trained, rows), only=_only(), test_samples=variants.samples)
     _write_json(output / "manifest.json", {"artifacts": [_manifest(output, row) for row in rows]})
     _write_json(output / "report.json", report.to_json())
     return report
 
 
-def _compressed(target: str, output: Path, variants: Variants, seed: int, skipped: list[str]) -> list[Variant]:
-    """Every built-in recipe that an artifact can go through; what a target does not have is noted."""
+def _compressed(target: str, output: Path, variants: Variants, seed: int) -> list[Variant]:
+    """Every recipe that an artifact of this format can go through."""
     made = []
-    for builtin in builtin_recipes():
-        path = output / f"digits-{builtin.name}.{target}"
-        if builtin.recipe.from_layers:
-            continue
-        try:
+    for builtin in _recipes():
+        if builtin.recipe.target in (None, target):
+            path = output / f"digits-{builtin.name}.{target}"
             _make(builtin.name, path, output, seed)
-        except RecipeError as error:
-            skipped.append(f"{builtin.name} to {target}: {error.message}")
-        else:
             made.append(variants.judge(path, builtin.name))
     return made
+
+
+def _recipes() -> list[BuiltinRecipe]:
+    """Those that an artifact can go through."""
+    return [builtin for builtin in builtin_recipes() if not builtin.recipe.from_layers]
+
+
+def _only() -> dict[str, tuple[str, ...]]:
+    found = {target: tuple(one.name for one in _recipes() if one.recipe.target == target) for target in _TARGETS}
+    return {target: names for target, names in found.items() if names}
 
 
 def _make(recipe: str, path: Path, output: Path, seed: int) -> None:

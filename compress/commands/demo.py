@@ -42,7 +42,7 @@ def _notes(report: DemoReport, output: Path) -> str:
     lines = [
         f"Accuracy on {report.test_samples} digits that no variant has seen; agreement with the trained float model.",
         "Best: the smallest that lost no more than half a point.",
-        *(f"Not made: {reason}" for reason in report.skipped),
+        *(f"Only for .{target}: {', '.join(names)}." for target, names in report.only.items()),
         f"Everything lies in {output}; look inside with: tinsmith inspect {output / report.best}",
     ]
     return "\n".join(lines)

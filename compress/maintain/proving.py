@@ -114,7 +114,7 @@ class Proof:
         with contextlib.ExitStack() as stack:
             model = stack.enter_context(opened_predictor(identify(self._plan.model)))
             roles = Roles(open_dataset(self._data, model.inputs), seed=self._plan.seed)
-            samples = judged_on(roles, trains=self._recipe.needs.training)
+            samples = judged_on(roles, self._recipe.needs)
             refuse_blind(self._plan.bounds, samples)
             pairs = [
                 Pair(path=path, artifact=stack.enter_context(SandboxedArtifact(path)), source=model)

@@ -221,6 +221,12 @@ class Dataset:
         part = Dataset(self.source, self.positions[chosen], name, shares=self._shares, digests=digests)
         return part if len(part) else None
 
+    def called(self, name: str) -> Dataset:
+        """The same samples by another name."""
+        return Dataset(
+            self.source, self.positions, name, shares=self._shares, digests=self._digests, captured=self._captured
+        )
+
     def cleaned(self, keep: NDArray[np.bool_], digests: NDArray[np.bytes_]) -> Dataset:
         """The samples that are kept, at least one, with the ``digest_of`` of each of them."""
         whole = bool(keep.all())

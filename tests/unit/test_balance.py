@@ -1,6 +1,7 @@
 """What a recipe said it would move, held against what it moved."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from tinsmith.compress.balance import judged_on
 from tinsmith.compress.commands.balance_view import balance_view
 from tinsmith.compress.compression import compress
+from tinsmith.compress.passes.base import Needs
 from tinsmith.compress.recipe import load_recipe
 from tinsmith.convert.data import Roles, open_dataset
 from tinsmith.runtime.commands.output import console
@@ -76,9 +78,17 @@ def test_a_metric_that_does_not_fit_is_an_error_only_where_the_user_chose_it(gol
 def test_many_samples_are_judged_by_two_thousand_of_them_class_by_class(tmp_path):
     np.savez(tmp_path / "d.npz", x=np.zeros((5000, 2), np.float32), y=np.arange(5000) % 5)
     roles = Roles(open_dataset(tmp_path / "d.npz", None), seed=0)
-    assert np.bincount(judged_on(roles, trains=False).labels).tolist() == [400] * 5
-    assert len(judged_on(roles, trains=True)) == 500
-    assert judged_on(None, trains=False) is None
+    ranges = Needs(data=True, labels=False, training=False)
+    assert np.bincount(judged_on(roles, ranges).labels).tolist() == [400] * 5
+    assert len(judged_on(roles, replace(ranges, training=True))) == 500
+    assert judged_on(None, ranges) is None
+
+
+def test_who_judges_by_samples_that_ranges_were_found_on_is_told_so(tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.arange(100, dtype=np.float32).reshape(50, 2), y=np.arange(50) % 5)
+    roles = Roles(open_dataset(tmp_path / "d.npz", None), seed=0)
+    assert judged_on(roles, Needs(data=True, labels=False, training=False)).name == "d.npz (calibrated on as well)"
+    assert judged_on(roles, Needs(data=False, labels=False, training=False)).name == "d.npz"
 
 
 def test_the_table_fits_100_columns(golden, labelled, tmp_path, capsys):
