@@ -79,7 +79,9 @@ def history_plot(series: Series) -> str:
     for at, entry in enumerate(entries):
         parts += _entry(axes, at, entry)
     every = -(-len(entries) // _MOST_DATES)
-    dates = [(float(at), entry.taken_at[:10]) for at, entry in enumerate(entries) if at % every == 0]
+    one_day = len(entries) > 1 and len({entry.taken_at[:10] for entry in entries}) == 1
+    label = slice(11, 16) if one_day else slice(10)
+    dates = [(float(at), entry.taken_at[label]) for at, entry in enumerate(entries) if at % every == 0]
     return svg([*parts, *axes.along(dates)], axes.base + 26, f"{series.title} over time")
 
 

@@ -143,3 +143,15 @@ def test_the_page_shows_each_series_with_what_a_name_may_hold(measured):
     assert text.count("<circle") == 2
     assert "<b>" not in text
     assert "&lt;b&gt;&amp;.tflite" in text
+
+
+def test_what_was_measured_on_one_day_is_told_apart_by_the_time(measured):
+    (m,) = measured([MS] * 5)
+    times = [replace(m, taken_at=f"2026-11-01T{hour}:30:00+00:00") for hour in (10, 14)]
+    of_one_day, of_two = (history_page(series_of([Entry.of(one) for one in some]))
+                          for some in (times, [*times, at(m, 2)]))  # fmt: skip
+
+    assert ">14:30<" in of_one_day
+    assert ">2026-11-01<" not in of_one_day
+    assert ">2026-11-02<" in of_two
+    assert ">14:30<" not in of_two
