@@ -379,6 +379,19 @@ def test_int8_slim_quantizes_and_then_slims(tmp_path):
     assert (tmp_path / "b.tflite").read_bytes() == slim_file(tmp_path / "a.tflite").content
 
 
+@pytest.mark.parametrize("code", [0, 77])
+def test_what_does_not_read_back_as_it_was_written_is_no_damage_of_the_file(monkeypatch, code):
+    def write_spoiled(model):
+        model = read_model(write_model(model), "again")
+        model.subgraphs[0].name, model.subgraphs[0].operators[0].opcodeIndex = b"another", code
+        return write_model(model)
+
+    monkeypatch.setattr("tinsmith.convert.slimming.writing.write_model", write_spoiled)
+
+    with pytest.raises(VerificationError, match="what slim makes of mine does not read back"):
+        slim_content(CONTENT, "mine")
+
+
 def test_what_slim_can_not_follow_is_refused(monkeypatch):
     outside, newer = golden_model(), golden_model()
     outside.buffers[1].offset, outside.buffers[1].size = 4096, 16
