@@ -21,7 +21,7 @@ from click.exceptions import Abort, ClickException
 from tinsmith.runtime._version import __version__
 from tinsmith.runtime.commands.handover import Handover
 from tinsmith.runtime.commands.output import print_error
-from tinsmith.runtime.errors import OutputError, TinsmithError, UsageError, first_line
+from tinsmith.runtime.errors import OutputError, StepDefectError, TinsmithError, UsageError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -272,6 +272,8 @@ class _InterruptedError(TinsmithError):
 def _translated(error: BaseException, log: Path | None) -> TinsmithError:
     """What the user is told about an error of any origin."""
     match error:
+        case StepDefectError() if log is not None:
+            return _logged(error, log)
         case TinsmithError():
             return error
         case ClickException():
@@ -288,14 +290,24 @@ def _translated(error: BaseException, log: Path | None) -> TinsmithError:
 def _defect(error: BaseException, log: Path | None) -> TinsmithError:
     if log is None:
         raise error
-    import traceback
-
-    with log.open("a") as stream:
-        traceback.print_exception(error, file=stream)
+    _write_traceback(error, log)
     return TinsmithError(
         f"a defect in tinsmith: {type(error).__name__}: {first_line(error)}",
         hint=f"please report it with the log {log}",
     )
+
+
+def _logged(error: StepDefectError, log: Path) -> StepDefectError:
+    """The same, with the place of its traceback."""
+    _write_traceback(error, log)
+    return StepDefectError(error.message, hint=f"{error.hint} with the log {log}")
+
+
+def _write_traceback(error: BaseException, log: Path) -> None:
+    import traceback
+
+    with log.open("a") as stream:
+        traceback.print_exception(error, file=stream)
 
 
 @contextlib.contextmanager

@@ -243,13 +243,16 @@ class _Course:
         self._runner = Runner(self._job, self._workbench, self._keeper, watcher=watchers, metric=self._metric)
         if self._job.source.is_artifact:
             self._scales.put(self._job.source.path)
-        self._outcome = outcome = self._runner.run(self._climbed(workbench), announced)
+        with self._runner.writers_named():
+            planned = self._climbed(workbench)
+        self._outcome = outcome = self._runner.run(planned, announced)
         self._scales.put(outcome.model.path)
         return Made(
             path=outcome.model.path,
             tolerance=tolerance_of(outcome.planned),
             steps=documents_of(outcome.planned),
             stands_for=outcome.stands_for,
+            writer=outcome.writer,
         )
 
     def weigh(self, proven: Proven | Unrun) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from dataclasses import dataclass, replace
@@ -12,9 +13,11 @@ from tinsmith.compress.passes.base import QUANTITIES
 from tinsmith.compress.passes.conversion import Convert, ConvertStep
 from tinsmith.compress.passes.trained import TrainedPass
 from tinsmith.convert.parity import FLOAT32, Tolerance
+from tinsmith.convert.writers import CONVERSION, writers_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from tinsmith.compress.keeping import Keeper
     from tinsmith.compress.passes.base import Form, PassResult
@@ -38,6 +41,7 @@ class Outcome:
         stands_for: The trained model whose answers it has; None where they are still the source's.
         measured: What each pass found out, in order.
         layers: What the last quantization did to each layer's numbers; None where there was none.
+        writer: The step that wrote the model; empty where it is the source.
     """
 
     planned: tuple[PlannedPass, ...]
@@ -45,6 +49,7 @@ class Outcome:
     stands_for: Model | None
     measured: tuple[dict[str, float | str], ...]
     layers: LayerReport | None
+    writer: str = ""
 
 
 class Runner:
@@ -64,6 +69,7 @@ class Runner:
         self.job, self._workbench, self._keeper, self._settings = job, workbench, keeper, settings
         self._found: dict[str, PassResult] = {}
         self._plain: Model | None = None
+        self._writers: dict[Path, str] = {}
 
     def run(
         self,
@@ -78,6 +84,10 @@ class Runner:
             planned: From ``plan``, for the job's source.
             announce: Is told of each pass before it runs.
             looks: Whether passes look at each layer, for the report.
+
+        Raises:
+            TinsmithError: A pass can't work here, or its promise did not hold.
+            StepDefectError: An engine died on what one of them wrote.
         """
         at, stands_for, teacher = self.job.source, None, None
         made: frozenset[Form] = frozenset()
@@ -88,14 +98,24 @@ class Runner:
             if announce:
                 announce(one)
             bench = replace(self.bench(teacher), number=number + 1, made=made, looks=looks)
-            result = self._result(planned[: number + 1], at, bench)
+            with self.writers_named(at_work=one.work.kind):
+                result = self._result(planned[: number + 1], at, bench)
+            if result.modified:
+                self._writers[result.model.path] = one.work.kind
             if isinstance(one.work, Convert) and at == self.job.source:
                 self._plain = result.model
             at, stands_for, made = result.model, result.stands_for or stands_for, made | one.work.makes
             measured.append(dict(result.measured))
             layers = result.layers or layers
         stands_for = None if stands_for == self.job.source else stands_for
-        return Outcome(planned=planned, model=at, stands_for=stands_for, measured=tuple(measured), layers=layers)
+        return Outcome(
+            planned=planned,
+            model=at,
+            stands_for=stands_for,
+            measured=tuple(measured),
+            layers=layers,
+            writer=self._writers.get(at.path, ""),
+        )
 
     def plain(self, planned: tuple[PlannedPass, ...], target: Target) -> Model:
         """The source as a float artifact, made by the plan's own conversion; itself where it is one already."""
@@ -104,6 +124,16 @@ class Runner:
             work = conversions[0] if conversions else Convert(ConvertStep(), target=target)
             self._plain = work.apply(self.job.source, self.bench(None)).model
         return self._plain or self.job.source
+
+    @contextlib.contextmanager
+    def writers_named(self, *, at_work: str = CONVERSION) -> Iterator[None]:
+        """As the function, for what this has run.
+
+        Args:
+            at_work: The step that writes now.
+        """
+        with writers_named([self.job.source.path], self._writers, otherwise=at_work):
+            yield
 
     def bench(self, teacher: Model | None) -> Bench:
         """What a pass has at hand."""

@@ -24,6 +24,7 @@ from tinsmith.convert.quantization.out_of_core import INSIDE_BYTES, data_path
 from tinsmith.convert.room import why_too_large
 from tinsmith.convert.suitability import suitability_of
 from tinsmith.convert.tool_versions import tool_versions
+from tinsmith.convert.writers import CONVERSION, writers_named
 from tinsmith.runtime.artifact import Artifact, Lineage
 from tinsmith.runtime.errors import UsageError, VerificationError
 from tinsmith.runtime.files import check_room, check_writable, sha256_of
@@ -145,12 +146,14 @@ class Made:
         tolerance: How far the work may have moved the model's answers.
         steps: What was done, for the lineage.
         stands_for: The model whose answers it must give; None for the source's. Training makes other answers.
+        writer: The step that wrote the file, where it is not the source.
     """
 
     path: Path
     tolerance: Tolerance
     steps: Sequence[Mapping[str, Any]]
     stands_for: Model | None = None
+    writer: str = CONVERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +231,8 @@ def deliver(
         UsageError: The output is the source, or lies in its folder.
         OutputError: The output can't be written, or the disk has no room; this is found out before the work begins.
         UnsupportedOperatorError: The device that it is made for can't run it.
-        ModelError: The source can't be loaded, or a child process refused the artifact, died on it or timed out.
+        ModelError: The source can't be loaded, or a child process refused the artifact or timed out on it.
+        StepDefectError: It died on it.
         VerificationError: The numbers differ.
     """
     _refuse_overwriting(job)
@@ -248,6 +252,7 @@ def deliver(
         made = replace(made, path=gathered(made.path, job.output, folder))
         suitability = _suitable(made.path, job)
         bound = Tolerance(name="--force parity") if job.allow.parity else _reachable(made.tolerance, job.source)
+        stack.enter_context(writers_named([job.source.path], {made.path: made.writer}))
         answering = stack.enter_context(SandboxedArtifact(made.path, sandbox))
         samples = samples_for(reference.inputs, dataset, limit=PROOF_SAMPLES, seed=job.seed)
         operators = operator_precisions(made.path)
@@ -302,7 +307,7 @@ def _deliver_unrun(
             agreement=None,
             batch=batch_of(ends[0]),
             operators=operator_precisions(made.path),
-            unrun=f"weight by weight; {too_large or _run_alone(job, made.path, dataset)}",
+            unrun=f"weight by weight; {too_large or _run_alone(job, made, dataset)}",
         )
         if weigh is not None:
             weigh(Unrun(path=made.path, why=why))
@@ -311,9 +316,12 @@ def _deliver_unrun(
     return Delivery(artifact=artifact, proof=proof, suitability=suitability)
 
 
-def _run_alone(job: Job, path: Path, dataset: Dataset | None) -> str:
+def _run_alone(job: Job, made: Made, dataset: Dataset | None) -> str:
     """Run an artifact without its source, and say so; raises ``VerificationError`` for answers that are no numbers."""
-    with SandboxedArtifact(path, Sandbox(time_limit_s=job.time_limit_s)) as artifact:
+    with (
+        writers_named([job.source.path], {made.path: made.writer}),
+        SandboxedArtifact(made.path, Sandbox(time_limit_s=job.time_limit_s)) as artifact,
+    ):
         samples = samples_for(artifact.inputs, dataset, limit=_ALONE_SAMPLES, seed=job.seed)
         answers = run_samples(artifact, samples.feeds)
     for spec, array in zip(artifact.outputs, answers, strict=True):

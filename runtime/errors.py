@@ -16,7 +16,8 @@
     │   └── BusyError                      more runs are asked for at once than may wait
     │       └── ExpiredError                   a run's turn did not come before its deadline
     ├── ModelError                     4   the model is the problem
-    │   ├── ModelLoadError                 it can't be read, or its engine refused or died on it
+    │   ├── ModelLoadError                 it can't be read, or its engine refused it
+    │   │   └── EngineDiedError                its engine died on it
     │   ├── ModelTimeoutError              it loaded, but runs past its time limit
     │   ├── ModelLostError                 its interpreters had to be given up, and it runs no more
     │   ├── UnsupportedOperatorError       it holds something that the target can't run
@@ -28,7 +29,8 @@
     │   ├── DeviceTimeoutError             it did not get done in time
     │   └── NoRoomError                    its disk is full
     ├── VerificationError              6   signature, hash, version or numbers differ
-    └── RolledBackError                7   an update was taken back
+    ├── RolledBackError                7   an update was taken back
+    └── StepDefectError               70   a step of tinsmith wrote a model that kills the engine
 
 Each message says what failed, where and why; ``hint`` says what to do next, where possible as a command.
 """
@@ -49,6 +51,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "DeviceTimeoutError",
+    "EngineDiedError",
     "ExpiredError",
     "HostError",
     "LinkLostError",
@@ -62,6 +65,7 @@ __all__ = [
     "OutputError",
     "RecipeError",
     "RolledBackError",
+    "StepDefectError",
     "TinsmithError",
     "UnreachableError",
     "UnreadableSampleError",
@@ -218,10 +222,29 @@ class ModelError(TinsmithError):
 
 
 class ModelLoadError(ModelError):
-    """A model can't be read, or the engine refused it or died on it."""
+    """A model can't be read, or the engine refused it, or was killed for memory with it."""
 
     code = "model-load"
     usual_hint = "if it is damaged, get it again from its source; `tinsmith inspect MODEL` shows what it holds"
+
+
+class EngineDiedError(ModelLoadError):
+    """The engine died on a model, and the process that it ran in with it.
+
+    Attributes:
+        path: The model's file; None where another process or machine said so.
+        how: The process ended, such as ``SIGSEGV``, and what it said last; empty as above.
+    """
+
+    code = "engine-died"
+    usual_hint = "the file is damaged or made to harm; get it again from its source"
+    path: Path | None = None
+    how: str = ""
+
+    def __init__(self, path: Path, how: str) -> None:
+        super().__init__(f"the engine died on {path}: {how}")
+        self.path = path
+        self.how = how
 
 
 class ModelTimeoutError(ModelError):
@@ -299,6 +322,13 @@ class RolledBackError(TinsmithError):
 
     code = "rolled-back"
     exit_code = 7
+
+
+class StepDefectError(TinsmithError):
+    """A step wrote a model that the engine died on: a defect in tinsmith, and none of the model that it was given."""
+
+    code = "step-defect"
+    usual_hint = "please report it"
 
 
 def error_of(code: str, exit_code: int, message: str, *, hint: str) -> TinsmithError:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenedModel", "Sandbox", "Timed"]
 
-_DAMAGED_HINT = "the file is damaged or made to harm; get it again from its source"
 _KILLED_HINT = "the system kills what wants more memory than there is (`dmesg` tells): free some"
 
 
@@ -71,7 +70,7 @@ class Sandbox:
 
     def __init__(self, *, time_limit_s: float = 60.0) -> None:
         self._time_limit_s = time_limit_s
-        self._subject = "the model"
+        self._subject = Path("the model")
         self._opened: OpenedModel | None = None
         self._start()
 
@@ -89,7 +88,7 @@ class Sandbox:
         if self._process.poll() is not None:
             self.close()
             self._start()
-        self._subject = str(path)
+        self._subject = path
         answer, _ = self._ask(
             {"ask": "open", "path": str(path), "engine": engine, "accelerator": accelerator, "threads": threads}
         )
@@ -274,11 +273,10 @@ class Sandbox:
         reason = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        last = f"; it said last: {lines[-1]}" if lines else ""
-        return errors.ModelLoadError(
-            f"the engine died on {self._subject} ({reason}){last}",
-            hint=_KILLED_HINT if status == -signal.SIGKILL else _DAMAGED_HINT,
-        )
+        how = f"{reason}; it said last: {lines[-1]}" if lines else reason
+        if status == -signal.SIGKILL:
+            return errors.ModelLoadError(f"the engine died on {self._subject}: {how}", hint=_KILLED_HINT)
+        return errors.EngineDiedError(self._subject, how)
 
     @staticmethod
     def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

@@ -31,7 +31,7 @@ from tinsmith.compress.training.tracking import Trackers, open_trial_trackers
 from tinsmith.convert.external_data import files_of
 from tinsmith.convert.model import identify
 from tinsmith.convert.tool_versions import tool_versions
-from tinsmith.runtime.errors import ModelError, VerificationError
+from tinsmith.runtime.errors import ModelError, StepDefectError, VerificationError
 from tinsmith.runtime.files import bytes_of, sha256_of, staged_file, write_text
 
 if TYPE_CHECKING:
@@ -295,7 +295,7 @@ class _Course:
             trial = missing[0]
             try:
                 artifacts[trial.number] = self._deliver(trial)
-            except (ModelError, VerificationError) as error:
+            except (ModelError, VerificationError, StepDefectError) as error:
                 found = found.without(trial, f"made whole, it does not stand the proof: {error.message}", self._ask)
                 for watch in watches:
                     watch.tried(found.trials[trial.number - 1])

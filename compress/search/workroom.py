@@ -112,7 +112,9 @@ class ModelRoom:
         try:
             with tempfile.TemporaryDirectory(prefix=scratch_of(os.getpid()), dir=self._folder) as scratch:
                 runner = self._runner(job, Path(scratch), clock)
-                produced = self._asked(job, runner) if job.effort in ("narrowing", "worst") else self._made(job, runner)
+                with runner.writers_named():
+                    asked = job.effort in ("narrowing", "worst")
+                    produced = self._asked(job, runner) if asked else self._made(job, runner)
         except OutputError:
             raise
         except TinsmithError as error:

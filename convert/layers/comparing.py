@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from tinsmith.convert.comparison import samples_for
 from tinsmith.convert.layers.observing import layer_report
 from tinsmith.convert.model import identify
+from tinsmith.convert.writers import writers_named
 from tinsmith.runtime.errors import UsageError
 from tinsmith.runtime.files import sha256_of
 from tinsmith.runtime.sandbox import Sandbox
@@ -99,7 +100,7 @@ def compare_layers(
         )
     with tempfile.TemporaryDirectory(prefix="tinsmith-") as folder:
         plain = _plain(one, two, Path(folder), allow_unsafe=allow_unsafe)
-        with Sandbox(time_limit_s=time_limit_s) as sandbox:
+        with writers_named([one.path, two.path], {}), Sandbox(time_limit_s=time_limit_s) as sandbox:
             sandbox.open(two.path)
             inputs = sandbox.open(plain).inputs
         samples, origin = _samples(inputs, data, seed=seed)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinsmith.convert.slimming.reading import in_tensors
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -45,12 +47,13 @@ def _signature_tensors(model: Any, index: int) -> set[int]:
 
 
 def _drop_unread_tensors(model: Any, graph: Any, index: int) -> None:
-    """Tensors that no operator, input, output or signature names; the rest move up."""
+    """Tensors that no operator, input, output, signature or other tensor names; the rest move up."""
     used = _signature_tensors(model, index) | _ends(graph)
     for operator in graph.operators or []:
         for vector in (operator.inputs, operator.outputs, operator.intermediates):
             used |= _members(vector)
     tensors = graph.tensors or []
+    used = _with_scales(tensors, used)
     order = [i for i in range(len(tensors)) if i in used]
     if len(order) == len(tensors):
         return
@@ -63,6 +66,19 @@ def _drop_unread_tensors(model: Any, graph: Any, index: int) -> None:
         holder.outputs = _moved(holder.outputs, place.__getitem__)
     for operator in graph.operators or []:
         operator.intermediates = _moved(operator.intermediates, place.__getitem__)
+    for quantization in filter(None, map(in_tensors, graph.tensors)):
+        quantization.scales, quantization.zeroPoints = place[quantization.scales], place[quantization.zeroPoints]
+
+
+def _with_scales(tensors: list[Any], used: set[int]) -> set[int]:
+    """And those that hold their scales and zero points, where LiteRT reads whatever the number leads to."""
+    found: set[int] = set()
+    left = used - {-1}
+    while left:
+        found |= left
+        quantizations = [in_tensors(tensors[index]) for index in left]
+        left = {index for q in quantizations if q for index in (q.scales, q.zeroPoints)} - found - {-1}
+    return found
 
 
 def _shorten_names(model: Any) -> None:

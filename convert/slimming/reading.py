@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["read_content", "read_model", "same_model"]
+__all__ = ["in_tensors", "read_content", "read_model", "same_model"]
 
 _MAGIC = b"TFL3"
 _LARGEST_BYTES = (1 << 31) - 1  # offsets in a flatbuffer are 32 bits with a sign
@@ -56,6 +56,15 @@ def read_model(content: bytes, name: str) -> Any:
     _refuse_outside(model, name)
     _refuse_newer(model, name)
     return model
+
+
+def in_tensors(tensor: Any) -> Any | None:
+    """The tensor's quantization where its scales and zero points are tensors themselves, by blocks or several axes.
+
+    It names them by number, -1 for none; no operator does.
+    """
+    details = None if tensor.quantization is None else tensor.quantization.details
+    return details if hasattr(details, "scales") else None
 
 
 def same_model(one: Any, other: Any) -> bool:
@@ -112,19 +121,26 @@ def _broken_indices(model: Any) -> Iterator[str]:
         yield "it holds no graph"
     buffers = max(1, len(model.buffers or []))  # a file without buffers says 0 in every tensor
     for graph in graphs:
-        tensors, operators = graph.tensors or [], graph.operators or []
-        yield from _beyond("buffer", (tensor.buffer for tensor in tensors), buffers)
-        yield from _beyond("operator code", (o.opcodeIndex for o in operators), len(model.operatorCodes or []))
-        for vector in (graph.inputs, graph.outputs):
-            yield from _beyond("tensor", _items(vector), len(tensors))
-        for operator in operators:
-            for vector in (operator.inputs, operator.outputs, operator.intermediates):
-                yield from _beyond("tensor", _items(vector), len(tensors), least=-1)
+        yield from _beyond("buffer", (tensor.buffer for tensor in graph.tensors or []), buffers)
+        codes = (operator.opcodeIndex for operator in graph.operators or [])
+        yield from _beyond("operator code", codes, len(model.operatorCodes or []))
+        yield from _broken_tensors(graph)
     for entry in model.metadata or []:
         yield from _beyond("buffer", [entry.buffer], buffers)
     yield from _beyond("buffer", _items(model.metadataBuffer), buffers)
     for signature in model.signatureDefs or []:
         yield from _broken_signature(signature, graphs)
+
+
+def _broken_tensors(graph: Any) -> Iterator[str]:
+    tensors = graph.tensors or []
+    for vector in (graph.inputs, graph.outputs):
+        yield from _beyond("tensor", _items(vector), len(tensors))
+    for operator in graph.operators or []:
+        for vector in (operator.inputs, operator.outputs, operator.intermediates):
+            yield from _beyond("tensor", _items(vector), len(tensors), least=-1)
+    for quantization in filter(None, map(in_tensors, tensors)):
+        yield from _beyond("tensor", (quantization.scales, quantization.zeroPoints), len(tensors), least=-1)
 
 
 def _broken_signature(signature: Any, graphs: list[Any]) -> Iterator[str]:

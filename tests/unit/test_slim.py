@@ -19,9 +19,10 @@ from tinsmith.compress.planner import plan
 from tinsmith.compress.recipe import Recipe, load_recipe
 from tinsmith.convert.model import Model
 from tinsmith.convert.predictors import SandboxedArtifact
+from tinsmith.convert.quantization import Plan, WeightsInt4, choose_quantizer
 from tinsmith.convert.slimming import reading, slim_content, slim_file, writing
 from tinsmith.convert.slimming.proof import prove_identical
-from tinsmith.convert.slimming.reading import read_model, same_model
+from tinsmith.convert.slimming.reading import in_tensors, read_model, same_model
 from tinsmith.convert.slimming.writing import write_model
 from tinsmith.runtime.errors import ModelError, ModelLoadError, RecipeError, TinsmithError, VerificationError
 
@@ -178,6 +179,8 @@ def shift(model):
     for signature in model.signatureDefs:
         for entry in (*signature.inputs, *signature.outputs):
             entry.tensorIndex += 1
+    for details in filter(None, map(in_tensors, graph.tensors)):
+        details.scales += 1
 
 
 def test_tensors_that_moved_answer_the_same_bits(tmp_path):
@@ -188,6 +191,71 @@ def test_tensors_that_moved_answer_the_same_bits(tmp_path):
     (tmp_path / "b.tflite").write_bytes(slim_file(tmp_path / "a.tflite").content)
 
     assert prove_identical(tmp_path / "a.tflite", tmp_path / "b.tflite", dataset=None, seed=0) == 64
+
+
+@pytest.fixture(scope="module")
+def blocks(matrix_model, tmp_path_factory):
+    """Two matrices in 4 bits: the first by blocks whose scales are a tensor, the second channel by channel."""
+    folder = tmp_path_factory.mktemp("blocks")
+    path = matrix_model(folder / "float.tflite")
+    choose_quantizer("tflite").quantize(path, folder / "blocks.tflite", Plan(scheme=WeightsInt4()))
+    return folder / "blocks.tflite"
+
+
+def by_blocks(model):
+    """The tensors whose scales are tensors."""
+    return [tensor for tensor in model.subgraphs[0].tensors if in_tensors(tensor)]
+
+
+def test_scales_that_only_a_quantization_names_stay_and_answer_the_same_bits(blocks, tmp_path):
+    model = read_model(blocks.read_bytes(), "blocks")
+    (before,) = by_blocks(model)
+    scales = model.subgraphs[0].tensors[before.quantization.details.scales]
+    model.subgraphs[0].tensors.insert(0, schema.TensorT(name=b"unread", shape=np.array([1], np.int32)))
+    shift(model)
+    (tmp_path / "a.tflite").write_bytes(write_model(model))
+    (tmp_path / "b.tflite").write_bytes(slim_file(tmp_path / "a.tflite").content)
+
+    after = read_model((tmp_path / "b.tflite").read_bytes(), "slim")
+    (weights,) = by_blocks(after)
+    found = after.subgraphs[0].tensors[weights.quantization.details.scales]
+
+    assert len(after.subgraphs[0].tensors) == len(model.subgraphs[0].tensors) - 1
+    assert (found.type, found.shape.tolist()) == (schema.TensorType.FLOAT16, [40, 2])
+    assert after.buffers[found.buffer].data.tobytes() == model.buffers[scales.buffer].data.tobytes()
+    assert weights.quantization.details.zeroPoints == -1
+    assert prove_identical(tmp_path / "a.tflite", tmp_path / "b.tflite", dataset=None, seed=0) == 64
+
+
+def test_scales_of_weights_that_nobody_reads_go_with_them(blocks):
+    model = read_model(blocks.read_bytes(), "blocks")
+    (weights,) = by_blocks(model)
+    operator = model.subgraphs[0].operators[0]
+    plain = schema.TensorT(name=b"plain", shape=weights.shape, buffer=weights.buffer, type=weights.type)
+    model.subgraphs[0].tensors.append(plain)
+    operator.inputs = np.array([operator.inputs[0], len(model.subgraphs[0].tensors) - 1, operator.inputs[2]], np.int32)
+
+    after = read_model(slim_content(write_model(model), "model").content, "slim")
+
+    assert by_blocks(after) == []
+    assert len(after.subgraphs[0].tensors) == len(model.subgraphs[0].tensors) - 2
+
+
+def test_scales_and_zero_points_over_several_axes_keep_their_tensors():
+    model = golden_model("cnn")
+    tensors = model.subgraphs[0].tensors
+    tensors[1].quantization.detailsType = schema.QuantizationDetails.MultiAxisQuantization
+    details = schema.MultiAxisQuantizationT(scales=len(tensors) + 1, zeroPoints=len(tensors) + 2)
+    tensors[1].quantization.details = details
+    tensors += [schema.TensorT(name=name, shape=np.array([1], np.int32)) for name in (b"unread", b"scales", b"zeros")]
+    tensors[-2].shape, tensors[-1].shape = np.array([3, 2], np.int32), np.array([3, 4], np.int32)
+
+    graph = read_model(slim_content(write_model(model), "model").content, "slim").subgraphs[0]
+    (weights,) = [tensor for tensor in graph.tensors if in_tensors(tensor)]
+    found = [graph.tensors[at] for at in (in_tensors(weights).scales, in_tensors(weights).zeroPoints)]
+
+    assert [tensor.shape.tolist() for tensor in found] == [[3, 2], [3, 4]]
+    assert len(graph.tensors) == len(tensors) - 1
 
 
 def test_equal_buffers_vectors_and_tables_are_stored_once():
@@ -311,6 +379,19 @@ def test_int8_slim_quantizes_and_then_slims(tmp_path):
     assert (tmp_path / "b.tflite").read_bytes() == slim_file(tmp_path / "a.tflite").content
 
 
+@pytest.mark.parametrize("code", [0, 77])
+def test_what_does_not_read_back_as_it_was_written_is_no_damage_of_the_file(monkeypatch, code):
+    def write_spoiled(model):
+        model = read_model(write_model(model), "again")
+        model.subgraphs[0].name, model.subgraphs[0].operators[0].opcodeIndex = b"another", code
+        return write_model(model)
+
+    monkeypatch.setattr("tinsmith.convert.slimming.writing.write_model", write_spoiled)
+
+    with pytest.raises(VerificationError, match="what slim makes of mine does not read back"):
+        slim_content(CONTENT, "mine")
+
+
 def test_what_slim_can_not_follow_is_refused(monkeypatch):
     outside, newer = golden_model(), golden_model()
     outside.buffers[1].offset, outside.buffers[1].size = 4096, 16
@@ -325,7 +406,7 @@ def test_what_slim_can_not_follow_is_refused(monkeypatch):
         slim_file(GOLDEN / "cnn.tflite")
 
 
-@pytest.mark.parametrize("spoil", ["tensor", "buffer", "code", "graph", "signature"])
+@pytest.mark.parametrize("spoil", ["tensor", "buffer", "code", "graph", "signature", "scales", "zero points"])
 def test_an_index_that_leads_nowhere_is_damage(spoil):
     model = golden_model()
     graph = model.subgraphs[0]
@@ -340,6 +421,10 @@ def test_an_index_that_leads_nowhere_is_damage(spoil):
             model.signatureDefs[0].subgraphIndex = 77
         case "signature":
             model.signatureDefs[0].inputs[0].tensorIndex = 77
+        case "scales" | "zero points":
+            named = {"scales": 77, "zeroPoints": 0} if spoil == "scales" else {"scales": 0, "zeroPoints": 77}
+            graph.tensors[0].quantization.detailsType = schema.QuantizationDetails.BlockwiseQuantization
+            graph.tensors[0].quantization.details = schema.BlockwiseQuantizationT(**named)
 
     with pytest.raises(ModelLoadError, match=r"damaged.*77"):
         slim_content(write_model(model), "model")

@@ -17,6 +17,8 @@ import pytest
 from tinsmith.compress.compression import Training, compress
 from tinsmith.compress.recipe import Recipe, load_recipe
 from tinsmith.convert.evaluation import evaluate_models
+from tinsmith.convert.slimming import slim_file
+from tinsmith.convert.slimming.proof import SEEDED_SAMPLES, prove_identical
 from tinsmith.runtime.errors import BudgetMissedError, DataError, RecipeError, UnsupportedOperatorError, UsageError
 
 pytestmark = pytest.mark.tensorflow
@@ -86,6 +88,9 @@ def test_pruned_weights_are_zero_in_the_artifact_and_survive_rounding(studio, in
     assert all(np.mean(kernel == 0) >= 0.74 for kernel in kernels)
     whole, small = accuracy(studio / "whole.keras", tmp_path / "x.tflite", data=studio / "test.npz")
     assert small > whole - 0.1
+    # here and not in a test of its own, which would train once more
+    (tmp_path / "slim.tflite").write_bytes(slim_file(tmp_path / "x.tflite").content)
+    assert prove_identical(tmp_path / "x.tflite", tmp_path / "slim.tflite", dataset=None, seed=0) == SEEDED_SAMPLES
 
 
 def children(pid):

@@ -14,7 +14,7 @@ from tinsmith.compress.search.folder import Folder
 from tinsmith.compress.search.search import Hands, Limits, Settings, search
 from tinsmith.compress.search.store import Store
 from tinsmith.compress.search.subject import Baseline, Subject, artifact_in
-from tinsmith.runtime.errors import BusyError, HostError, UsageError, VerificationError
+from tinsmith.runtime.errors import BusyError, HostError, StepDefectError, UsageError, VerificationError
 from tinsmith.runtime.measurement import Measurement
 
 
@@ -75,15 +75,15 @@ class Watch:
 def searched(monkeypatch, golden, folder):
     """Searches; artifacts of some trials don't stand the proof."""
 
-    def make(model, recipe, output, *, unproven, **_):
+    def make(model, recipe, output, *, unproven, error, **_):
         if int(output.stem) in unproven:
-            raise VerificationError("it answers NaN")
+            raise error("it answers NaN")
         output.write_text(output.stem)
         return SimpleNamespace(delivery=SimpleNamespace(artifact=SimpleNamespace(sha256="")), to_json=dict)
 
-    def run(*unproven, resume=False, **said):
+    def run(*unproven, resume=False, error=VerificationError, **said):
         monkeypatch.setattr("tinsmith.compress.search.search.compress", lambda *args, **kwargs: make(
-            *args, unproven=unproven, **kwargs))  # fmt: skip
+            *args, unproven=unproven, error=error, **kwargs))  # fmt: skip
         hands = Hands(stopwatch=Watch(), hiring=lambda *_: contextlib.nullcontext(Crew()))
         subject = Subject(model=golden / "cnn.tflite", data="d.npz")
         settings = Settings(limits=Limits(trials=12, minutes=1e6), training=False, resume=resume, **said)
@@ -96,9 +96,10 @@ def delivered(folder):
     return sorted(path.name for path in (folder.path / "artifacts").iterdir())
 
 
-def test_what_does_not_stand_the_proof_is_no_find(searched, folder):
+@pytest.mark.parametrize("error", [VerificationError, StepDefectError])
+def test_what_does_not_stand_the_proof_is_no_find(searched, folder, error):
     first = searched()
-    again = searched(first.chosen, resume=True)
+    again = searched(first.chosen, resume=True, error=error)
 
     assert again.finished
     assert again.chosen not in (None, first.chosen)
