@@ -148,15 +148,15 @@ def preview_view(plan: Plan, found: Sequence[Preview]) -> list[RenderableType | 
     """What would be sent to each device, and when."""
     waves = {device: wave.title for wave in plan.waves for device in wave.devices}
     several = len(found) > 1
-    columns = ["device", *(["wave"] if several else []), "serves", "would be sent", "how"]
+    columns = ["device", *(["wave"] if several else []), "holds", "would be sent", "how"]
     rows = [
-        [one.device.name, *([waves[one.device.name]] if several else []), _serves(one), *_would(one)] for one in found
+        [one.device.name, *([waves[one.device.name]] if several else []), _holds(one), *_would(one)] for one in found
     ]
     cargo = plan.cargo
     return [f"version {cargo.version} of {cargo.name} ({cargo.sha256[:12]}); nothing was sent", table(columns, rows)]
 
 
-def _serves(one: Preview) -> str:
+def _holds(one: Preview) -> str:
     if one.error is not None:
         return "-"
     return "nothing yet" if one.active is None else bundled_said(one.active)
