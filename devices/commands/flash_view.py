@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tinsmith.devices.reaching import typed_line
 from tinsmith.runtime.agent.answers import NOT_RUNNING
+from tinsmith.runtime.bundle.naming import short_id
 from tinsmith.runtime.commands.output import console, facts, table
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ def server_rows(device: Device, served: str, start: str) -> list[tuple[str, obje
 
 
 def bundled_said(bundled: Bundled) -> str:
-    """Name, version, and how its hash begins."""
-    return f"{bundled.name} version {bundled.version} ({bundled.sha256[:12]})"
+    """Name, version and id."""
+    return f"{bundled.name} version {bundled.version} ({short_id(bundled.sha256)})"
 
 
 def _sent(deployment: Deployment) -> str:
