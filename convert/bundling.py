@@ -52,6 +52,7 @@ class Bundled:
         path: The file.
         manifest: What it says of itself.
         sha256: Of the manifest, which names the bundle.
+        file_sha256: Of the file, by which devices know it.
         size_bytes: Of the file.
         signed_by: The id of the key; empty where it is not signed.
         notes: What a reader should not miss, for people.
@@ -60,6 +61,7 @@ class Bundled:
     path: Path
     manifest: Manifest
     sha256: str
+    file_sha256: str
     size_bytes: int
     signed_by: str
     notes: tuple[str, ...]
@@ -69,6 +71,7 @@ class Bundled:
         return {
             "path": str(self.path),
             "sha256": self.sha256,
+            "file_sha256": self.file_sha256,
             "size_bytes": self.size_bytes,
             "signed_by": self.signed_by or None,
             "notes": list(self.notes),
@@ -246,11 +249,12 @@ def _written(job: BundleJob, manifest: Manifest, contents: Mapping[str, Content]
             made.golden()
             if job.encryption_key is not None:
                 _try_unpacking(made, job.encryption_key)
-        size_bytes = staged.stat().st_size
+        size_bytes, file_sha256 = staged.stat().st_size, sha256_of(staged)
     return Bundled(
         path=job.output,
         manifest=whole,
         sha256=sha256,
+        file_sha256=file_sha256,
         size_bytes=size_bytes,
         signed_by="" if key is None else key_name(key.id),
         notes=notes,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from tinsmith.devices.transports.addresses import SshAddress, open_transport, parse_address
+from tinsmith.devices.transports.addresses import AdbAddress, SshAddress, open_transport, parse_address
 from tinsmith.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from tinsmith.devices.device import Device
-    from tinsmith.devices.transports.addresses import Address
+    from tinsmith.devices.transports.addresses import Address, Host
     from tinsmith.devices.transports.protocol import Transport
 
-__all__ = ["address_of", "base_of", "open_device"]
+__all__ = ["address_of", "base_of", "open_device", "typed_line"]
 
 _TRANSPORTS = "tinsmith.transports"
 
@@ -27,6 +28,40 @@ def base_of(device: Device) -> str:
     """The folder on a device that everything goes into; empty where neither the inventory nor the address names one."""
     base = parse_address(device.address).base
     return device.base or ("" if base is None else str(base))
+
+
+def typed_line(device: Device, command: str) -> str:
+    """What to type here to run a command on a device; Ctrl-C ends it there.
+
+    Args:
+        device: Which.
+        command: For its shell.
+
+    Returns:
+        A line for the shell of this machine; the command alone, where only the device's transport knows the way.
+    """
+    address = parse_address(device.address)
+    if isinstance(address, SshAddress):
+        return shlex.join(["ssh", "-t", *_ssh_words(address), command])
+    if isinstance(address, AdbAddress):
+        return shlex.join(["adb", *(["-s", address.serial] if address.serial else []), "shell", "-t", command])
+    return command
+
+
+def _ssh_words(address: SshAddress) -> list[str]:
+    words = [] if address.key is None else ["-i", str(address.key)]
+    if address.jumps:
+        words += ["-J", ",".join(_jump(host) for host in address.jumps)]
+    if address.at.port is not None:
+        words += ["-p", str(address.at.port)]
+    return [*words, address.at.login]
+
+
+def _jump(host: Host) -> str:
+    """As ``ssh -J`` takes it, where IPv6 stands in brackets for the port's sake."""
+    user, at, name = host.login.rpartition("@")
+    place = f"[{name}]" if ":" in name else name
+    return f"{user}{at}{place}" if host.port is None else f"{user}{at}{place}:{host.port}"
 
 
 def address_of(address: str, *, host_key: str) -> Address:

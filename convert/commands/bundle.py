@@ -142,11 +142,13 @@ def _show(path: Path, trust: Sequence[str], output_format: str) -> None:
     from tinsmith.runtime.bundle.minisign import load_public_key
     from tinsmith.runtime.bundle.reading import open_bundle
     from tinsmith.runtime.bundle.trust import AllowUnsigned, TrustedKeys
+    from tinsmith.runtime.files import sha256_of
 
     keys = tuple(load_public_key(reference) for reference in trust)
     with open_bundle(path, trust=TrustedKeys(keys=keys) if keys else AllowUnsigned()) as found:
-        document = shown_document(found)
-        print_result(output_format, {"bundle": document}, shown_view(found))
+        file_sha256 = sha256_of(path)
+        document = shown_document(found, file_sha256)
+        print_result(output_format, {"bundle": document}, shown_view(found, file_sha256))
 
 
 def _make_keys(name: Path | None, encryption: Path | None, password_file: Path | None, output_format: str) -> None:

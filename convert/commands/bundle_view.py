@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tinsmith.runtime.bundle.minisign import key_name
+from tinsmith.runtime.bundle.naming import short_id
 from tinsmith.runtime.commands.output import facts, table
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def bundled_view(made: Bundled) -> list[RenderableType | str]:
     signed = f"by {made.signed_by}" if made.signed_by else "no"
     shown = [
         ("bundle", f"{made.path} ({made.size_bytes:,} bytes)"),
-        ("sha256", f"{made.sha256} (of the manifest)"),
+        *_hashes(made.file_sha256, made.sha256),
         ("signed", signed),
         *_manifest_facts(made.manifest),
         *(("note", note) for note in made.notes),
@@ -34,11 +35,11 @@ def bundled_view(made: Bundled) -> list[RenderableType | str]:
     return [facts(shown)]
 
 
-def shown_view(found: Bundle) -> list[RenderableType | str]:
+def shown_view(found: Bundle, file_sha256: str) -> list[RenderableType | str]:
     """What a bundle holds, all of which was verified."""
     shown = [
         ("bundle", f"{found.path} ({found.path.stat().st_size:,} bytes)"),
-        ("sha256", f"{found.sha256} (of the manifest)"),
+        *_hashes(file_sha256, found.sha256),
         ("signed", _signed(found)),
         *_manifest_facts(found.manifest),
         ("labels", _listed(found.labels())),
@@ -47,7 +48,7 @@ def shown_view(found: Bundle) -> list[RenderableType | str]:
     return [facts(shown), "", table(["part", "bytes", "sha256"], parts)]
 
 
-def shown_document(found: Bundle) -> dict[str, Any]:
+def shown_document(found: Bundle, file_sha256: str) -> dict[str, Any]:
     """The same for machines; what can't be understood is an error here, before anything is printed."""
     found.golden()
     found.preprocessing()
@@ -56,6 +57,7 @@ def shown_document(found: Bundle) -> dict[str, Any]:
     return {
         "path": str(found.path),
         "sha256": found.sha256,
+        "file_sha256": file_sha256,
         "size_bytes": found.path.stat().st_size,
         "signed_by": None if found.signed_by is None else key_name(found.signed_by.id),
         "signature": found.key_id or None,
@@ -78,6 +80,14 @@ def keys_view(made: Mapping[str, str]) -> list[tuple[str, object]]:
         title, use = said[name]
         shown.append((title, f"{value} ({use})" if use else value))
     return shown
+
+
+def _hashes(file: str, manifest: str) -> list[tuple[str, object]]:
+    return [
+        ("id", f"{short_id(file)}, as flash and status show it"),
+        ("sha256", f"{file} (of the file)"),
+        ("", f"{manifest} (of the manifest)"),
+    ]
 
 
 def _signed(found: Bundle) -> str:

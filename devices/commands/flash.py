@@ -101,7 +101,7 @@ def _flash_one(plan: Plan, device: Device, output_format: str) -> None:
         "devices": [outcome.to_json()],
         "deployments": [deployment.to_json()],
     }
-    print_result(output_format, document, flash_view([deployment]))
+    print_result(output_format, document, flash_view(device, deployment))
 
 
 def _rolled_out(plan: Plan, devices: tuple[Device, ...]) -> Result:

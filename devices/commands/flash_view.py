@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from tinsmith.devices.reaching import typed_line
+from tinsmith.runtime.agent.answers import NOT_RUNNING
+from tinsmith.runtime.bundle.naming import short_id
 from tinsmith.runtime.commands.output import console, facts, table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import RenderableType
     from typing_extensions import Self
 
+    from tinsmith.devices.device import Device
     from tinsmith.devices.flashing.deployment import Deployment
     from tinsmith.runtime.agent.answers import Bundled
 
-__all__ = ["Following", "bundled_said", "flash_view"]
+__all__ = ["Following", "bundled_said", "flash_view", "held_row", "server_rows"]
 
 
 class Following:
@@ -50,24 +52,19 @@ class Following:
         self._progress.update(self._task, completed=done_bytes, total=size_bytes)
 
 
-def flash_view(deployments: Sequence[Deployment]) -> list[RenderableType]:
-    """One device below the other."""
-    return [part for deployment in deployments for part in _one(deployment)]
-
-
-def _one(deployment: Deployment) -> list[RenderableType]:
+def flash_view(device: Device, deployment: Deployment) -> list[RenderableType]:
+    """What came of flashing one device."""
     before = "nothing" if deployment.before is None else bundled_said(deployment.before)
     rows: list[tuple[str, object]] = [
         ("device", f"{deployment.device} ({deployment.address})"),
-        ("serves", bundled_said(deployment.active)),
+        held_row(deployment.active, deployment.served),
         ("before", before if deployment.changed else "the same; nothing was changed"),
         ("sent", _sent(deployment)),
     ]
     if deployment.engine:
         ran = f"{deployment.engine} {deployment.engine_version}".rstrip() + " on the device"
         rows.append(("checked by", f"{ran}: {deployment.golden or 'loaded and run; it has no golden samples'}"))
-    if deployment.served:
-        rows.append(("server", deployment.served))
+    rows.extend(server_rows(device, deployment.served, deployment.start))
     if not deployment.verified:
         rows.append(("checked by", "nobody: unverified on device"))
     if deployment.active.signed_by:
@@ -76,9 +73,24 @@ def _one(deployment: Deployment) -> list[RenderableType]:
     return [facts(rows), "", *([table(["stage", "took"], times)] if deployment.changed else [])]
 
 
+def held_row(active: Bundled | None, served: str) -> tuple[str, object]:
+    """What is active: served only where a server was asked and answers with it; see ``InstalledBundle.served``."""
+    word = "holds" if served in {"", NOT_RUNNING} else "serves"
+    return word, "nothing yet" if active is None else bundled_said(active)
+
+
+def server_rows(device: Device, served: str, start: str) -> list[tuple[str, object]]:
+    """What the server of a device says, and how to start one that does not run."""
+    if not served:
+        return []
+    if served != NOT_RUNNING or not start:
+        return [("server", served)]
+    return [("server", f"{served}; this starts it:"), ("", typed_line(device, start))]
+
+
 def bundled_said(bundled: Bundled) -> str:
-    """Name, version, and how its hash begins."""
-    return f"{bundled.name} version {bundled.version} ({bundled.sha256[:12]})"
+    """Name, version and id."""
+    return f"{bundled.name} version {bundled.version} ({short_id(bundled.sha256)})"
 
 
 def _sent(deployment: Deployment) -> str:

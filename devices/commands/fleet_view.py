@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinsmith.devices.commands.flash_view import bundled_said
 from tinsmith.devices.fleet.outcome import DONE, FAILED, LATER, NOT_STARTED, ROLLED_BACK, UNCHANGED
+from tinsmith.runtime.bundle.naming import short_id
 from tinsmith.runtime.commands.output import console, table
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def result_view(result: Result) -> list[RenderableType | str]:
     cargo = result.cargo
     rows = [_row(outcome) for outcome in result.outcomes]
     return [
-        f"rollout {result.rollout}: version {cargo.version} of {cargo.name} ({cargo.sha256[:12]})",
+        f"rollout {result.rollout}: version {cargo.version} of {cargo.name} ({short_id(cargo.sha256)})",
         table(["device", "result", "version", "sent", "took", "reason"], rows),
         *_closing(result),
     ]
@@ -148,15 +149,18 @@ def preview_view(plan: Plan, found: Sequence[Preview]) -> list[RenderableType | 
     """What would be sent to each device, and when."""
     waves = {device: wave.title for wave in plan.waves for device in wave.devices}
     several = len(found) > 1
-    columns = ["device", *(["wave"] if several else []), "serves", "would be sent", "how"]
+    columns = ["device", *(["wave"] if several else []), "holds", "would be sent", "how"]
     rows = [
-        [one.device.name, *([waves[one.device.name]] if several else []), _serves(one), *_would(one)] for one in found
+        [one.device.name, *([waves[one.device.name]] if several else []), _holds(one), *_would(one)] for one in found
     ]
     cargo = plan.cargo
-    return [f"version {cargo.version} of {cargo.name} ({cargo.sha256[:12]}); nothing was sent", table(columns, rows)]
+    return [
+        f"version {cargo.version} of {cargo.name} ({short_id(cargo.sha256)}); nothing was sent",
+        table(columns, rows),
+    ]
 
 
-def _serves(one: Preview) -> str:
+def _holds(one: Preview) -> str:
     if one.error is not None:
         return "-"
     return "nothing yet" if one.active is None else bundled_said(one.active)

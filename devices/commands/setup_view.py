@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.devices.reaching import typed_line
 from tinsmith.runtime.commands.output import facts, table
 
 if TYPE_CHECKING:
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from tinsmith.devices.device import Device
     from tinsmith.devices.setup.report import Outcome, SetUp
 
 __all__ = ["setup_document", "setup_view"]
@@ -34,10 +37,10 @@ def setup_view(outcomes: Sequence[Outcome]) -> list[RenderableType]:
 def _outcome_view(outcome: Outcome) -> list[RenderableType]:
     if outcome.done is None:
         return ["" if outcome.error is None else f"{outcome.error.message}; {outcome.error.hint}", ""]
-    return [facts(_facts(outcome.done)), "", _wheels(outcome.done), *outcome.done.notes, ""]
+    return [facts(_facts(outcome.device, outcome.done)), "", _wheels(outcome.done), *outcome.done.notes, ""]
 
 
-def _facts(done: SetUp) -> list[tuple[str, object]]:
+def _facts(device: Device, done: SetUp) -> list[tuple[str, object]]:
     total_s = sum(done.durations_ms.values()) / 1e3
     return [
         ("device", done.device),
@@ -46,10 +49,16 @@ def _facts(done: SetUp) -> list[tuple[str, object]]:
         ("engine", f"{done.engine} {done.facts.engines.get(done.engine, '')}"),
         ("agent", done.facts.agent),
         ("trusted keys", ", ".join(done.facts.keys) or "none"),
-        ("server", done.unit or f"{done.base}/serve, by hand"),
+        *_server(device, done),
         ("sent", f"{done.sent_bytes:,} bytes"),
         ("took", f"{total_s:.1f} s"),
     ]
+
+
+def _server(device: Device, done: SetUp) -> list[tuple[str, object]]:
+    if done.unit:
+        return [("server", done.unit)]
+    return [("server", "by hand; this starts it:"), ("", typed_line(device, shlex.quote(f"{done.base}/serve")))]
 
 
 def _wheels(done: SetUp) -> RenderableType:

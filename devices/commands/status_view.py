@@ -6,7 +6,7 @@ import datetime
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tinsmith.devices.commands.flash_view import bundled_said
+from tinsmith.devices.commands.flash_view import bundled_said, held_row, server_rows
 from tinsmith.runtime.commands.output import facts
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["rollback_document", "rollback_view", "status_view"]
 
+_NO_OTHER = "nothing: no other bundle is left there to go back to"
+
 
 def status_view(found: Sequence[Standing]) -> list[RenderableType]:
     """One device below the other."""
@@ -28,11 +30,10 @@ def status_view(found: Sequence[Standing]) -> list[RenderableType]:
 def _rows(one: Standing) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = [("device", f"{one.device.name} ({one.device.address})")]
     if one.status is not None:
-        rows.extend(_status_rows(one.status))
+        rows.extend(_status_rows(one.status, "" if one.health is None else one.health.served))
     if one.health is not None:
         rows.append(("healthy", f"hashes hold; {_ran(one.health)}"))
-        if one.health.served:
-            rows.append(("server", one.health.served))
+        rows.extend(server_rows(one.device, one.health.served, one.health.start))
     if one.error is not None:
         rows.extend([("error", one.error.message), ("hint", one.error.hint)])
     return rows
@@ -44,13 +45,11 @@ def _ran(health: InstalledBundle) -> str:
     return f"{health.engine} {health.engine_version}".rstrip() + f": {health.golden or 'loaded and run'}"
 
 
-def _status_rows(status: DeviceStatus) -> list[tuple[str, object]]:
+def _status_rows(status: DeviceStatus, served: str) -> list[tuple[str, object]]:
     active, previous = status.active, status.previous
-    rows: list[tuple[str, object]] = [
-        ("serves", "nothing yet" if active is None else bundled_said(active)),
-        ("rollback to", "nothing" if previous is None else bundled_said(previous)),
-    ]
+    rows = [held_row(active, served)]
     if active is not None:
+        rows.append(("rollback to", _NO_OTHER if previous is None else bundled_said(previous)))
         rows.append(("signed by", active.signed_by or "nobody"))
         rows.extend([] if active.verified else [("checked by", "nobody: unverified on device")])
     if status.trial_until_s is not None:
@@ -84,7 +83,7 @@ def _back_rows(back: WentBack) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = [("device", f"{back.device.name} ({back.device.address})")]
     if back.answer is not None:
         active = back.answer.active
-        rows.append(("serves", "nothing" if active is None else bundled_said(active)))
+        rows.append(("holds", "nothing" if active is None else bundled_said(active)))
         rows.append(("taken back", bundled_said(back.answer.taken_back)))
     if back.error is not None:
         rows.extend([("error", back.error.message), ("hint", back.error.hint)])

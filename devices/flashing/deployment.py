@@ -30,19 +30,20 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """A device, and the bundle that it serves now.
+    """A device, and the bundle that is active there now.
 
     Attributes:
         device: Its name.
         address: How it was reached.
-        active: What is served.
-        before: What was served when the flash began; None where nothing was.
+        active: What its server serves, or will once it runs.
+        before: What was active when the flash began; None where nothing was.
         changed: Whether it is another bundle than before.
         sent: What went over the link.
         engine: That ran the golden inputs on the device; empty where nothing ran there.
         engine_version: Of its package.
         golden: What the golden check found, for people.
-        served: What the server of the device answers with, for people; empty where it has none.
+        served: What the server of the device answers with, as ``InstalledBundle.served``.
+        start: The command on the device that starts its server; empty where one runs, or nobody knows.
         durations_ms: By stage, in the order in which they were gone through.
         audit_head: Sha256 of the last line of the device's audit log.
         verified: Whether the bundle was run on the device; a phone without a program that runs it can't.
@@ -58,6 +59,7 @@ class Deployment:
     engine_version: str = ""
     golden: str = ""
     served: str = ""
+    start: str = ""
     durations_ms: Mapping[str, float] = field(default_factory=dict)
     audit_head: str = ""
     verified: bool = True

@@ -260,6 +260,7 @@ class Flasher:
             engine_version="" if installed is None else installed.engine_version,
             golden="" if installed is None else installed.golden,
             served="" if installed is None else installed.served,
+            start="" if installed is None else installed.start,
             durations_ms=self._durations_ms,
             audit_head=after.audit_head,
             verified=after.active.verified,

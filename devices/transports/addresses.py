@@ -68,6 +68,11 @@ class Host:
     host: str
     port: int | None = None
 
+    @property
+    def login(self) -> str:
+        """As the ssh program takes it, without the port."""
+        return self.host if self.user is None else f"{self.user}@{self.host}"
+
     def __str__(self) -> str:
         user = "" if self.user is None else f"{quote(self.user, safe='')}@"
         host = f"[{quote(self.host, safe=':')}]" if ":" in self.host else self.host

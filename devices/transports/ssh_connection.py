@@ -155,17 +155,13 @@ def _not_let_in(step: Step, address: SshAddress, host: Host, error: Exception) -
         )
         return step.failed(f"the key {address.key}: {first_line(error)}", hint=hint, kind=AccessDeniedError)
     user = f"the user {host.user}" if host.user else "you"
-    hint = f"bring your key there with: ssh-copy-id {f'-p {host.port} ' if host.port else ''}{_name(host)}"
+    hint = f"bring your key there with: ssh-copy-id {f'-p {host.port} ' if host.port else ''}{host.login}"
     return step.failed(f"it lets {user} not in with any key at hand", hint=hint, kind=AccessDeniedError)
 
 
 def _check(host: Host) -> str:
     port = f"-p {host.port} " if host.port else ""
-    return f"see whether it is on and in the network: ssh -v {port}{_name(host)}"
-
-
-def _name(host: Host) -> str:
-    return host.host if host.user is None else f"{host.user}@{host.host}"
+    return f"see whether it is on and in the network: ssh -v {port}{host.login}"
 
 
 def _reason(error: Exception) -> str:

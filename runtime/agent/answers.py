@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tinsmith.runtime.agent.state import Installed
 
 __all__ = [
+    "NOT_RUNNING",
     "Activated",
     "Answer",
     "Base",
@@ -26,6 +27,8 @@ __all__ = [
     "Received",
     "RolledBack",
 ]
+
+NOT_RUNNING = "no server is running"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +244,9 @@ class InstalledBundle:
         engine: That ran it; empty where it was active already.
         engine_version: Of its package.
         golden: What the golden check found, for people; empty where the bundle has no golden samples.
-        served: What the server of the device answers with, for people; empty where nobody asked, or it has none.
+        served: What the server of the device answers with, for people; ``NOT_RUNNING`` where it has one that does not
+            run, and empty where nobody asked, or it has none.
+        start: The command on the device that starts its server; empty where one runs, or nobody knows.
     """
 
     bundle: Bundled
@@ -250,6 +255,7 @@ class InstalledBundle:
     engine_version: str = ""
     golden: str = ""
     served: str = ""
+    start: str = ""
 
     @classmethod
     def read(cls, fields: Fields) -> Self:
@@ -261,6 +267,7 @@ class InstalledBundle:
             engine_version=fields.word("engine_version"),
             golden=fields.word("golden"),
             served=fields.word("served"),
+            start=fields.word("start") if "start" in fields else "",  # older agents do not say
         )
 
 

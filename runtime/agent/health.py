@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinsmith.runtime.agent.answers import Bundled, InstalledBundle
+from tinsmith.runtime.agent.answers import NOT_RUNNING, Bundled, InstalledBundle
 from tinsmith.runtime.agent.board import BUNDLE, SERVER_SETTINGS
 from tinsmith.runtime.agent.installing import tried_again
 from tinsmith.runtime.agent.switching import not_served
@@ -49,7 +49,7 @@ def check_health(board: Board, request: Health, trying: Trying) -> InstalledBund
             )
     with open_bundle(board.slot(active.slot) / BUNDLE, trust=AllowUnsigned()) as bundle:
         tried = tried_again(board, bundle, active, trying, time_limit_s=request.time_limit_s)
-    served = _served(board, active, request, stages)
+    served, start = _served(board, active, request, stages)
     return InstalledBundle(
         bundle=Bundled.of(active),
         durations_ms=dict(stages.durations_ms),
@@ -57,14 +57,16 @@ def check_health(board: Board, request: Health, trying: Trying) -> InstalledBund
         engine_version=tried.version,
         golden=tried.golden,
         served=served,
+        start=start,
     )
 
 
-def _served(board: Board, active: Installed, request: Health, stages: Stages) -> str:
-    """What the server says, where the device was set up to have one."""
+def _served(board: Board, active: Installed, request: Health, stages: Stages) -> tuple[str, str]:
+    """What the server says, where the device was set up to have one, and what starts it, where it does not run."""
     if not (board.base / SERVER_SETTINGS).is_file():
-        return ""
-    from tinsmith.runtime.agent.served import check_served  # HTTP and TLS, which nothing else here needs
+        return "", ""
+    from tinsmith.runtime.agent.served import check_served, start_command  # HTTP and TLS, which nothing else here needs
 
     with stages.at("server"):
-        return check_served(board, active, time_limit_s=request.time_limit_s)
+        served = check_served(board, active, time_limit_s=request.time_limit_s)
+    return served, start_command(board.base) if served == NOT_RUNNING else ""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import shlex
 import ssl
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.runtime.agent.answers import NOT_RUNNING
 from tinsmith.runtime.agent.board import SERVER_SETTINGS
 from tinsmith.runtime.errors import VerificationError
 from tinsmith.runtime.fields import parse_json
@@ -15,13 +19,13 @@ from tinsmith.runtime.server.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tinsmith.runtime.agent.board import Board
     from tinsmith.runtime.agent.state import Installed
 
-__all__ = ["check_served"]
+__all__ = ["check_served", "start_command"]
 
+_UNIT, _USERS_UNITS = "tinsmith.service", ".config/systemd/user"
 _BETWEEN_S = 0.25
 _ANSWER_S = 5.0
 _MOST_BYTES = 1 << 20
@@ -72,8 +76,8 @@ def check_served(
         pause: Waits for so many seconds.
 
     Returns:
-        What was found, for people; empty where the device has no server, and where none runs it is no error: what is
-        flashed before the first start is served after it.
+        What was found, for people; empty where the device has no server. ``NOT_RUNNING`` is no error: what is flashed
+        before the first start is served after it.
 
     Raises:
         VerificationError: It answers, and with something else, or cannot be understood.
@@ -86,7 +90,7 @@ def check_served(
         try:
             found = _serves(server)
         except OSError:
-            return "no server is running"
+            return NOT_RUNNING
         if found == str(active.version):
             return f"the server on {server.host}:{server.port} answers with it"
         if time.monotonic() >= ends_s:
@@ -97,6 +101,18 @@ def check_served(
         f"the server of the device serves {now}, and not version {active.version}: {_reason(server)}",
         hint="its log says more: journalctl -u tinsmith",
     )
+
+
+def start_command(base: Path) -> str:
+    """What starts the server on this device, as its setup has left it; empty where there is no such thing."""
+    home, script = base.absolute(), base.absolute() / "serve"
+    with contextlib.suppress(OSError, RuntimeError):  # a hint is not worth an update
+        units = {"systemctl start": Path("/etc/systemd/system"), "systemctl --user start": Path.home() / _USERS_UNITS}
+        for words, folder in units.items():
+            # another folder of this device may have a server of its own
+            if (unit := folder / _UNIT).is_file() and f"{home}/{SERVER_SETTINGS}" in unit.read_text(encoding="utf-8"):
+                return f"{words} {_UNIT}"
+    return shlex.quote(str(script)) if script.is_file() else ""
 
 
 def _serves(server: _Server) -> str:

@@ -13,7 +13,7 @@ from tinsmith.runtime.preprocessing.operation import Operation, as_array
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tinsmith.runtime.preprocessing.operation import Array, Raw
+    from tinsmith.runtime.preprocessing.operation import Array, Raw, Shape
 
 __all__ = ["Normalize", "Scale"]
 
@@ -42,6 +42,10 @@ class Scale(Operation):
         numbers = _as_numbers(self, sample)
         with np.errstate(over="ignore"):
             return np.asarray(numbers * np.float32(self.multiply) + np.float32(self.offset))
+
+    def shape_before(self, shape: Shape) -> Shape:
+        """The same."""
+        return shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,10 @@ class Normalize(Operation):
         mean, std = (np.asarray(value, dtype=np.float32) for value in (self.mean, self.std))
         with np.errstate(over="ignore"):
             return np.asarray((numbers - mean) / std)
+
+    def shape_before(self, shape: Shape) -> Shape:
+        """The same."""
+        return shape
 
 
 def _as_numbers(operation: Operation, sample: Raw) -> NDArray[np.float32]:

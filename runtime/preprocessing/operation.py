@@ -16,9 +16,10 @@ from tinsmith.runtime.operation import OperationAsData
 Array = NDArray[np.generic]
 Raw = Path | bytes | str | Array
 Size = tuple[int, int]
+Shape = tuple[int | None, ...]
 Content = Literal["file", "text", "numbers"]
 
-__all__ = ["Array", "Content", "Operation", "Raw", "Size", "as_array"]
+__all__ = ["Array", "Content", "Operation", "Raw", "Shape", "Size", "as_array"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,11 @@ class Operation(OperationAsData, abc.ABC):
     def framing(self, size: Size) -> tuple[Box, Size]:
         """Which part of a picture of a height and a width it keeps, and the height and width that come out."""
         return Box(), size
+
+    def shape_before(self, shape: Shape) -> Shape | None:
+        """The one shape of a sample that ``shape`` comes out of, free axes as None; None where there are several."""
+        del shape
+        return None
 
 
 def as_array(operation: Operation, sample: Raw) -> Array:

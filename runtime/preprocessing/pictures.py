@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tinsmith.runtime.preprocessing.operation import Array, Content, Raw, Size
+    from tinsmith.runtime.preprocessing.operation import Array, Content, Raw, Shape, Size
 
 __all__ = ["CenterCrop", "ChannelsFirst", "Decode", "Resize", "picture_size"]
 
@@ -192,6 +192,10 @@ class ChannelsFirst(Operation):
     def apply(self, sample: Raw) -> Array:
         """Move the channels; raises ``DataError`` if it is no picture."""
         return np.ascontiguousarray(_as_picture(self, sample).transpose(2, 0, 1))
+
+    def shape_before(self, shape: Shape) -> Shape | None:
+        """With the channels last."""
+        return (*shape[1:], shape[0]) if len(shape) == 3 else None
 
 
 def _as_picture(operation: Operation, sample: Raw) -> NDArray[Any]:

@@ -17,7 +17,7 @@ from tinsmith.runtime.preprocessing.text import Pad, Tokenise
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tinsmith.runtime.preprocessing.operation import Array, Content, Operation, Raw
+    from tinsmith.runtime.preprocessing.operation import Array, Content, Operation, Raw, Shape
 
 __all__ = ["Preprocessing", "operation_from_json"]
 
@@ -71,6 +71,13 @@ class Preprocessing:
             kept, size = operation.framing(size)
             part = kept.inside(part)
         return part
+
+    def shape_before(self, shape: Shape) -> Shape | None:
+        """The one shape of a sample that ``shape`` comes out of, free axes as None; None where there are several."""
+        before: Shape | None = shape
+        for operation in reversed(self.operations):
+            before = None if before is None else operation.shape_before(before)
+        return before
 
     def to_json(self) -> list[dict[str, Any]]:
         """The form that stands in a bundle."""

@@ -11,7 +11,7 @@ from tinsmith.runtime.server.multipart import MediaType, media_type, read_parts
 if TYPE_CHECKING:
     from tinsmith.runtime.server.documents import Documents
 
-__all__ = ["Content", "File", "Numbers", "Text", "read_content"]
+__all__ = ["Content", "File", "Numbers", "RawNumbers", "Text", "read_content"]
 
 _CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
 
@@ -49,7 +49,18 @@ class Numbers:
     data: Any
 
 
-Content = File | Text | Numbers
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawNumbers:
+    """Numbers of one sample or of several, as they lie in memory.
+
+    Attributes:
+        body: Their bytes, in little-endian order, not yet counted.
+    """
+
+    body: bytes
+
+
+Content = File | Text | Numbers | RawNumbers
 
 
 def read_content(kind: str, body: bytes, *, wanted: str, documents: Documents) -> Content:
@@ -57,7 +68,7 @@ def read_content(kind: str, body: bytes, *, wanted: str, documents: Documents) -
 
     Args:
         kind: The request's Content-Type; bytes of which it says nothing more than ``application/octet-stream`` are
-            taken for what the model takes.
+            taken for what the model takes: an image file, text, or raw numbers.
         body: Without its Content-Encoding.
         wanted: What the model takes, as ``Preprocessing.takes``.
         documents: The JSON library.
@@ -72,6 +83,8 @@ def read_content(kind: str, body: bytes, *, wanted: str, documents: Documents) -
             raise Refusal(400, "multipart", f"one field of the form must hold something, and {len(parts)} do")
         said, body = parts[0].media_type, parts[0].body
     if said.name == "application/octet-stream":
+        if wanted == "numbers":
+            return RawNumbers(body=body)
         said = MediaType(name="text/plain" if wanted == "text" else "image/*", parameters=said.parameters)
     if said.name.startswith("image/"):
         return File(body=body)
@@ -82,8 +95,8 @@ def read_content(kind: str, body: bytes, *, wanted: str, documents: Documents) -
     raise Refusal(
         415,
         "content-type",
-        f"the Content-Type {said.name or '(none)'} is not taken here: send image/*, text/plain, application/json or "
-        "multipart/form-data",
+        f"the Content-Type {said.name or '(none)'} is not taken here: send image/*, text/plain, application/json, "
+        "application/octet-stream or multipart/form-data",
     )
 
 

@@ -1,5 +1,6 @@
 """``tinsmith bundle``: keys, making, showing, and what is refused."""
 
+import hashlib
 import json
 import shutil
 import stat
@@ -51,8 +52,12 @@ def test_from_key_to_verified_bundle(golden, data, tmp_path, cli, caplog):
     assert (tmp_path / "app.tin").read_bytes() == first
     assert said(out)["bundle"]["manifest"]["promise"] == {"p50_ms": None, "p90_ms": 12.0, "source": "stated"}
 
+    file_sha256 = hashlib.sha256(first).hexdigest()
+    assert said(out)["bundle"]["file_sha256"] == file_sha256
+
     code, out, err = cli("bundle", "--show", "app.tin", "--trust", "me.pub")
     assert (code, err) == (0, "")
+    assert f"{file_sha256} (of the file)" in out
     assert "which is trusted" in out
     assert "[odd]" in out
     assert max(map(len, out.splitlines())) <= 100

@@ -185,3 +185,19 @@ def test_of_one_device_the_proof_is_shown_and_its_error_raised(cli, app, boards)
     assert document["deployments"][0]["active"]["version"] == 1
     code, out, _ = cli(*flash("-d", "gone", "--format", "json"))
     assert (code, json.loads(out)["error"]["code"]) == (5, "unreachable")
+
+
+def test_a_bundle_has_one_id_wherever_it_is_shown(app, boards, cli):
+    shown = cli("bundle", "--show", app)[1]
+    (bundle_id,) = (line.split()[1].rstrip(",") for line in shown.splitlines() if line.startswith("id "))
+
+    assert len(bundle_id) == 12
+    for arguments in (
+        ["bundle", GOLDEN / "dense.tflite", "-o", app, "--name", "dense", "--version", "1"],
+        ["flash", app, "-d", "one", "-n"],
+        ["flash", app, "-d", "one", "--allow-unsigned", "--window", "0"],
+        ["status", "-d", "one"],
+    ):
+        code, out, _ = cli(*arguments)
+        assert code == 0
+        assert bundle_id in out, arguments

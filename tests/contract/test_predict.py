@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tinsmith.runtime.postprocessing import Boxes, Labels, Output, Postprocessing, Softmax, Threshold, TopK
-from tinsmith.runtime.preprocessing import ChannelsFirst, Decode, Pad, Preprocessing, Resize, Scale, Tokenise
+from tinsmith.runtime.preprocessing import (
+    CenterCrop,
+    ChannelsFirst,
+    Decode,
+    Normalize,
+    Pad,
+    Preprocessing,
+    Resize,
+    Scale,
+    Tokenise,
+)
 from tinsmith.runtime.server import predict as predicting
 from tinsmith.runtime.session import Session
 
@@ -120,6 +130,167 @@ def test_a_quantized_model_takes_real_numbers(serve, predict):
     np.testing.assert_allclose(scores, next(iter(model.session.run({"image": picture[None]}).values()))[0], rtol=1e-6)
 
 
+RAW = "application/octet-stream"
+
+
+def samples(*shape, seed=0):
+    return np.random.default_rng(seed).random(shape).astype("<f4")
+
+
+@pytest.mark.parametrize("preprocessing", [None, Preprocessing()])
+@pytest.mark.parametrize("name", CNN)
+def test_raw_numbers_are_a_sample_as_the_model_takes_it(serve, predict, name, preprocessing):
+    model = serve(name, preprocessing, BEST)
+    (sample,) = samples(1, 8, 8, 1)
+
+    status, document = predict(name, RAW, sample.tobytes())
+
+    scores = model.session.run({model.inputs[0].name: sample[None]})[model.outputs[0].name][0]
+    assert status == 200
+    assert [c["index"] for c in document["classes"]] == list(np.argsort(-scores, kind="stable")[:2])
+    assert document == predict(name, "application/json", json.dumps({"data": sample.tolist()}).encode())[1]
+
+
+@pytest.mark.parametrize("name", CNN)
+def test_as_many_raw_samples_are_answered_as_there_are_bytes_for(serve, predict, name):
+    model = serve(name, None, BEST)
+    batch = samples(3, 8, 8, 1)
+
+    status, document = predict(name, RAW, batch.tobytes())
+
+    assert status == 200
+    assert document.keys() == {"model_name", "model_version", "answers"}
+    assert len(document["answers"]) == 3
+    for sample, answer in zip(batch, document["answers"], strict=True):
+        alone = model.session.run({model.inputs[0].name: sample[None]})[model.outputs[0].name][0]
+        best = np.argsort(-alone, kind="stable")[:2]
+        assert [c["index"] for c in answer["classes"]] == list(best)
+        np.testing.assert_allclose([c["score"] for c in answer["classes"]], alone[best], rtol=1e-5)
+
+
+def test_preprocessing_is_done_to_raw_numbers_too(serve, predict):
+    first, last = samples(2, 8, 8, 1), samples(2, 1, 8, 8)
+    scaled = Preprocessing(operations=(Scale(multiply=0.5), Normalize(mean=0.5, std=2.0)))
+    model = serve("cnn_tflite", scaled)
+    _, document = predict("cnn_tflite", RAW, first.tobytes())
+    fed = np.stack([scaled.apply(sample) for sample in first])
+    expected = model.session.run({"image": fed})
+    for name, array in expected.items():
+        found = [answer["outputs"][name] for answer in document["answers"]]
+        np.testing.assert_allclose(found, array, rtol=1e-5)
+    # a model that takes [8, 8, 1] from a picture whose channels were [8, 1, 8] before they came first
+    moved = Preprocessing(operations=(ChannelsFirst(),))
+    serve("cnn_tflite", moved)
+    picture = last.reshape(2, 8, 1, 8)
+    _, document = predict("cnn_tflite", RAW, picture.tobytes())
+    fed = np.stack([moved.apply(sample) for sample in picture])
+    for name, array in model.session.run({"image": fed}).items():
+        np.testing.assert_allclose([answer["outputs"][name] for answer in document["answers"]], array, rtol=1e-5)
+
+
+def test_raw_integers_have_the_dtype_that_the_model_stores(serve, predict, repository):
+    with repository.lease("dense_tflite") as model:
+        spec = model.inputs[0]
+    fed = []
+
+    def run(feeds):
+        fed.append(feeds["x"])
+        return {"y": np.zeros((len(feeds["x"]), 1), np.float32)}
+
+    serve("dense_tflite", run=run, inputs=(replace(spec, name="x", dtype="int32", shape=(None, 4)),),
+          outputs=(replace(spec, name="y", shape=(None, 1)),))  # fmt: skip
+    sent = np.array([[1, -2, 3, 2**31 - 1]])
+
+    assert predict("dense_tflite", RAW, sent.astype("<i4").tobytes())[0] == 200
+    (found,) = fed
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, sent)
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "body", "status", "said"),
+    [
+        (None, b"", 400, r"takes a multiple of 256 bytes of FP32 \[\?, 8, 8, 1\], and the body has 0"),
+        (None, bytes(255), 400, "takes a multiple of 256 bytes of FP32 .* and the body has 255"),
+        (None, bytes(257), 400, "and the body has 257"),
+        (None, png(), 400, "takes a multiple of 256 bytes"),
+        (None, bytes(256 * 1025), 400, "takes 1,024 of cnn_tflite's samples at once, 256 bytes each, .* has 1,025"),
+        (None, np.full(64, np.nan, "<f4").tobytes(), 400, "NaN or infinity"),
+        (None, np.full(64, np.inf, "<f4").tobytes(), 400, "NaN or infinity"),
+        (Preprocessing(operations=(Scale(multiply=3e38), Scale(multiply=3e38))), np.ones(64, "<f4").tobytes(), 400,
+         "NaN or infinity"),
+        (Preprocessing(operations=(Resize(height=8, width=8),)), bytes(256), 415,
+         r"don't say the shape of what cnn_tflite takes; send JSON {\"data\": \[...\]} here"),
+        (Preprocessing(operations=(Scale(), CenterCrop(height=8, width=8))), bytes(256), 415, "don't say the shape"),
+        (Preprocessing(operations=(Pad(length=8),)), bytes(256), 415, "don't say the shape"),
+        (PICTURES, samples(8, 8, 1).tobytes(), 400, "can't be read as an image"),
+        (WORDS, b"\xff\xfe", 400, "no UTF-8"),
+    ],
+)  # fmt: skip
+def test_raw_bytes_that_do_not_fit_are_refused_and_it_is_said_what_would(
+    serve, predict, preprocessing, body, status, said
+):
+    model = serve("cnn_tflite", preprocessing, BEST)
+
+    found, document = predict("cnn_tflite", RAW, body)
+
+    assert found == status
+    assert re.search(said, document["error"]), document
+    assert len(document["error"]) < 300
+    assert model.statistics.snapshot().failure.count == 1
+
+
+def test_bytes_are_counted_before_there_is_an_array(serve, predict, monkeypatch):
+    serve("cnn_tflite", None, BEST)
+    body = bytes(255)
+    for name in ("frombuffer", "empty", "zeros", "stack"):
+        monkeypatch.setattr(np, name, None)
+
+    assert predict("cnn_tflite", RAW, body)[0] == 400
+
+
+def test_a_model_of_one_at_a_time_takes_one_raw_sample(serve, predict, repository):
+    with repository.lease("dense_tflite") as model:
+        session = Session(Fixed(model.inputs[0]))
+    serve("dense_tflite", run=session.run_raw, inputs=session.inputs, outputs=session.outputs, batches=False)
+    raw = np.array([2, 0, 0, 0], "<f4").tobytes()
+
+    assert predict("dense_tflite", RAW, raw)[1]["outputs"]["y"] == [4.0]
+    status, document = predict("dense_tflite", RAW, raw * 2)
+    assert (status, document["error"]) == (
+        400, "input 'x' takes 16 bytes of FP32 [1, 2, 2, 1], and the body has 32"
+    )  # fmt: skip
+    # a free batch is none that predict could take apart, where an output has none
+    serve("dense_tflite", inputs=(replace(session.inputs[0], shape=(None, 2, 2, 1)),))
+    status, document = predict("dense_tflite", RAW, raw * 2)
+    assert status == 400
+    assert "takes 1 of dense_tflite's samples at once, 16 bytes each, and the body has 2" in document["error"]
+
+
+def test_single_numbers_are_samples_too(serve, predict, repository):
+    with repository.lease("dense_tflite") as model:
+        spec = model.inputs[0]
+    serve("dense_tflite", run=lambda feeds: {"y": feeds["x"] * 2}, inputs=(replace(spec, name="x", shape=(None,)),),
+          outputs=(replace(spec, name="y", shape=(None,)),))  # fmt: skip
+
+    _, document = predict("dense_tflite", RAW, np.array([1, 2, 3], "<f4").tobytes())
+
+    assert document["answers"] == [{"outputs": {"y": 2.0 * n}} for n in (1, 2, 3)]
+    assert predict("dense_tflite", RAW, np.array([3], "<f4").tobytes())[1]["outputs"] == {"y": 6.0}
+
+
+def test_outputs_that_do_not_come_apart_by_samples_are_nobodys(serve, predict, repository):
+    with repository.lease("dense_tflite") as model:
+        spec = model.inputs[0]
+    found = {"y": np.zeros((3, 1), np.float32)}
+    serve("dense_tflite", run=lambda _: found, outputs=(replace(spec, name="y", shape=(None, 1)),))
+
+    status, document = predict("dense_tflite", RAW, bytes(32))
+
+    assert status == 400
+    assert "output 'y' has 3 entries for 2 samples; send one at a time" in document["error"]
+
+
 @pytest.mark.parametrize(
     ("preprocessing", "kind", "body", "status", "said"),
     [
@@ -132,6 +303,7 @@ def test_a_quantized_model_takes_real_numbers(serve, predict):
         (PICTURES, "application/json", b'{"data": [[1, 2]]}', 400, r"array of shape \[1, 2\] is no grey picture"),
         (PICTURES, "application/x-www-form-urlencoded", png(), 415, "is not taken here"),
         (None, "image/png", png(), 415, "nobody said how an image file becomes what cnn_tflite is fed; send numbers"),
+        (None, "image/png", png(), 415, "; a bundle made with image files as --data takes them"),
         (None, "text/plain", b"a", 415, "nobody said how text becomes .* or tensors to /v2/models/cnn_tflite/infer"),
         (None, "application/json", b'{"data": [1]}', 400, r"shape \[1, 1\], but the model takes \[\?, 8, 8, 1\]"),
         (None, "application/json", b'{"data": [[1], [2, 3]]}', 400, "nested evenly"),
@@ -301,15 +473,23 @@ def test_a_free_first_axis_is_no_batch_where_the_input_has_none(serve, predict, 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize(
-    "how", ["-F file=@{}", "-F file=@{};type=image/png", "--data-binary @{} -H Content-Type:image/png"]
+    ("preprocessing", "name", "how"),
+    [
+        (PICTURES, "part.png", "-F file=@{}"),
+        (PICTURES, "part.png", "-F file=@{};type=image/png"),
+        (PICTURES, "part.png", "--data-binary @{} -H Content-Type:image/png"),
+        (PICTURES, "part.png", "--data-binary @{} -H Content-Type:application/octet-stream"),
+        (None, "part.f32", "--data-binary @{} -H Content-Type:application/octet-stream"),
+        (None, "part.f32", "-F file=@{}"),
+    ],
 )
-def test_curl_sends_a_file(serve, server, tmp_path, how):
-    serve("cnn_tflite", PICTURES, BEST)
-    path = tmp_path / "part.png"
-    path.write_bytes(png())
+def test_curl_sends_a_file(serve, server, tmp_path, preprocessing, name, how):
+    serve("cnn_tflite", preprocessing, BEST)
+    path = tmp_path / name
+    path.write_bytes(png() if path.suffix == ".png" else samples(8, 8, 1).tobytes())
 
     said = subprocess.run(
-        ["curl", "-sS", *how.format(path).split(), f"http://{server.address}/v2/models/cnn_tflite/predict"],
+        ["curl", "-sS", "--fail-with-body", *how.format(path).split(), f"http://{server.address}/v2/models/cnn_tflite/predict"],
         capture_output=True, check=True,
     ).stdout  # fmt: skip
 

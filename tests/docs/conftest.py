@@ -38,6 +38,13 @@ def build():
     layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(8, 3, activation="relu")]
     return keras.Sequential([*layers, keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(3, activation="softmax")])
 """
+# An answer that is an error must be seen, also where a page forgot to ask for that; curl takes either option, not both.
+_CURL = """#!/bin/sh
+case " $* " in
+  *" --fail "* | *" --fail-with-body "*) exec "{curl}" "$@" ;;
+  *) exec "{curl}" --fail "$@" ;;
+esac
+"""
 _CONTINUED = re.compile(r"\\\n\s*")
 
 
@@ -126,10 +133,12 @@ def calls_of():
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory):
-    """A folder with a `tinsmith` and a `python` that are those of this very checkout."""
+    """A folder with a `tinsmith` and a `python` that are those of this very checkout, and a `curl` that sees errors."""
     folder = tmp_path_factory.mktemp("programs")
     (folder / "tinsmith").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tinsmith "$@"\n')
     (folder / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    if curl := shutil.which("curl"):
+        (folder / "curl").write_text(_CURL.format(curl=curl))
     for program in folder.iterdir():
         program.chmod(0o755)
     return folder

@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -19,6 +20,7 @@ from tinsmith.runtime.errors import TinsmithError
 
 # What is quick on the small models of the shelf; the rest waits for --docs.
 LIGHT = ("bundle", "data", "devices", "doctor", "formats", "init", "inspect", "recipe", "rollouts", "serve")
+QUICK = ("curl ", "python -c ")
 # Programs that are left out here: CI's own, and what needs a network, another shell, root or a phone.
 ELSEWHERE = {"make", "pip", "export", "sudo", "adb"}
 # 1 is an answer everywhere: a bound that was missed, drift that was seen. These end otherwise where nothing went wrong.
@@ -66,6 +68,23 @@ def test_a_block_is_run_or_says_why_not(page, blocks_in, calls_of):
     for block in blocks_in(page):
         programs = {call[0] for command in block.commands for call in calls_of(command)}
         assert block.unrun or programs - ELSEWHERE, f"{block.page}:{block.line} needs <!-- not run: why -->"
+
+
+def test_every_curl_ends_with_an_error_where_the_server_answers_with_one(page, blocks_in, calls_of):
+    for block in blocks_in(page):
+        for call in (call for command in block.commands for call in calls_of(command) if call[0] == "curl"):
+            assert {"--fail", "--fail-with-body"} & {*call}, f"{block.page}:{block.line}: {' '.join(call)}"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("options", ["", "--fail ", "--fail-with-body "])
+def test_a_page_whose_server_answers_with_an_error_is_wrong(reader, options):
+    block = SimpleNamespace(page="a page", line=1)
+    reader.follow(block, "tinsmith serve digits.tflite", every=False)
+
+    reader.follow(block, f"curl {options}localhost:8080/v2/models/digits", every=False)
+    with pytest.raises(AssertionError, match="returned error: 404"):
+        reader.follow(block, f"curl {options}localhost:8080/v2/models/letters", every=False)
 
 
 def test_a_page_does_what_it_says(page, blocks_in, reader, request):
@@ -134,7 +153,7 @@ class Reader:
 def is_light(call):
     # samples are held against what a .keras model takes, which only TensorFlow knows
     framework = call[1:3] == ["data", "check"] and any(word.endswith(".keras") for word in call)
-    return call[0] == "tinsmith" and call[1] in LIGHT and not framework
+    return " ".join(call).startswith(QUICK) or (call[0] == "tinsmith" and call[1] in LIGHT and not framework)
 
 
 def free_port():

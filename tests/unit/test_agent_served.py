@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
+from tinsmith.runtime.agent.answers import NOT_RUNNING
 from tinsmith.runtime.agent.board import Board
-from tinsmith.runtime.agent.served import check_served
+from tinsmith.runtime.agent.served import check_served, start_command
 from tinsmith.runtime.agent.state import Installed
 from tinsmith.runtime.errors import TinsmithError, VerificationError
 
@@ -95,7 +96,27 @@ def test_a_device_without_a_server_or_with_one_that_does_not_run_is_no_error(boa
     made = board(["2"])
     settings = json.loads((tmp_path / "server.json").read_text())
     (tmp_path / "server.json").write_text(json.dumps({**settings, "port": 1}))
-    assert check(made) == "no server is running"
+    assert check(made) == NOT_RUNNING
     (tmp_path / "server.json").write_text("{}")
     with pytest.raises(TinsmithError):
         check(made)
+
+
+def test_what_starts_a_server_is_what_its_setup_has_left(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    base = tmp_path / "a board"
+    base.mkdir()
+    assert start_command(base) == ""
+    (base / "serve").touch()
+    assert start_command(base) == f"'{base}/serve'"
+    unit = tmp_path / ".config/systemd/user/tinsmith.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text(f'ExecStart="{tmp_path}/other/venv/bin/python" "{tmp_path}/other/server.json"')
+    assert start_command(base) == f"'{base}/serve'", "that unit serves another folder"
+    unit.write_text(f'ExecStart="{base}/venv/bin/python" -m tinsmith.runtime.server "{base}/server.json"')
+    assert start_command(base) == "systemctl --user start tinsmith.service"
+    monkeypatch.chdir(tmp_path)
+    assert start_command(base.relative_to(tmp_path)) == "systemctl --user start tinsmith.service"
+    unit.unlink()
+    unit.mkdir()
+    assert start_command(base) == f"'{base}/serve'"

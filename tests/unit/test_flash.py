@@ -22,7 +22,7 @@ from tinsmith.devices.transports.faults import Cut, FaultyTransport, Full
 from tinsmith.devices.transports.local import LocalTransport
 from tinsmith.devices.transports.protocol import Ran
 from tinsmith.runtime.agent.answering import answer
-from tinsmith.runtime.agent.answers import DeviceStatus, answer_json
+from tinsmith.runtime.agent.answers import NOT_RUNNING, DeviceStatus, answer_json
 from tinsmith.runtime.agent.board import Board
 from tinsmith.runtime.agent.clock import Moment
 from tinsmith.runtime.agent.requests import Health, Rollback, Status, read_request
@@ -161,6 +161,18 @@ def test_the_first_bundle_is_served_and_the_device_and_the_deployment_say_the_sa
     assert done.sent.size_bytes <= path.stat().st_size
     assert not status(there).on_trial
     assert verify_log(there.board.audit_path).lines == 2
+
+
+def test_a_device_whose_server_does_not_run_says_so_and_what_starts_it(flash, there, tmp_path):
+    base = there.board.base
+    base.mkdir()
+    (base / "serve").touch()
+    models = [{"name": "app", "path": str(base / "current/app.tin")}]
+    (base / "server.json").write_text(json.dumps({"host": "127.0.0.1", "port": 1, "models": models}))
+
+    done = flash(make(tmp_path, 1, noise(4_000)))
+
+    assert (done.served, done.start) == (NOT_RUNNING, str(base / "serve"))
 
 
 def test_the_same_bundle_again_sends_nothing_and_changes_nothing(flash, there, tmp_path):

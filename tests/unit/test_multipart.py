@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinsmith.runtime.server.content import File, Numbers, Text, read_content
+from tinsmith.runtime.server.content import File, Numbers, RawNumbers, Text, read_content
 from tinsmith.runtime.server.documents import PlainDocuments
 from tinsmith.runtime.server.messages import Refusal
 from tinsmith.runtime.server.multipart import media_type, read_parts
@@ -122,6 +122,8 @@ class TestContent:
             ("image/png", b"\x89PNG", "text", File(body=b"\x89PNG")),
             ("application/octet-stream", b"abc", "file", File(body=b"abc")),
             ("application/octet-stream", b"abc", "text", Text(text="abc")),
+            ("application/octet-stream", b"abc", "numbers", RawNumbers(body=b"abc")),
+            ("image/png", b"\x89PNG", "numbers", File(body=b"\x89PNG")),
             ("text/plain", "grün".encode(), "file", Text(text="grün")),
             ("text/plain; charset=utf-8", b"\xef\xbb\xbfabc", "text", Text(text="abc")),
             ("application/json", b'{"text": "abc"}', "text", Text(text="abc")),
@@ -130,6 +132,7 @@ class TestContent:
             (FORM, form(("f", "", "application/octet-stream", b""), ("t", None, None, b"x")), "text", Text(text="x")),
             (FORM, form(("f", "a", "application/octet-stream", b"abc"), ("t", None, None, b"")), "file",
              File(body=b"abc")),
+            (FORM, form(("f", "a.f32", "application/octet-stream", b"abc")), "numbers", RawNumbers(body=b"abc")),
             (FORM, form(("j", None, "application/json", b'{"data": 1}')), "numbers", Numbers(data=1)),
         ],
     )  # fmt: skip

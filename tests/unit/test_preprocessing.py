@@ -209,6 +209,21 @@ class TestText:
 
 
 class TestPipelines:
+    @pytest.mark.parametrize(
+        ("operations", "after", "before"),
+        [
+            ((), (4, 5), (4, 5)),
+            ((Scale(), Normalize(mean=(1, 2, 3), std=(1, 1, 1))), (None, 3), (None, 3)),
+            ((Scale(), ChannelsFirst()), (3, 4, 5), (4, 5, 3)),
+            ((ChannelsFirst(),), (3, 4), None),
+            ((Resize(height=4, width=5), ChannelsFirst()), (3, 4, 5), None),
+            ((Scale(), CenterCrop(height=4, width=5)), (4, 5, 3), None),
+            ((Pad(length=3), Scale()), (3,), None),
+        ],
+    )
+    def test_the_shape_before_is_told_where_there_is_only_one(self, operations, after, before):
+        assert Preprocessing(operations=operations).shape_before(after) == before
+
     def test_operations_follow_each_other(self):
         pipeline = Preprocessing(operations=(Decode(), Resize(height=4, width=5), Scale(multiply=1 / 255)))
 

@@ -113,8 +113,8 @@ class InputTensor:
             raise Refusal(
                 400,
                 "bytes",
-                f"input {self.name!r} takes {'a multiple of ' if free else ''}{step:,} bytes of {self.datatype}, "
-                f"and the body has {size_bytes:,}",
+                f"input {self.name!r} takes {'a multiple of ' if free else ''}{step:,} bytes of {self.datatype} "
+                f"{shape_text(self.shape)}, and the body has {size_bytes:,}",
             )
         return self.check_shape([steps if length is None else length for length in self.shape])
 
