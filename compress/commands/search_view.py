@@ -28,7 +28,7 @@ def line_of(trial: Trial) -> str:
     if trial.figures is None:
         return f"{said}: {trial.remark}"
     times = "".join(f", {timed.median_ms:.3g} ms on {timed.device}" for timed in trial.figures.timed)
-    became = "keeps every bound" if trial.kept else trial.remark or _missed(trial)
+    became = "keeps every bound" if trial.kept else "; ".join(filter(None, (_missed(trial), trial.remark)))
     return f"{said}: {trial.figures.file_bytes:,} bytes, {_loss(trial.figures)}{times}; {became}"
 
 
@@ -97,4 +97,7 @@ def _loss(figures: Figures) -> str:
 
 
 def _missed(trial: Trial) -> str:
-    return "misses " + ", ".join(f"--{one.bound}: {one.said}" for one in trial.standings if not one.kept)
+    """Which bounds it misses; empty where its figures are not those of the whole recipe."""
+    missed = [one for one in trial.standings if not one.kept] if trial.whole else []
+    known = [one for one in missed if one.reached is not None] or missed
+    return "misses " + ", ".join(f"--{one.bound}: {one.said}" for one in known) if known else ""

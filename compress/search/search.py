@@ -369,8 +369,8 @@ class _Told:
         self._trials: list[Trial] = []
 
     def tried(self, trial: Trial) -> None:
-        """One more is done."""
-        self._trials.append(trial)
+        """One more is done, or one of those that were is measured after all."""
+        self._trials[trial.number - 1 : trial.number] = [trial]
         self._course.tried(self._trials, self._store)
         for watch in self._watches:
             watch.tried(trial)

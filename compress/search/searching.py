@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tinsmith.compress.search.front import chosen_of, front_of, loosenings, nearest_of, objectives
+from tinsmith.compress.search.front import chosen_of, front_of, loosenings, nearest_of, objectives, undecided
 from tinsmith.compress.search.trial import Trial
 from tinsmith.compress.search.trying import Job
 from tinsmith.runtime.errors import DeviceError, ModelError, RecipeError, TinsmithError, UsageError
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 _HOPELESS = 0.5
 # Of the trainings of a generation, those that are best after one epoch are carried out.
 _SURVIVORS = 3
+# Where nothing keeps the bounds, so many of these are measured in the end, to say what comes nearest.
+_SETTLED = 8
 # Generations in a row that proposed nothing new; the space is used up then.
 _STALE = 8
 # Stands for a bound that nobody knows anything about, where a sampler wants a number.
@@ -126,7 +128,7 @@ class Watch(Protocol):
     """Told how a search goes on."""
 
     def tried(self, trial: Trial) -> None:
-        """One more is done, or one of those that were turns out to have failed."""
+        """One more is done, or one of those that were is measured after all, or turns out to have failed."""
         ...
 
 
@@ -197,9 +199,20 @@ class Search:
                 before = len(self._trials)
                 self._generation([self._draft(proposal) for proposal in self._proposer.generation()])
                 stale = 0 if len(self._trials) > before else stale + 1
+            self._settle()
         except DeviceError as error:
             ended, lost = error.message, error
         return Found.of(self._trials, self._ask, ended, lost)
+
+    def _settle(self) -> None:
+        """Measure what was given up unmeasured, where it may be what comes nearest."""
+        for _ in range(_SETTLED):
+            waiting = undecided(self._trials, self._ask)
+            if not waiting:
+                return
+            self._trials[waiting[0].number - 1] = settled = self._measured(replace(waiting[0], remark=""))
+            if self._watch:
+                self._watch.tried(settled)
 
     def _spent(self, stale: int) -> str:
         if len(self._trials) >= self._limits.trials:
@@ -311,15 +324,21 @@ class Search:
             return replace(trial, remark=draft.failure if outcome is None else outcome.failure)
         state: State = "outdone" if remark else "done"
         if state == "done" and not (self._hopes(outcome, trained=True) or trial.number == 1):
-            state, remark = "hopeless", "it lies too far beyond the bounds to be measured"
-        if state == "done":
-            try:
-                figures = figures.with_timed(self._timed(outcome.sha256, trial.threads))
-            except DeviceError:
-                raise
-            except TinsmithError as error:
-                return replace(trial, remark=f"measuring it: {error.message}")
-        return replace(trial, state=state, figures=figures, standings=self._ask.standings(figures), remark=remark)
+            state, remark = "hopeless", "it lies too far beyond the bounds to be timed"
+        trial = replace(trial, state=state, figures=figures, standings=self._ask.standings(figures), remark=remark)
+        return self._measured(trial) if state == "done" else trial
+
+    def _measured(self, trial: Trial) -> Trial:
+        """The same with its time on each device; failed where it can't be run there."""
+        assert trial.figures is not None
+        try:
+            figures = trial.figures.with_timed(self._timed(trial.sha256, trial.threads))
+        except DeviceError:
+            raise
+        except TinsmithError as error:
+            remark = f"measuring it: {error.message}"
+            return replace(trial, state="failed", figures=None, standings=(), remark=remark)
+        return replace(trial, state="done", figures=figures, standings=self._ask.standings(figures))
 
     def _blank(self, draft: _Draft, outcome: Outcome | None) -> Trial:
         choices = draft.proposal.choices
