@@ -8,7 +8,6 @@ import logging
 import os
 import platform
 import secrets
-import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
@@ -30,9 +29,11 @@ from tinsmith.compress.search.workroom import PASSES_NAME
 from tinsmith.compress.training.tracking import Trackers, open_trial_trackers
 from tinsmith.convert.external_data import files_of
 from tinsmith.convert.model import identify
+from tinsmith.convert.placing import copied
 from tinsmith.convert.tool_versions import tool_versions
+from tinsmith.runtime.artifact import read_artifact
 from tinsmith.runtime.errors import ModelError, VerificationError
-from tinsmith.runtime.files import bytes_of, sha256_of, staged_file, write_text
+from tinsmith.runtime.files import bytes_of, sha256_of, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -334,13 +335,8 @@ class _Course:
     def _name(self, trial: Trial) -> None:
         """Put the chosen one under names that are the same in every search."""
         folder = self._folder
-        named = {
-            folder.artifact(trial.number, trial.target): folder.chosen(trial.target),
-            folder.recipe(trial.number): folder.chosen_recipe,
-        }
-        for source, name in named.items():
-            with staged_file(name) as staged:
-                shutil.copyfile(source, staged)
+        copied(read_artifact(folder.artifact(trial.number, trial.target)), folder.chosen(trial.target))
+        write_text(folder.chosen_recipe, folder.recipe(trial.number).read_text(encoding="utf-8"))
 
 
 def _wanted(found: Found) -> tuple[Trial, ...]:

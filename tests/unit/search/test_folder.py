@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from types import SimpleNamespace
 
 import pytest
 
 from tests.unit.search.conftest import Arithmetic
-from tinsmith.compress.search.bounds import Ask
+from tinsmith.compress.search.bounds import Ask, FileBound
 from tinsmith.compress.search.folder import Folder
 from tinsmith.compress.search.search import Hands, Limits, Settings, search
 from tinsmith.compress.search.store import Store
 from tinsmith.compress.search.subject import Baseline, Subject, artifact_in
+from tinsmith.convert.placing import put
+from tinsmith.runtime.artifact import Artifact, Lineage, read_artifact
 from tinsmith.runtime.errors import BusyError, HostError, UsageError, VerificationError
 from tinsmith.runtime.measurement import Measurement
 
@@ -71,29 +74,48 @@ class Watch:
         return SimpleNamespace(spec=Measurement, placement=SimpleNamespace(units={}), **times)
 
 
+def written(folder, output):
+    """An artifact as ``compress`` leaves it: its content is its name."""
+    produced = folder / "produced"
+    produced.write_text(output.stem)
+    sha256 = hashlib.sha256(output.stem.encode()).hexdigest()
+    lineage = Lineage(source="cnn.tflite", source_format="tflite", source_sha256="5f" * 32, steps=())
+    artifact = Artifact(
+        path=output, format=output.suffix[1:], sha256=sha256, size_bytes=3, inputs=(), outputs=(), operators=(),
+        lineage=lineage,
+    )  # fmt: skip
+    put(produced, artifact)
+    return artifact
+
+
 @pytest.fixture
-def searched(monkeypatch, golden, folder):
+def searched(monkeypatch, golden, folder, tmp_path):
     """Searches; artifacts of some trials don't stand the proof."""
 
     def make(model, recipe, output, *, unproven, **_):
         if int(output.stem) in unproven:
             raise VerificationError("it answers NaN")
-        output.write_text(output.stem)
-        return SimpleNamespace(delivery=SimpleNamespace(artifact=SimpleNamespace(sha256="")), to_json=dict)
+        artifact = written(tmp_path, output)
+        return SimpleNamespace(delivery=SimpleNamespace(artifact=artifact), to_json=dict)
 
-    def run(*unproven, resume=False, **said):
+    def run(*unproven, ask=None, resume=False, **said):
         monkeypatch.setattr("tinsmith.compress.search.search.compress", lambda *args, **kwargs: make(
             *args, unproven=unproven, **kwargs))  # fmt: skip
         hands = Hands(stopwatch=Watch(), hiring=lambda *_: contextlib.nullcontext(Crew()))
         subject = Subject(model=golden / "cnn.tflite", data="d.npz")
         settings = Settings(limits=Limits(trials=12, minutes=1e6), training=False, resume=resume, **said)
-        return search(subject, Ask(), folder.path, hands, settings=settings)
+        return search(subject, ask or Ask(), folder.path, hands, settings=settings)
 
     return run
 
 
 def delivered(folder):
     return sorted(path.name for path in (folder.path / "artifacts").iterdir())
+
+
+def beside(folder):
+    """The chosen one, and what belongs to it."""
+    return sorted(path.name for path in folder.path.glob("chosen.*"))
 
 
 def test_what_does_not_stand_the_proof_is_no_find(searched, folder):
@@ -115,10 +137,26 @@ def test_nothing_that_stands_the_proof_is_no_defect(searched):
     assert (found.front, found.chosen, found.nearest, found.artifacts) == ((), None, None, {})
 
 
+@pytest.mark.parametrize("most", [10**6, 1])
+@pytest.mark.parametrize("target", ["tflite", "onnx"])
+def test_what_the_best_was_made_from_stands_beside_it(searched, folder, target, most):
+    found = searched(ask=Ask(files=(FileBound(kind="size", most=most),)), targets=(target,))
+
+    assert (found.chosen is None) == (most == 1)
+    best = read_artifact(folder.chosen(target))  # holds all files against it
+    assert best.lineage.source == "cnn.tflite"
+    assert folder.chosen(target).read_text() == f"{found.best.number:03d}"
+    assert json.loads((folder.path / f"chosen.{target}.json").read_text())["file"] == f"chosen.{target}"
+    assert read_artifact(folder.artifact(found.best.number, target)).sha256 == best.sha256
+
+
 def test_what_an_earlier_go_delivered_goes_away(searched, folder):
     searched()
     last = searched(resume=True, targets=("onnx",))
 
-    assert delivered(folder) == sorted(f"{n:03d}.{end}" for n in last.front for end in ("onnx", "yaml"))
-    assert not folder.chosen("tflite").exists()
-    assert folder.chosen("onnx").exists()
+    ends = ("onnx", "onnx.json", "yaml")
+    assert delivered(folder) == sorted(f"{n:03d}.{end}" for n in last.front for end in ends)
+    assert beside(folder) == ["chosen.onnx", "chosen.onnx.json"]
+
+    searched(resume=True)
+    assert beside(folder) == ["chosen.tflite", "chosen.tflite.json"]
