@@ -41,7 +41,7 @@ def put(produced: Path, artifact: Artifact) -> None:
 
 
 def copied(artifact: Artifact, path: Path) -> Artifact:
-    """The same artifact under another name, with a manifest of its own; data keep theirs, by which the graph knows them.
+    """The same artifact under another name, with a manifest of its own; data keep their names, which the graph says.
 
     Raises:
         OutputError: The operating system refused to write.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.compress.search.figures import changed
 from tinsmith.compress.search.folder import Folder
+from tinsmith.compress.search.report.wording import answers
 from tinsmith.runtime.commands.output import facts, table
 
 if TYPE_CHECKING:
@@ -60,14 +62,14 @@ def _best(record: Record, trial: Trial, output: Path) -> list[tuple[str, object]
     said = f"{folder.chosen(trial.target)}, by {folder.chosen_recipe} ({named})"
     standings = [("kept" if one.kept else "MISSED", f"--{one.bound}: {one.said}") for one in trial.standings]
     found = said if record.finished else f"{named}; not made yet, go on with --resume"
-    return [("nearest" if record.chosen is None else "chosen", found), *standings]
+    return [("nearest" if record.chosen is None else "chosen", found), *standings, *answers(record, trial)]
 
 
 def _front(record: Record) -> list[RenderableType]:
     if not record.front:
         return []
     devices = [device["name"] for device in record.devices]
-    columns = ["", "trial", "recipe", "format", "bytes", "zip", "loses", *(f"ms on {name}" for name in devices)]
+    columns = ["", "trial", "recipe", "format", "bytes", "zip", "answers", *(f"ms on {name}" for name in devices)]
     rows = [_row(record.trial(number), record, devices) for number in record.front]
     return [table(columns, rows, title="What nothing else beats in everything")]
 
@@ -90,7 +92,7 @@ def _time(timed: Timed | None) -> str:
 
 def _loss(figures: Figures) -> str:
     if figures.drop is not None:
-        return f"{100 * figures.drop:.2f} points"
+        return changed(figures.drop)
     if figures.agreement is not None:
         return f"{figures.agreement:.2%} agree"
     return "-" if figures.distance is None else f"{math.sqrt(figures.distance):.3g} apart"
