@@ -216,9 +216,9 @@ class Search:
 
     def _spent(self, stale: int) -> str:
         if len(self._trials) >= self._limits.trials:
-            return f"{len(self._trials)} recipes were tried, which is the limit"
+            return f"{len(self._trials)} recipes were tried, which is --max-trials"
         if self._left_s <= 0:
-            return f"{self._limits.minutes:g} minutes are over"
+            return f"the {self._limits.minutes:g} minutes of --max-minutes are over"
         return "there is nothing else to try" if stale >= _STALE else ""
 
     @property

@@ -104,6 +104,7 @@ def test_what_was_given_up_unmeasured_is_nearest_by_its_bytes(searched):
     found = searched(ask, trials=3)
     sizes = {trial.number: trial.figures.file_bytes for trial in found.trials}
     assert [trial.state for trial in found.trials] == ["done", "hopeless", "hopeless"]
+    assert found.ended == "3 recipes were tried, which is --max-trials"
     assert sizes[found.nearest.number] == min(sizes.values()) < sizes[1]
     assert [one.needed for one in found.loosenings] == [min(sizes.values())]
 
@@ -172,7 +173,7 @@ def test_when_the_time_is_over_nothing_new_is_begun(searched):
     seconds = itertools.count()
     spread = Arithmetic()
     found = searched(_SMALL, spread=spread, clock=lambda: float(next(seconds)), minutes=0.25)
-    assert "minutes are over" in found.ended
+    assert found.ended == "the 0.25 minutes of --max-minutes are over"
     assert len(found.trials) <= len(spread.done) < 15
 
 
