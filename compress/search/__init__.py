@@ -15,5 +15,6 @@ sensing       what single operators cost in fewer bits
 store         everything that was found, in SQLite, so that a killed search goes on
 tracking      what experiment trackers are told
 searching     the loop: propose, try, measure, learn
+delivering    artifacts of the Pareto set made whole and proven, each once
 ============  ====================================================================================================
 """

@@ -90,22 +90,26 @@ def written(folder, output):
 
 @pytest.fixture
 def searched(monkeypatch, golden, folder, tmp_path):
-    """Searches; artifacts of some trials don't stand the proof."""
+    """Searches, and lists what was made whole; artifacts of some trials don't stand the proof."""
+    made = []
 
     def make(model, recipe, output, *, unproven, **_):
         if int(output.stem) in unproven:
             raise VerificationError("it answers NaN")
+        made.append(int(output.stem))
         artifact = written(tmp_path, output)
-        return SimpleNamespace(delivery=SimpleNamespace(artifact=artifact), to_json=dict)
+        said = {"artifact": str(output), "made": len(made)}
+        return SimpleNamespace(delivery=SimpleNamespace(artifact=artifact), to_json=lambda: said)
 
     def run(*unproven, ask=None, resume=False, **said):
-        monkeypatch.setattr("tinsmith.compress.search.search.compress", lambda *args, **kwargs: make(
+        monkeypatch.setattr("tinsmith.compress.search.delivering.compress", lambda *args, **kwargs: make(
             *args, unproven=unproven, **kwargs))  # fmt: skip
         hands = Hands(stopwatch=Watch(), hiring=lambda *_: contextlib.nullcontext(Crew()))
         subject = Subject(model=golden / "cnn.tflite", data="d.npz")
         settings = Settings(limits=Limits(trials=12, minutes=1e6), training=False, resume=resume, **said)
         return search(subject, ask or Ask(), folder.path, hands, settings=settings)
 
+    run.made = made
     return run
 
 
@@ -120,6 +124,7 @@ def beside(folder):
 
 def test_what_does_not_stand_the_proof_is_no_find(searched, folder):
     first = searched()
+    folder.artifact(first.chosen, "tflite").unlink()
     again = searched(first.chosen, resume=True)
 
     assert again.finished
@@ -130,6 +135,39 @@ def test_what_does_not_stand_the_proof_is_no_find(searched, folder):
     assert set(again.artifacts) == set(again.front)
     assert json.loads((folder.path / "run.json").read_text())["chosen"] == again.chosen
     assert folder.chosen("tflite").read_text() == f"{again.chosen:03d}"
+
+
+def test_what_was_made_whole_and_proven_is_made_once(searched, folder):
+    first = searched()
+    assert sorted(searched.made) == sorted(first.front)
+
+    again = searched(resume=True)
+
+    assert sorted(searched.made) == sorted(first.front)
+    assert (again.finished, again.chosen) == (True, first.chosen)
+    assert again.artifacts == first.artifacts
+    assert read_artifact(folder.chosen("tflite")).lineage.source == "cnn.tflite"
+
+
+@pytest.mark.parametrize("damaged", ["{:03d}.tflite", "{:03d}.tflite.json"])
+def test_what_is_not_what_was_proven_is_made_again(searched, folder, damaged):
+    first = searched()
+    path = folder.path / "artifacts" / damaged.format(first.chosen)
+    path.write_bytes(path.read_bytes()[:-2])
+
+    searched(resume=True)
+
+    assert searched.made.count(first.chosen) == 2
+    assert len(searched.made) == len(first.front) + 1
+    read_artifact(folder.artifact(first.chosen, "tflite"))
+
+
+def test_what_another_go_has_removed_is_made_again(searched):
+    first = searched()
+    searched(resume=True, threads=(2,), targets=("onnx",))
+    back = searched(resume=True)
+    assert searched.made.count(back.chosen) >= 2  # the onnx search has removed it
+    assert back.front == first.front
 
 
 def test_nothing_that_stands_the_proof_is_no_defect(searched):
