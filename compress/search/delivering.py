@@ -79,7 +79,7 @@ class Delivering:
             recipe,
             self._folder.artifact(trial.number, trial.target),
             metric=subject.metric,
-            training=Training(kept=self._folder.work / PASSES_NAME),
+            training=Training(kept=self._folder.work / PASSES_NAME, announce=None),
             data=subject.data,
             seed=subject.seed,
             allow=subject.allow,

@@ -75,6 +75,10 @@ def test_the_chosen_one_is_best_in_what_is_not_bounded(searched):
     assert (chosen is None) == (not any(trial.kept for trial in trials))
     if chosen is not None and not ask.files:
         assert chosen.figures.flash_bytes == min(t.figures.flash_bytes for t in trials if t.kept)
+    if chosen is not None and ask.files and not ask.latencies:
+        assert chosen.figures.on("local").median_ms == min(t.figures.on("local").median_ms for t in trials if t.kept)
+    if chosen is not None and ask.files and ask.latencies:
+        assert chosen.figures.drop == min(t.figures.drop for t in trials if t.kept)
 
 
 @given(_searches())
