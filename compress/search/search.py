@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from tinsmith.compress.planner import Target
     from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.search.bounds import Ask
+    from tinsmith.compress.search.found import Found
     from tinsmith.compress.search.proposing import Sampler
-    from tinsmith.compress.search.searching import Found, Watch
+    from tinsmith.compress.search.searching import Watch
     from tinsmith.compress.search.space import Choices
     from tinsmith.compress.search.subject import Subject
     from tinsmith.compress.search.timing import Stopwatch

@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tinsmith.compress.search.front import chosen_of, front_of, loosenings, nearest_of, objectives, undecided
+from tinsmith.compress.search.found import Found
+from tinsmith.compress.search.front import objectives, undecided
 from tinsmith.compress.search.trial import Trial
 from tinsmith.compress.search.trying import Job
 from tinsmith.runtime.errors import DeviceError, ModelError, RecipeError, TinsmithError, UsageError
@@ -16,19 +17,16 @@ from tinsmith.runtime.errors import DeviceError, ModelError, RecipeError, Tinsmi
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from typing_extensions import Self
-
     from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.search.bounds import Ask
     from tinsmith.compress.search.figures import Timed
-    from tinsmith.compress.search.front import Loosening
     from tinsmith.compress.search.proposing import Proposal, Proposer
     from tinsmith.compress.search.space import Space
     from tinsmith.compress.search.store import Store
     from tinsmith.compress.search.trial import State
     from tinsmith.compress.search.trying import Measure, Outcome, Spread
 
-__all__ = ["Found", "Limits", "Means", "Search", "Watch"]
+__all__ = ["Limits", "Means", "Search", "Watch"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,48 +61,6 @@ class Limits:
                 f"a search of {self.trials} trials in {self.minutes:g} minutes can't be",
                 hint="give more than 0 of both",
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What a search found.
-
-    Attributes:
-        trials: All of them, by number.
-        front: The Pareto set, by bytes; empty where nothing keeps the bounds.
-        chosen: Of these; None as above.
-        nearest: What misses the bounds by least; None where no recipe could be carried out.
-        loosenings: Bounds that would have to give, each alone; empty where something keeps all of them.
-        ended: Why it went no further.
-        lost: The device that went away, where that ended it.
-    """
-
-    trials: tuple[Trial, ...]
-    front: tuple[Trial, ...]
-    chosen: Trial | None
-    nearest: Trial | None
-    loosenings: tuple[Loosening, ...]
-    ended: str
-    lost: DeviceError | None = None
-
-    @classmethod
-    def of(cls, trials: Sequence[Trial], ask: Ask, ended: str, lost: DeviceError | None = None) -> Self:
-        """What trials come to."""
-        front = front_of(trials, ask.devices)
-        return cls(
-            trials=tuple(trials),
-            front=front,
-            chosen=chosen_of(front, ask),
-            nearest=nearest_of(trials),
-            loosenings=() if front else loosenings(trials, ask),
-            ended=ended,
-            lost=lost,
-        )
-
-    def without(self, failed: Trial, remark: str, ask: Ask) -> Self:
-        """The same, where a trial turns out to have failed."""
-        trials = [replace(one, state="failed", remark=remark) if one is failed else one for one in self.trials]
-        return self.of(trials, ask, self.ended, self.lost)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

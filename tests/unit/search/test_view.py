@@ -14,8 +14,8 @@ from tinsmith.compress.budget import Budget
 from tinsmith.compress.commands.search_view import line_of, search_view
 from tinsmith.compress.search.bounds import Ask, FileBound, LatencyBound
 from tinsmith.compress.search.figures import Figures
+from tinsmith.compress.search.found import Found
 from tinsmith.compress.search.report.sheets import markdown
-from tinsmith.compress.search.searching import Found
 from tinsmith.compress.search.trial import Trial
 
 RUN = Path("run")
