@@ -28,7 +28,7 @@ from tinsmith.runtime.errors import DataError, MissingDependencyError
 from tinsmith.runtime.files import bytes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tinsmith.compress.budget import Verdict
@@ -109,12 +109,14 @@ class Training:
         trackers: Where else the course of each is written.
         kept: Folder of a ``PassStore`` from which trainings are taken that were done before, and which gets new ones;
             there is no ``OUTPUT.work`` then. None to keep nothing for others.
+        announce: Is told of each pass before it runs; by default it is logged. None for nobody.
     """
 
     resume: bool = False
     watcher: Watcher | None = None
     trackers: Trackers = field(default_factory=Trackers)
     kept: Path | None = None
+    announce: Callable[[PlannedPass], None] | None = announced
 
 
 def watchers_of(training: Training) -> Watchers:
@@ -141,7 +143,7 @@ def compress(
         output: The artifact; ends in .tflite or .onnx. Its manifest is written beside it, and while passes train, a
             folder ``OUTPUT.work`` with what a resumed run needs.
         metric: What judges models, by its name; None for the usual one, see ``metric_for``.
-        training: Who watches passes that train, and whether to go on where they stood.
+        training: Who is told of passes, and watches those that train, and whether to go on where they stood.
         recovery: What it may cost, and how long to look for a recipe that costs no more; None bounds nothing. An
             artifact that costs more is written all the same; ``misses`` says what it missed.
         **settings: ``data``, ``seed``, ``allow``, ``time_limit_s`` and ``device`` of ``Job.of``.
@@ -245,7 +247,7 @@ class _Course:
             self._scales.put(self._job.source.path)
         with self._runner.writers_named():
             planned = self._climbed(workbench)
-        self._outcome = outcome = self._runner.run(planned, announced)
+        self._outcome = outcome = self._runner.run(planned, self._training.announce)
         self._scales.put(outcome.model.path)
         return Made(
             path=outcome.model.path,

@@ -97,10 +97,15 @@ def _identify_file(path: Path, head: bytes) -> Format:
 def _identify_zip(path: Path) -> Format:
     try:
         with zipfile.ZipFile(path) as archive:
-            if "config.json" in archive.namelist():
-                return "keras"
+            names = archive.namelist()
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         raise ModelLoadError(f"{path} is a damaged zip file: {error}") from error
+    if "config.json" in names:
+        return "keras"
+    if names and all(name.endswith(".npy") for name in names):
+        raise ModelLoadError(
+            f"{path} holds arrays (.npz), and no model", hint="samples go to --data; name the model in their place"
+        )
     raise ModelLoadError(
         f"{path} is a zip file, but not a Keras model (it holds no config.json)",
         hint="unpack it first if a model lies inside",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,9 @@ from tinsmith.runtime.artifact import Artifact, DataFile, manifest_path, manifes
 from tinsmith.runtime.files import sha256_of, staged_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["data_of", "gathered", "put", "work_folder"]
+__all__ = ["copied", "data_of", "gathered", "put", "work_folder"]
 
 
 @contextlib.contextmanager
@@ -36,12 +37,27 @@ def put(produced: Path, artifact: Artifact) -> None:
     Raises:
         OutputError: The operating system refused to write.
     """
+    _place(produced, artifact, move=shutil.move)
+
+
+def copied(artifact: Artifact, path: Path) -> Artifact:
+    """The same artifact under another name, with a manifest of its own; data keep their names, which the graph says.
+
+    Raises:
+        OutputError: The operating system refused to write.
+    """
+    copy = replace(artifact, path=path)
+    _place(artifact.path, copy, move=shutil.copyfile)
+    return copy
+
+
+def _place(produced: Path, artifact: Artifact, *, move: Callable[[Path, Path], object]) -> None:
     with contextlib.ExitStack() as stack:
         manifest = stack.enter_context(staged_file(manifest_path(artifact.path)))
         staged = stack.enter_context(staged_file(artifact.path))
         for file in artifact.data:
             data = stack.enter_context(staged_file(artifact.path.with_name(file.name)))
-            shutil.move(produced.with_name(file.name), data)
+            move(produced.with_name(file.name), data)
         shutil.copyfile(produced, staged)
         manifest.write_text(manifest_text(artifact), encoding="utf-8")
 

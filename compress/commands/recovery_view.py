@@ -38,9 +38,17 @@ def _row(trial: Trial, *, chosen: bool) -> list[object]:
 
 def _would_take(climb: Climb) -> str:
     """What would have to change for it to be met."""
+    from tinsmith.compress.recovery import LEAST_VALIDATION
+
     kinds = {step.kind for step in climb.recipe.steps}
-    ways = ["a looser budget, which the table's last column measures"]
-    if "quantize-aware" not in kinds and not any("training" in trial.name for trial in climb.trials):
-        ways.append("the trained model with labelled samples, so that it can learn with the rounding in place")
+    trained = "quantize-aware" in kinds or any("training" in trial.name for trial in climb.trials)
+    ways = []
+    if climb.limit:
+        left = "other ways" if trained or not climb.trainable else "training with the rounding in place"
+        ways.append(f"a larger --{climb.limit}, which leaves room for {left}")
+    ways.append("a looser budget, which the table's last column measures")
+    if not trained and not climb.trainable:
+        samples = f"labelled samples, {LEAST_VALIDATION} of them to judge by"
+        ways.append(f"the trained model with {samples}, so that it can learn with the rounding in place")
     ways.append("16-bit activations everywhere (scheme int16x8), or float16")
     return f"It would take {', or '.join(ways)}."

@@ -35,7 +35,8 @@ def ask_options(function: Decorated) -> Decorated:
     @click.option("--max-trials", "trials", type=click.IntRange(1), default=60, show_default=True,
                   help="Different recipes that are tried.")  # fmt: skip
     @click.option("--max-minutes", "minutes", type=click.FloatRange(0, min_open=True), default=30.0,
-                  show_default=True, help="After which nothing new is begun.")  # fmt: skip
+                  show_default=True,
+                  help="After which nothing new is begun, in each run; making the set whole comes on top.")  # fmt: skip
     @functools.wraps(function)
     def asked(*args: Any, trials: int, minutes: float, **kwargs: Any) -> Any:
         from tinsmith.compress.search.searching import Limits

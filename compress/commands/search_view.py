@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from tinsmith.compress.search.figures import changed
 from tinsmith.compress.search.folder import Folder
+from tinsmith.compress.search.report.wording import answers
 from tinsmith.runtime.commands.output import facts, table
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def line_of(trial: Trial) -> str:
     if trial.figures is None:
         return f"{said}: {trial.remark}"
     times = "".join(f", {timed.median_ms:.3g} ms on {timed.device}" for timed in trial.figures.timed)
-    became = "keeps every bound" if trial.kept else trial.remark or _missed(trial)
+    became = "keeps every bound" if trial.kept else "; ".join(filter(None, (_missed(trial), trial.remark)))
     return f"{said}: {trial.figures.file_bytes:,} bytes, {_loss(trial.figures)}{times}; {became}"
 
 
@@ -60,14 +62,14 @@ def _best(record: Record, trial: Trial, output: Path) -> list[tuple[str, object]
     said = f"{folder.chosen(trial.target)}, by {folder.chosen_recipe} ({named})"
     standings = [("kept" if one.kept else "MISSED", f"--{one.bound}: {one.said}") for one in trial.standings]
     found = said if record.finished else f"{named}; not made yet, go on with --resume"
-    return [("nearest" if record.chosen is None else "chosen", found), *standings]
+    return [("nearest" if record.chosen is None else "chosen", found), *standings, *answers(record, trial)]
 
 
 def _front(record: Record) -> list[RenderableType]:
     if not record.front:
         return []
     devices = [device["name"] for device in record.devices]
-    columns = ["", "trial", "recipe", "format", "bytes", "zip", "loses", *(f"ms on {name}" for name in devices)]
+    columns = ["", "trial", "recipe", "format", "bytes", "zip", "answers", *(f"ms on {name}" for name in devices)]
     rows = [_row(record.trial(number), record, devices) for number in record.front]
     return [table(columns, rows, title="What nothing else beats in everything")]
 
@@ -90,11 +92,14 @@ def _time(timed: Timed | None) -> str:
 
 def _loss(figures: Figures) -> str:
     if figures.drop is not None:
-        return f"{100 * figures.drop:.2f} points"
+        return changed(figures.drop)
     if figures.agreement is not None:
         return f"{figures.agreement:.2%} agree"
     return "-" if figures.distance is None else f"{math.sqrt(figures.distance):.3g} apart"
 
 
 def _missed(trial: Trial) -> str:
-    return "misses " + ", ".join(f"--{one.bound}: {one.said}" for one in trial.standings if not one.kept)
+    """Which bounds it misses; empty where its figures are not those of the whole recipe."""
+    missed = [one for one in trial.standings if not one.kept] if trial.whole else []
+    known = [one for one in missed if one.reached is not None] or missed
+    return "misses " + ", ".join(f"--{one.bound}: {one.said}" for one in known) if known else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tinsmith.compress.recovery.rungs import (
     CorrectBiases,
@@ -36,6 +36,9 @@ _METHODS = ("percentile", "mse", "entropy", "moving-average")
 _REFUSALS = (RecipeError, ModelError, DataError, UsageError)
 
 
+Limit = Literal["max-trials", "max-minutes"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """When the ladder ends without an answer.
@@ -63,6 +66,11 @@ class Rungs:
     answers_stay: bool
     trainable: bool
 
+    @property
+    def training(self) -> bool:
+        """Whether a training is among them."""
+        return self.trained and self.trainable
+
     def climb(self, worst: Callable[[], Sequence[str]]) -> Generator[Rung, bool, None]:
         """From the cheapest to the dearest; wants to be sent whether each brought something.
 
@@ -84,7 +92,7 @@ class Rungs:
             wide = wide and (yield KeepWorst(operators=operators, precision="int16x8"))
             yield KeepWorst(operators=operators, precision="float32")
         yield CorrectBiases()
-        if self.trained and self.trainable:
+        if self.training:
             yield TrainAware()
 
 
@@ -97,12 +105,16 @@ class Climb:
         best: Its trial.
         trials: All of them, in order.
         ended: Why it went no further; empty where the budget was met.
+        limit: The option that ended it; empty where nothing was left to try, or the budget was met.
+        trainable: Whether a training is among the rungs.
     """
 
     recipe: Recipe
     best: Trial
     trials: tuple[Trial, ...]
     ended: str = ""
+    limit: Limit | Literal[""] = ""
+    trainable: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""
@@ -110,6 +122,7 @@ class Climb:
             "met": self.best.met,
             "chosen": self.best.name,
             "ended": self.ended,
+            "limit": self.limit,
             "trials": [trial.to_json() for trial in self.trials],
             "recipe": self.recipe.document(),
         }
@@ -159,11 +172,16 @@ class Ladder:
         chosen, at, trials, brought = recipe, recipe, [best], None
         rungs = self._rungs.climb(lambda: self._worst(at))
         while not best.met:
-            stop = self._spent(len(trials))
-            rung = None if stop else _next(rungs, brought)
+            limit = self._spent(len(trials))
+            rung = None if limit else _next(rungs, brought)
             if rung is None:
                 return Climb(
-                    recipe=chosen, best=best, trials=tuple(trials), ended=stop or "there is nothing else to try"
+                    recipe=chosen,
+                    best=best,
+                    trials=tuple(trials),
+                    ended=self._why(limit),
+                    limit=limit,
+                    trainable=self._rungs.training,
                 )
             changed, brought = rung.change(at), False
             if changed is None:
@@ -185,11 +203,17 @@ class Ladder:
         except _REFUSALS as error:
             return Trial(name=name, lacking=None, seconds=self._clock() - began, remark=error.message)
 
-    def _spent(self, trials: int) -> str:
+    def _spent(self, trials: int) -> Limit | Literal[""]:
         if trials >= self._limits.trials:
-            return f"{trials} recipes were tried, which is the limit"
-        minutes = (self._clock() - self._began) / 60
-        return f"{self._limits.minutes:g} minutes are over" if minutes >= self._limits.minutes else ""
+            return "max-trials"
+        return "max-minutes" if (self._clock() - self._began) / 60 >= self._limits.minutes else ""
+
+    def _why(self, limit: Limit | Literal[""]) -> str:
+        if limit == "max-trials":
+            return f"{self._limits.trials} recipes were tried, which is --max-trials"
+        if limit == "max-minutes":
+            return f"the {self._limits.minutes:g} minutes of --max-minutes are over"
+        return "there is nothing else to try"
 
 
 def _next(rungs: Generator[Rung, bool, None], brought: bool | None) -> Rung | None:

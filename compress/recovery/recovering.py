@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from tinsmith.convert.delivery import Job
     from tinsmith.convert.model import Model
 
-__all__ = ["Ground", "Recovery", "can_train", "chosen_by", "recover"]
+__all__ = ["LEAST_VALIDATION", "Ground", "Recovery", "can_train", "chosen_by", "recover"]
 
 
 # Fewer say too little to choose a training by, and what is left to learn from is not much either.
-_LEAST_VALIDATION = 200
+LEAST_VALIDATION = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class Ground:
 def can_train(source: Model, roles: Roles) -> bool:
     """Whether a model's weights can be trained on some samples, and judged on enough others."""
     validation = roles.validation
-    return not source.is_artifact and validation is not None and len(validation) >= _LEAST_VALIDATION
+    return not source.is_artifact and validation is not None and len(validation) >= LEAST_VALIDATION
 
 
 def chosen_by(roles: Roles, *, apart: bool) -> Dataset:

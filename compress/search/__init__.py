@@ -6,6 +6,7 @@ figures       what is known about one artifact, each figure measured
 space         which recipes there are for this model, these samples and these bounds; the well-known ones first
 proposing     which of them is tried next (Optuna)
 trial         one that was tried, with its figures and what it lacks
+found         what all trials come to
 front         what nothing else beats in everything, what is chosen of it, and which bound to loosen where none is kept
 trying        what a search asks of others: carry out a job, measure an artifact
 subject       what all jobs are made of, and where they are carried out
@@ -15,5 +16,6 @@ sensing       what single operators cost in fewer bits
 store         everything that was found, in SQLite, so that a killed search goes on
 tracking      what experiment trackers are told
 searching     the loop: propose, try, measure, learn
+delivering    artifacts of the Pareto set made whole and proven, each once
 ============  ====================================================================================================
 """

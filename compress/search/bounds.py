@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tinsmith.compress.budget import Budget
+from tinsmith.compress.search.figures import changed
 from tinsmith.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -245,8 +246,15 @@ def standing_to(bound: Bound, figures: Figures) -> Standing:
         allowed=bound.most,
         reached=reached,
         lacking=_lacking(bound, reached),
-        said=f"{bound.said(reached)}, {bound.said(bound.most)} {word}",
+        said=f"{_found(bound, reached, figures)}, {bound.said(bound.most)} {word}",
     )
+
+
+def _found(bound: Bound, reached: float, figures: Figures) -> str:
+    """What an artifact reaches, for people."""
+    if bound.name == "max-class-drop":
+        return f"{figures.worst} {changed(reached)}".strip()
+    return changed(reached) if bound.name == "max-drop" else bound.said(reached)
 
 
 def _lacking(bound: Bound, reached: float) -> float:

@@ -10,7 +10,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["Figures", "Timed"]
+__all__ = ["Figures", "Timed", "changed"]
+
+
+def changed(drop: float) -> str:
+    """What a score has lost, 0 to 1, for people; below 0 it has gained."""
+    return f"{'gained' if drop < 0 else 'lost'} {100 * abs(drop):.2f} points"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

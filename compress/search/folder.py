@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from tinsmith.compress.planner import Target
 from tinsmith.compress.search.record import RECORD_NAME
+from tinsmith.runtime.artifact import manifest_path
 from tinsmith.runtime.errors import OutputError, UsageError
 from tinsmith.runtime.locking import LOCK_NAME, alone_in
 
@@ -81,16 +82,15 @@ class Folder:
 
     def forget_others(self, trials: Collection[Trial], best: Trial | None) -> None:
         """Remove artifacts of an earlier go, whose numbers mean other trials by now."""
-        kept = {
-            path.name for one in trials for path in (self.artifact(one.number, one.target), self.recipe(one.number))
-        }
-        kept |= {f"{name}.json" for name in kept}
+        kept = {self.recipe(one.number).name for one in trials}
+        kept |= {path.name for one in trials for path in _with_manifest(self.artifact(one.number, one.target))}
         for path in (self.path / _ARTIFACTS).glob("[0-9][0-9][0-9]*.*"):
             if path.name not in kept:
                 path.unlink()
-        for target in get_args(Target):
-            if best is not None and target != best.target:
-                self.chosen(target).unlink(missing_ok=True)
+        others = [] if best is None else [target for target in get_args(Target) if target != best.target]
+        for target in others:
+            for path in _with_manifest(self.chosen(target)):
+                path.unlink(missing_ok=True)
 
     def _refuse_held(self, *, resume: bool) -> None:
         held = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
@@ -102,3 +102,7 @@ class Folder:
             raise UsageError(
                 f"{self.path} holds a search already", hint="go on with --resume, or name another --output"
             )
+
+
+def _with_manifest(artifact: Path) -> tuple[Path, Path]:
+    return artifact, manifest_path(artifact)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tinsmith.compress.search.figures import Figures
     from tinsmith.compress.search.trial import Trial
 
-__all__ = ["Loosening", "chosen_of", "front_of", "loosenings", "nearest_of", "objectives"]
+__all__ = ["Loosening", "chosen_of", "front_of", "loosenings", "nearest_of", "objectives", "undecided"]
 
 
 def objectives(figures: Figures, devices: Sequence[str]) -> tuple[float, ...]:
@@ -64,7 +64,20 @@ def chosen_of(front: Sequence[Trial], ask: Ask) -> Trial | None:
 def nearest_of(trials: Sequence[Trial]) -> Trial | None:
     """What misses the bounds by least, all together; None where no trial gave an artifact."""
     whole = [trial for trial in trials if trial.whole]
-    return min(whole, key=lambda trial: (trial.lacking, trial.number), default=None)
+    return min(whole, key=lambda trial: (trial.lacking, trial.known_lacking, trial.number), default=None)
+
+
+def undecided(trials: Sequence[Trial], ask: Ask) -> tuple[Trial, ...]:
+    """What may be nearest, or miss one bound alone by least, where only a device can tell; empty where bounds are kept.
+
+    By all that is known it is: its bytes and its answers. Its time or memory is bounded as well, and was not measured.
+    """
+    whole = [trial for trial in trials if trial.whole]
+    if any(trial.kept for trial in whole):
+        return ()
+    alone = ([trial for trial in whole if _known_missed(trial) == [bound.name]] for bound in ask.bounds)
+    first = (min(group, key=lambda trial: (trial.known_lacking, trial.number)) for group in (whole, *alone) if group)
+    return tuple({trial.number: trial for trial in first if not math.isfinite(trial.lacking)}.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +122,11 @@ def _loosening(bound: Bound, trial: Trial) -> Loosening:
 
 
 def _misses_only(trial: Trial, bound: Bound) -> bool:
-    missed = [standing for standing in trial.standings if not standing.kept]
-    return [standing.bound for standing in missed] == [bound.name] and math.isfinite(missed[0].lacking)
+    return math.isfinite(trial.lacking) and _known_missed(trial) == [bound.name]
+
+
+def _known_missed(trial: Trial) -> list[str]:
+    return [one.bound for one in trial.standings if not one.kept and math.isfinite(one.lacking)]
 
 
 def _unbounded(ask: Ask) -> str:

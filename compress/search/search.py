@@ -8,15 +8,13 @@ import logging
 import os
 import platform
 import secrets
-import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tinsmith.compress.balance import computes_in_integers
-from tinsmith.compress.compression import Training, compress
-from tinsmith.compress.recipe import Recipe
+from tinsmith.compress.search.delivering import Delivering
 from tinsmith.compress.search.folder import Folder
 from tinsmith.compress.search.proposing import Proposer
 from tinsmith.compress.search.record import Record
@@ -26,13 +24,12 @@ from tinsmith.compress.search.space import Scope, Space
 from tinsmith.compress.search.store import Store
 from tinsmith.compress.search.timing import TimedBy, refuse_emulated
 from tinsmith.compress.search.tracking import SearchTracking, search_run
-from tinsmith.compress.search.workroom import PASSES_NAME
 from tinsmith.compress.training.tracking import Trackers, open_trial_trackers
 from tinsmith.convert.external_data import files_of
 from tinsmith.convert.model import identify
 from tinsmith.convert.tool_versions import tool_versions
 from tinsmith.runtime.errors import ModelError, StepDefectError, VerificationError
-from tinsmith.runtime.files import bytes_of, sha256_of, staged_file, write_text
+from tinsmith.runtime.files import bytes_of, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,9 +37,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tinsmith.compress.planner import Target
+    from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.search.bounds import Ask
+    from tinsmith.compress.search.found import Found
     from tinsmith.compress.search.proposing import Sampler
-    from tinsmith.compress.search.searching import Found, Watch
+    from tinsmith.compress.search.searching import Watch
     from tinsmith.compress.search.space import Choices
     from tinsmith.compress.search.subject import Subject
     from tinsmith.compress.search.timing import Stopwatch
@@ -194,7 +193,8 @@ class _Course:
             self._record(found.trials, found).write(self._folder.path)
             artifacts: dict[int, dict[str, Any]] = {}
             if found.lost is None:
-                found = self._delivered(found, artifacts, watches)
+                delivering = Delivering(self._subject, self._folder, store)
+                found = self._delivered(found, delivering, artifacts, watches)
             tracking.ended(found)
         if found.lost is not None:
             hint = "; then ".join(filter(None, (found.lost.hint, "go on with --resume")))
@@ -286,7 +286,9 @@ class _Course:
             artifacts={},
         )
 
-    def _delivered(self, found: Found, artifacts: dict[int, dict[str, Any]], watches: Sequence[Watch]) -> Found:
+    def _delivered(
+        self, found: Found, delivering: Delivering, artifacts: dict[int, dict[str, Any]], watches: Sequence[Watch]
+    ) -> Found:
         """Make the artifacts of the Pareto set whole, each proven; the nearest one where there is none.
 
         What does not stand the proof is no find: without it there may be others in the Pareto set.
@@ -294,53 +296,16 @@ class _Course:
         while missing := [trial for trial in _wanted(found) if trial.number not in artifacts]:
             trial = missing[0]
             try:
-                artifacts[trial.number] = self._deliver(trial)
+                artifacts[trial.number] = delivering.deliver(trial)
             except (ModelError, VerificationError, StepDefectError) as error:
                 found = found.without(trial, f"made whole, it does not stand the proof: {error.message}", self._ask)
                 for watch in watches:
                     watch.tried(found.trials[trial.number - 1])
         best = found.chosen or found.nearest
         if best is not None:
-            self._name(best)
+            delivering.name(best)
         self._folder.forget_others(_wanted(found), best)
         return found
-
-    def _deliver(self, trial: Trial) -> dict[str, Any]:
-        logger.info("trial %d is made whole and proven", trial.number)
-        recipe = Recipe.model_validate(trial.recipe)
-        subject, output = self._subject, self._folder.artifact(trial.number, trial.target)
-        write_text(self._folder.recipe(trial.number), recipe.text(f"Trial {trial.number}: {trial.name}."))
-        made = compress(
-            subject.model,
-            recipe,
-            output,
-            metric=subject.metric,
-            training=Training(kept=self._folder.work / PASSES_NAME),
-            data=subject.data,
-            seed=subject.seed,
-            allow=subject.allow,
-            time_limit_s=subject.time_limit_s,
-            device=subject.device,
-        )
-        if made.delivery.artifact.sha256 != trial.sha256:
-            logger.warning("trial %d: made again, its artifact has other bytes than what was measured", trial.number)
-        below = self._folder.path
-        return {
-            "path": str(output.relative_to(below)),
-            "recipe": str(self._folder.recipe(trial.number).relative_to(below)),
-            "report": made.to_json(),
-        }
-
-    def _name(self, trial: Trial) -> None:
-        """Put the chosen one under names that are the same in every search."""
-        folder = self._folder
-        named = {
-            folder.artifact(trial.number, trial.target): folder.chosen(trial.target),
-            folder.recipe(trial.number): folder.chosen_recipe,
-        }
-        for source, name in named.items():
-            with staged_file(name) as staged:
-                shutil.copyfile(source, staged)
 
 
 def _wanted(found: Found) -> tuple[Trial, ...]:
@@ -369,8 +334,8 @@ class _Told:
         self._trials: list[Trial] = []
 
     def tried(self, trial: Trial) -> None:
-        """One more is done."""
-        self._trials.append(trial)
+        """One more is done, or one of those that were is measured after all."""
+        self._trials[trial.number - 1 : trial.number] = [trial]
         self._course.tried(self._trials, self._store)
         for watch in self._watches:
             watch.tried(trial)

@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tinsmith.compress.search.front import chosen_of, front_of, loosenings, nearest_of, objectives
+from tinsmith.compress.search.found import Found
+from tinsmith.compress.search.front import objectives, undecided
 from tinsmith.compress.search.trial import Trial
 from tinsmith.compress.search.trying import Job
 from tinsmith.runtime.errors import DeviceError, ModelError, RecipeError, TinsmithError, UsageError
@@ -16,19 +17,16 @@ from tinsmith.runtime.errors import DeviceError, ModelError, RecipeError, Tinsmi
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from typing_extensions import Self
-
     from tinsmith.compress.recipe import Recipe
     from tinsmith.compress.search.bounds import Ask
     from tinsmith.compress.search.figures import Timed
-    from tinsmith.compress.search.front import Loosening
     from tinsmith.compress.search.proposing import Proposal, Proposer
     from tinsmith.compress.search.space import Space
     from tinsmith.compress.search.store import Store
     from tinsmith.compress.search.trial import State
     from tinsmith.compress.search.trying import Measure, Outcome, Spread
 
-__all__ = ["Found", "Limits", "Means", "Search", "Watch"]
+__all__ = ["Limits", "Means", "Search", "Watch"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +34,8 @@ logger = logging.getLogger(__name__)
 _HOPELESS = 0.5
 # Of the trainings of a generation, those that are best after one epoch are carried out.
 _SURVIVORS = 3
+# Where nothing keeps the bounds, so many of these are measured in the end, to say what comes nearest.
+_SETTLED = 8
 # Generations in a row that proposed nothing new; the space is used up then.
 _STALE = 8
 # Stands for a bound that nobody knows anything about, where a sampler wants a number.
@@ -64,48 +64,6 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What a search found.
-
-    Attributes:
-        trials: All of them, by number.
-        front: The Pareto set, by bytes; empty where nothing keeps the bounds.
-        chosen: Of these; None as above.
-        nearest: What misses the bounds by least; None where no recipe could be carried out.
-        loosenings: Bounds that would have to give, each alone; empty where something keeps all of them.
-        ended: Why it went no further.
-        lost: The device that went away, where that ended it.
-    """
-
-    trials: tuple[Trial, ...]
-    front: tuple[Trial, ...]
-    chosen: Trial | None
-    nearest: Trial | None
-    loosenings: tuple[Loosening, ...]
-    ended: str
-    lost: DeviceError | None = None
-
-    @classmethod
-    def of(cls, trials: Sequence[Trial], ask: Ask, ended: str, lost: DeviceError | None = None) -> Self:
-        """What trials come to."""
-        front = front_of(trials, ask.devices)
-        return cls(
-            trials=tuple(trials),
-            front=front,
-            chosen=chosen_of(front, ask),
-            nearest=nearest_of(trials),
-            loosenings=() if front else loosenings(trials, ask),
-            ended=ended,
-            lost=lost,
-        )
-
-    def without(self, failed: Trial, remark: str, ask: Ask) -> Self:
-        """The same, where a trial turns out to have failed."""
-        trials = [replace(one, state="failed", remark=remark) if one is failed else one for one in self.trials]
-        return self.of(trials, ask, self.ended, self.lost)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
     """What a search works with.
 
@@ -126,7 +84,7 @@ class Watch(Protocol):
     """Told how a search goes on."""
 
     def tried(self, trial: Trial) -> None:
-        """One more is done, or one of those that were turns out to have failed."""
+        """One more is done, or one of those that were is measured after all, or turns out to have failed."""
         ...
 
 
@@ -197,15 +155,26 @@ class Search:
                 before = len(self._trials)
                 self._generation([self._draft(proposal) for proposal in self._proposer.generation()])
                 stale = 0 if len(self._trials) > before else stale + 1
+            self._settle()
         except DeviceError as error:
             ended, lost = error.message, error
         return Found.of(self._trials, self._ask, ended, lost)
 
+    def _settle(self) -> None:
+        """Measure what was given up unmeasured, where it may be what comes nearest."""
+        for _ in range(_SETTLED):
+            waiting = undecided(self._trials, self._ask)
+            if not waiting:
+                return
+            self._trials[waiting[0].number - 1] = settled = self._measured(replace(waiting[0], remark=""))
+            if self._watch:
+                self._watch.tried(settled)
+
     def _spent(self, stale: int) -> str:
         if len(self._trials) >= self._limits.trials:
-            return f"{len(self._trials)} recipes were tried, which is the limit"
+            return f"{len(self._trials)} recipes were tried, which is --max-trials"
         if self._left_s <= 0:
-            return f"{self._limits.minutes:g} minutes are over"
+            return f"the {self._limits.minutes:g} minutes of --max-minutes are over"
         return "there is nothing else to try" if stale >= _STALE else ""
 
     @property
@@ -311,15 +280,21 @@ class Search:
             return replace(trial, remark=draft.failure if outcome is None else outcome.failure)
         state: State = "outdone" if remark else "done"
         if state == "done" and not (self._hopes(outcome, trained=True) or trial.number == 1):
-            state, remark = "hopeless", "it lies too far beyond the bounds to be measured"
-        if state == "done":
-            try:
-                figures = figures.with_timed(self._timed(outcome.sha256, trial.threads))
-            except DeviceError:
-                raise
-            except TinsmithError as error:
-                return replace(trial, remark=f"measuring it: {error.message}")
-        return replace(trial, state=state, figures=figures, standings=self._ask.standings(figures), remark=remark)
+            state, remark = "hopeless", "it lies too far beyond the bounds to be timed"
+        trial = replace(trial, state=state, figures=figures, standings=self._ask.standings(figures), remark=remark)
+        return self._measured(trial) if state == "done" else trial
+
+    def _measured(self, trial: Trial) -> Trial:
+        """The same with its time on each device; failed where it can't be run there."""
+        assert trial.figures is not None
+        try:
+            figures = trial.figures.with_timed(self._timed(trial.sha256, trial.threads))
+        except DeviceError:
+            raise
+        except TinsmithError as error:
+            remark = f"measuring it: {error.message}"
+            return replace(trial, state="failed", figures=None, standings=(), remark=remark)
+        return replace(trial, state="done", figures=figures, standings=self._ask.standings(figures))
 
     def _blank(self, draft: _Draft, outcome: Outcome | None) -> Trial:
         choices = draft.proposal.choices

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from tinsmith.compress.search.found import Found
     from tinsmith.compress.search.record import Record
-    from tinsmith.compress.search.searching import Found
     from tinsmith.compress.search.trial import Trial
     from tinsmith.compress.training.tracking.trials import TrialTracker
 

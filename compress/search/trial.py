@@ -18,8 +18,8 @@ __all__ = ["Origin", "State", "Trial"]
 
 # Known to be good for many models; put together by the sampler.
 Origin = Literal["known", "sampled"]
-# Carried out and measured; given up because a bound can't be kept any more; trained for one epoch, and not worth more
-# than others; could not be carried out.
+# Carried out and measured; carried out, and so far beyond a bound that no device had to time it; trained for one epoch,
+# and not worth more than others; could not be carried out.
 State = Literal["done", "hopeless", "outdone", "failed"]
 
 
@@ -57,8 +57,8 @@ class Trial:
 
     @property
     def whole(self) -> bool:
-        """Whether its figures are those of an artifact that could be shipped."""
-        return self.state == "done" and self.figures is not None
+        """Whether its figures are those of an artifact that could be shipped; its time may be unknown."""
+        return self.state in ("done", "hopeless") and self.figures is not None
 
     @property
     def kept(self) -> bool:
@@ -67,8 +67,14 @@ class Trial:
 
     @property
     def lacking(self) -> float:
-        """How far the bounds are missed, all together; infinite for what could not be carried out."""
+        """How far the bounds are missed, all together; infinite where nobody knows, or it could not be carried out."""
         return lacking_of(self.standings) if self.whole else math.inf
+
+    @property
+    def known_lacking(self) -> float:
+        """The same of the bounds that it is known to miss: it may turn out to miss them by more, and never by less."""
+        known = [standing for standing in self.standings if math.isfinite(standing.lacking)]
+        return lacking_of(known) if self.whole else math.inf
 
     def to_json(self) -> dict[str, Any]:
         """For reports."""

@@ -95,6 +95,18 @@ def npz(path, **arrays):
     return path
 
 
+@pytest.mark.parametrize("command", [["inspect"], ["search", "-o", "run"], ["convert", "-o", "x.tflite"]])
+def test_samples_in_a_models_place_are_told_where_they_go(tmp_path, capsys, command):
+    name, *more = command
+    code = run([name, str(npz(tmp_path / "d.npz", x=np.zeros(3), y=np.zeros(3))), *more])
+
+    assert code == MODEL
+    said = capsys.readouterr().err
+    assert "holds arrays (.npz), and no model" in said
+    assert "samples go to --data" in said
+    assert "unpack" not in said
+
+
 class Touch:
     """Unpickling this would write a file."""
 

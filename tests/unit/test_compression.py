@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tinsmith.__main__ import run
-from tinsmith.compress.compression import compress
+from tinsmith.compress.compression import Training, compress
 from tinsmith.compress.recipe import load_recipe
 from tinsmith.convert.conversion import convert
 from tinsmith.convert.delivery import Allowances
@@ -69,6 +69,18 @@ def test_the_manifest_says_where_an_artifact_comes_from(golden, tmp_path, data):
     assert lineage.data_sha256
     assert "ai-edge-quantizer" in lineage.tools
     assert str(tmp_path) not in manifest_path(tmp_path / "small.tflite").read_text()
+
+
+def test_what_passes_move_is_said_before_they_run_unless_nobody_is_to_be_told(golden, tmp_path, caplog):
+    caplog.set_level("INFO", logger="tinsmith")
+    arguments = golden / "cnn.tflite", load_recipe("float16"), tmp_path / "small.tflite"
+
+    compress(*arguments)
+    assert "quantize: moves file" in caplog.text
+
+    caplog.clear()
+    compress(*arguments, training=Training(announce=None))
+    assert "moves" not in caplog.text
 
 
 def test_an_artifact_that_was_changed_is_not_the_one_of_its_manifest(golden, tmp_path):

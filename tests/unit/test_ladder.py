@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tinsmith.compress.commands.recovery_view import recovery_view
 from tinsmith.compress.recipe import load_recipe
 from tinsmith.compress.recovery.ladder import Ladder, Limits, Rungs
 from tinsmith.compress.recovery.rungs import ever_more, quantizes
@@ -14,6 +15,7 @@ from tinsmith.compress.recovery.trials import Trial, TrialLog
 from tinsmith.runtime.errors import RecipeError
 
 RUNGS = Rungs(trained=True, answers_stay=False, trainable=True)
+UNTRAINED = Rungs(trained=True, answers_stay=False, trainable=False)
 WORST = ("conv_3", "conv_1", "dense")
 
 
@@ -154,12 +156,27 @@ def test_trials_and_minutes_are_bounded():
     model = Model({})
     climbed = climb(model, limits=Limits(trials=3))
     assert len(model.tried) == len(climbed.trials) == 3
-    assert climbed.ended == "3 recipes were tried, which is the limit"
+    assert (climbed.ended, climbed.limit) == ("3 recipes were tried, which is --max-trials", "max-trials")
 
     minutes = iter(range(0, 6000, 60))
     climbed = climb(Model({}), limits=Limits(minutes=2), clock=lambda: next(minutes))
-    assert climbed.ended == "2 minutes are over"
+    assert (climbed.ended, climbed.limit) == ("the 2 minutes of --max-minutes are over", "max-minutes")
     assert 1 <= len(climbed.trials) <= 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "rungs", "said", "unsaid"),
+    [
+        (Limits(trials=3), RUNGS, "a larger --max-trials, which leaves room for training", "the trained model"),
+        (Limits(trials=3), UNTRAINED, "a larger --max-trials, which leaves room for other ways, or", "for training"),
+        (Limits(), UNTRAINED, "the trained model with labelled samples", "a larger"),
+        (Limits(), RUNGS, "It would take a looser budget", "rained"),
+    ],
+)
+def test_what_it_would_take_is_not_what_was_given(limits, rungs, said, unsaid):
+    *_, last = recovery_view(climb(Model({}), rungs, limits))
+    assert said in last
+    assert unsaid not in last
 
 
 @given(

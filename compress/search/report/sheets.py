@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tinsmith.compress.search.report.again import lines_of, resuming
 from tinsmith.compress.search.report.loss import loss_of
 from tinsmith.compress.search.report.standing import WORDS, rank_of, remark_of, so_far
-from tinsmith.compress.search.report.wording import headline, tried
+from tinsmith.compress.search.report.wording import answers, headline, tried
 from tinsmith.runtime.intervals import figure
 from tinsmith.runtime.markdown import escaped, markdown_table
 
@@ -56,7 +56,7 @@ def markdown(record: Record, run: Path) -> str:
         "### Search",
         *_warnings(record),
         escaped(headline(record, subject)),
-        *([] if subject is None else _standings(subject)),
+        *([] if subject is None else [*_standings(subject), *_answers(record, subject)]),
         *_front(record),
         escaped(tried(record)),
         *_commands(record, run, subject),
@@ -97,6 +97,12 @@ def _standings(subject: Trial) -> Iterator[str]:
     if rows:
         columns = ("bound", "reached, and what was asked for", "")
         yield markdown_table(columns, rows, words=columns)
+
+
+def _answers(record: Record, subject: Trial) -> Iterator[str]:
+    said = [f"- {name}: {escaped(text)}" for name, text in answers(record, subject)]
+    if said:
+        yield "\n".join(said)
 
 
 def _front(record: Record) -> Iterator[str]:

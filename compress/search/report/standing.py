@@ -48,15 +48,17 @@ def rank_of(trial: Trial, record: Record) -> Rank:
         return "chosen"
     if trial.number in record.front:
         return "front"
+    if _is_nearest(trial, record):
+        return "nearest"
     if trial.state == "done":
-        return "kept" if trial.kept else "nearest" if _is_nearest(trial, record) else "misses"
+        return "kept" if trial.kept else "misses"
     return trial.state
 
 
 def remark_of(trial: Trial) -> str:
     """Why it was given up, or which bounds it misses; empty where it keeps them."""
     missed = [f"{one.bound}: {one.said}" for one in trial.standings if not one.kept]
-    return trial.remark or ("; ".join(missed) if trial.whole else "")
+    return "; ".join(filter(None, (trial.remark, *(missed if trial.whole else ()))))
 
 
 def _is_nearest(trial: Trial, record: Record) -> bool:

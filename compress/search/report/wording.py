@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tinsmith.compress.search.figures import changed
 from tinsmith.compress.search.report.loss import loss_of
 from tinsmith.runtime.intervals import figure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tinsmith.compress.search.record import Record
     from tinsmith.compress.search.trial import Trial
 
-__all__ = ["headline", "tried"]
+__all__ = ["answers", "headline", "tried"]
+
+# A class that loses more is worth a word, though nobody has bounded it.
+_MUCH = 0.05
 
 
 def headline(record: Record, subject: Trial | None) -> str:
@@ -39,10 +45,22 @@ def tried(record: Record) -> str:
     )
 
 
+def answers(record: Record, trial: Trial) -> Iterator[tuple[str, str]]:
+    """What became of a trial's answers beside what was bounded, under short names."""
+    asked, figures = {one["bound"]: one["allowed"] for one in record.ask}, trial.figures
+    if figures is None:
+        return
+    if figures.agreement is not None and "min-agreement" not in asked:
+        yield "agreement", f"with the source on {figures.agreement:.2%} of the samples"
+    if figures.class_drop is not None and figures.class_drop > 0 and "max-class-drop" not in asked:
+        much = figures.class_drop > max(_MUCH, asked.get("max-drop", 0.0))
+        hint = "; --max-class-drop bounds what any may lose" if much else ""
+        yield "lost most", f"{figures.worst}, {100 * figures.class_drop:.2f} points{hint}"
+
+
 def _lost(record: Record, subject: Trial) -> str:
     assert subject.figures is not None
     loss = loss_of(record)
     if loss.unit != "points":
         return loss.text(subject.figures)
-    lost = loss.amount(subject.figures)
-    return f"{abs(lost):.2f} points {'gained' if lost < 0 else 'lost'}"
+    return changed(subject.figures.loss)

@@ -96,6 +96,14 @@ def test_a_drop_is_held_as_the_budget_holds_it(most, drop):
     assert standing.kept == (drop <= most)
 
 
+@pytest.mark.parametrize(("drop", "said"), [(-0.0225, "gained 2.25 points"), (0.0287, "lost 2.87 points")])
+def test_a_gain_is_no_loss_below_nothing(drop, said):
+    figures = _figures(drop=drop, class_drop=drop, worst="class ship")
+    of_all, of_one = Ask(budget=Budget(max_drop=0.005, max_class_drop=0.005)).standings(figures)
+    assert of_all.said == f"{said}, 0.50 points allowed"
+    assert of_one.said == f"class ship {said}, 0.50 points allowed"
+
+
 @given(least=st.integers(0, 1000), agreement=st.integers(0, 1000))
 def test_an_agreement_is_held_from_below(least, agreement):
     (standing,) = Ask(budget=Budget(min_agreement=least / 1000)).standings(_figures(agreement=agreement / 1000))

@@ -23,6 +23,7 @@ from tinsmith.compress.balance import Judged
 from tinsmith.compress.budget import Budget
 from tinsmith.compress.search.bounds import Ask, FileBound, LatencyBound
 from tinsmith.compress.search.figures import Figures, Timed
+from tinsmith.compress.search.found import Found
 from tinsmith.compress.search.record import Record, read_record
 from tinsmith.compress.search.report.again import lines_of, resuming
 from tinsmith.compress.search.report.made import made_of
@@ -30,7 +31,6 @@ from tinsmith.compress.search.report.output import FORMS, write_report
 from tinsmith.compress.search.report.page import page
 from tinsmith.compress.search.report.sheets import csv_text, markdown
 from tinsmith.compress.search.report.standing import rank_of, so_far
-from tinsmith.compress.search.searching import Found
 from tinsmith.compress.search.trial import Trial
 from tinsmith.convert.evaluation import Evaluation
 from tinsmith.convert.metrics import metric_named

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import math
 import sqlite3
+from types import SimpleNamespace
 
 import pytest
 
@@ -98,6 +99,39 @@ def test_where_nothing_fits_it_says_what_would_have_to_give(searched):
         assert [standing.bound for standing in trial.standings if not standing.kept] == [one.bound]
 
 
+def test_what_was_given_up_unmeasured_is_nearest_by_its_bytes(searched):
+    ask = Ask(files=(FileBound(kind="size", most=1024),))
+    found = searched(ask, trials=3)
+    sizes = {trial.number: trial.figures.file_bytes for trial in found.trials}
+    assert [trial.state for trial in found.trials] == ["done", "hopeless", "hopeless"]
+    assert found.ended == "3 recipes were tried, which is --max-trials"
+    assert sizes[found.nearest.number] == min(sizes.values()) < sizes[1]
+    assert [one.needed for one in found.loosenings] == [min(sizes.values())]
+
+
+def test_what_may_be_nearest_is_timed_in_the_end_where_time_is_bounded(searched):
+    ask = Ask(files=(FileBound(kind="size", most=1024),), latencies=(LatencyBound(device="pi", most=5.0),))
+    watch, seen = Stopwatch(), []
+    found = searched(ask, measure=watch, watch=SimpleNamespace(tried=seen.append), trials=3)
+    smallest = min(found.trials, key=lambda trial: trial.figures.file_bytes)
+    assert found.nearest == smallest
+    assert smallest.figures.on("pi") is not None
+    assert [(one.bound, one.trial) for one in found.loosenings] == [("max-size", smallest.number)]
+    assert seen[-1] == smallest  # whoever watches hears of it again
+    assert len(watch.measured) == 2
+    assert searched(ask, measure=watch, trials=3) == found
+    assert len(watch.measured) == 2
+
+
+def test_where_no_time_can_be_kept_either_few_are_measured_for_it(searched):
+    ask = Ask(files=(FileBound(kind="size", most=1024),), latencies=(LatencyBound(device="pi", most=1e-6),))
+    watch = Stopwatch()
+    found = searched(ask, measure=watch)
+    assert len(found.trials) == 40
+    assert len(watch.measured) < 10
+    assert math.isfinite(found.nearest.lacking)
+
+
 def test_a_device_that_goes_away_ends_it_and_what_was_measured_stays(searched):
     watch = Stopwatch(lost_after=5)
     ask = Ask(latencies=(LatencyBound(device="pi", most=5.0),))
@@ -139,7 +173,7 @@ def test_when_the_time_is_over_nothing_new_is_begun(searched):
     seconds = itertools.count()
     spread = Arithmetic()
     found = searched(_SMALL, spread=spread, clock=lambda: float(next(seconds)), minutes=0.25)
-    assert "minutes are over" in found.ended
+    assert found.ended == "the 0.25 minutes of --max-minutes are over"
     assert len(found.trials) <= len(spread.done) < 15
 
 

@@ -14,8 +14,9 @@ from tests.unit.search.recorded import record_of
 from tinsmith.__main__ import run
 from tinsmith.compress.budget import Budget
 from tinsmith.compress.search.bounds import Ask, FileBound, LatencyBound
+from tinsmith.compress.search.found import Found
 from tinsmith.compress.search.search import Hands, Settings, search
-from tinsmith.compress.search.searching import Found, Limits
+from tinsmith.compress.search.searching import Limits
 from tinsmith.compress.search.subject import Baseline, Subject
 from tinsmith.compress.search.tracking import SearchTracking, search_run, trial_run
 from tinsmith.compress.training.tracking import Trackers, open_trial_trackers
