@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tinsmith.compress.balance import judged_on
 from tinsmith.compress.budget import Budget, Verdict, share_of
 from tinsmith.compress.compression import compress
+from tinsmith.compress.passes.base import Needs
 from tinsmith.compress.recipe import load_recipe
 from tinsmith.compress.recovery import Recovery
 from tinsmith.convert.data import Roles, open_dataset
@@ -19,6 +20,8 @@ from tinsmith.convert.evaluation import ClassScore, Evaluation
 from tinsmith.convert.metrics import metric_named
 from tinsmith.convert.slice_scores import SliceScore
 from tinsmith.runtime.errors import DataError, UsageError
+
+RANGES = Needs(data=True)
 
 
 def judged(right, *, metric="accuracy", score=None, slices=None):
@@ -140,14 +143,14 @@ class TestJudgedOn:
         )
         roles = Roles(open_dataset(tmp_path / "d.csv", None), seed=0)
 
-        assert judged_on(roles, trains=False).positions.tolist() == [n for n in range(30) if n % 3]
-        assert not set(judged_on(roles, trains=False).positions) & set(roles.calibration.positions)
+        assert judged_on(roles, RANGES).positions.tolist() == [n for n in range(30) if n % 3]
+        assert not set(judged_on(roles, RANGES).positions) & set(roles.calibration.positions)
 
     def test_unlabelled_samples_are_drawn_as_well(self, tmp_path):
         np.savez(tmp_path / "d.npz", x=np.zeros((3000, 1), np.float32))
         roles = Roles(open_dataset(tmp_path / "d.npz", None), seed=0)
 
-        assert len(judged_on(roles, trains=False)) == 2000
+        assert len(judged_on(roles, RANGES)) == 2000
 
 
 class TestCompress:
