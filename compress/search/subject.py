@@ -68,7 +68,6 @@ class Baseline:
         samples: How many judge; 0 where the user gave none.
         judged_on: What these are called.
         data_sha256: Of all samples; empty where there are none.
-        names_classes: Whether the source does.
         trainable: Weights can be trained: there are samples to learn from, and enough others to judge by.
     """
 
@@ -77,7 +76,6 @@ class Baseline:
     samples: int = 0
     judged_on: str = ""
     data_sha256: str = ""
-    names_classes: bool = False
     trainable: bool = False
 
     def to_json(self) -> dict[str, Any]:

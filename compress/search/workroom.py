@@ -215,7 +215,6 @@ class ModelRoom:
             samples=len(samples),
             judged_on=samples.name,
             data_sha256=self._dataset.sha256,
-            names_classes=judge.names_classes,
             trainable=trainable,
         )
         return judge, judge.error, baseline

@@ -51,13 +51,12 @@ class ListenerLimits:
     connection: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
-def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A socket that listens.
 
     Args:
         host: A name or an address, IPv4 or IPv6.
         port: 0 for any that is free.
-        shared: Whether other processes may listen on the same port, and the kernel deals connections out.
 
     Raises:
         HostError: The address is not this machine's, or the port is in use or not allowed.
@@ -71,8 +70,6 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
         raise _cannot_listen(host, port, error) from error
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
         sock.listen(_BACKLOG)
     except OSError as error:

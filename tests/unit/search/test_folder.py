@@ -61,7 +61,7 @@ def test_an_artifact_that_somebody_removed_is_said(tmp_path):
 class Crew(Arithmetic):
     """Carries nothing out in truth."""
 
-    baseline = Baseline(metric="accuracy", score=0.9, data_sha256="63", samples=9, names_classes=True)
+    baseline = Baseline(metric="accuracy", score=0.9, data_sha256="63", samples=9)
 
 
 class Watch:
