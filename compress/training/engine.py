@@ -236,8 +236,7 @@ class _Loop:
             )
         course = self._course
         course.workers.level(self._model.native.variables)
-        reached = _numbers(self._model.native.variables)
-        self._take_average()
+        reached = self._take_average()
         score = course.judge(self._model, course.validation) if course.judge and course.validation else None
         record = EpochRecord(
             epoch=number + 1,
@@ -249,13 +248,13 @@ class _Loop:
         )
         self._history.append(record)
         self._consider(record, None)
-        if self._average.numbers is not None:
+        if reached is not None:
             _assign(self._model.native.variables, reached)
         self._keep()
         course.watcher.epoch_done(record)
 
     def finish(self) -> Fitted:
-        """Take the best weights where the settings ask for them."""
+        """Take the mean of the weights, or the best ones, where the settings ask for them."""
         kept = len(self._history)
         self._take_average()
         if self._best is not None:
@@ -263,11 +262,14 @@ class _Loop:
             _assign(self._model.native.variables, self._best[2])
         return Fitted(history=tuple(self._history), kept_epoch=kept)
 
-    def _take_average(self) -> None:
-        """Give the model the mean of its weights, as far as there is one."""
-        if self._average.numbers is not None:
-            _assign(self._model.native.variables, self._average.numbers)
-            self._course.workers.level(self._model.native.variables)
+    def _take_average(self) -> list[Any] | None:
+        """Give the model the mean of its weights, as far as there is one; gives those that it had, or None."""
+        if self._average.numbers is None:
+            return None
+        reached = _numbers(self._model.native.variables)
+        _assign(self._model.native.variables, self._average.numbers)
+        self._course.workers.level(self._model.native.variables)
+        return reached
 
     def _consider(self, record: EpochRecord, best: Any) -> None:
         """Whether this epoch's weights are the best so far; ties go to the later one, which has trained longer."""
